@@ -1,0 +1,1 @@
+"""What many results say: leaderboards and population statistics."""

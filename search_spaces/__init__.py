@@ -1,0 +1,1 @@
+"""What a candidate can be: architectures, their cost, the spaces and the networks."""

@@ -1,0 +1,25 @@
+"""The errors that a user can cause. The command line prints them as one line."""
+
+
+class ScrfdNasError(Exception):
+    """Base of every error whose message is written for the user."""
+
+
+class ConfigError(ScrfdNasError, ValueError):
+    """A value in a flag, a YAML file or a constructor breaks a rule."""
+
+
+class DataError(ScrfdNasError, ValueError):
+    """Images, labels, ground truth or predictions are missing or malformed."""
+
+
+class InfeasibleError(ScrfdNasError, ValueError):
+    """No architecture satisfies the constraints; the message names what to relax."""
+
+
+class IncomparableError(ScrfdNasError):
+    """A continued search was asked for something that would make results incomparable."""
+
+
+class TrialError(ScrfdNasError):
+    """A trial could not finish (diverged, out of memory, corrupt checkpoint)."""

@@ -1,0 +1,104 @@
+"""Reading and writing small files safely: whole or not at all, YAML without code."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1 << 20  # a stranger's YAML must not fill the memory
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds.
+
+    Readers see the old file or the new one, never a part. The data is flushed to disk
+    before the rename, so that a power cut leaves one of the two as well.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 `text` to `path` atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON to `path` atomically. NaN is refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a small UTF-8 configuration file.
+
+    Raises:
+        ConfigError: missing, unreadable, larger than 1 MiB, or not UTF-8.
+    """
+    try:
+        size = os.stat(path).st_size
+        if size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path}: a configuration file may have 1 MiB, got {size} bytes")
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text ({error.reason})") from error
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse YAML without constructing anything but plain data.
+
+    Raises:
+        ConfigError: not YAML, or uses aliases (which can expand without bound).
+    """
+    import yaml  # here, so that trials run where PyYAML is absent
+
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{source}: YAML aliases are not accepted, write the value out")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        first = " ".join(str(error).split())
+        raise ConfigError(f"{source}: is not valid YAML: {first}") from error
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{source}: is not valid YAML: {error}") from error
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """Parse a YAML file (see `read_text` and `parse_yaml` for the errors)."""
+    return parse_yaml(read_text(path), str(path))
+
+
+def dump_yaml(value: Any) -> str:
+    """Plain data as YAML: keys in the given order, short lists on one line."""
+    import yaml
+
+    return str(yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100))

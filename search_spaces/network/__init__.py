@@ -1,0 +1,1 @@
+"""The torch network of an Architecture."""

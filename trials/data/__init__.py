@@ -1,0 +1,1 @@
+"""Face data: labels, importers, generated sets, augmentation and loading."""
