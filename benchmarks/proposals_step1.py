@@ -1,0 +1,78 @@
+"""How fast are candidates of step 1 proposed at 2.5G?
+
+Baseline: what the reference's generator does, written plainly: draw a backbone, build its
+network with random weights, run it once on a 480x640 image under hooks that count, keep it
+if its FLOPs are within 2 % of the target. A few draws are timed and multiplied by the 141
+that one acceptance takes (measured for the reference's space; the window is the same).
+
+Ours: `nas.proposals.propose_stage1`, every candidate confirmed by fvcore, set-up (counting
+the feasible set) included; and the closed form alone, which draws and rejects.
+"""
+
+import numpy as np
+from _common import arguments, best_of, medians, set_threads, show, verdict
+from _reference_counter import build_and_count
+
+DRAWS_AN_ACCEPTANCE = 141
+TARGET = 2_500_000_000
+
+
+def drawn_architectures(space, number):
+    """The first drawn residual backbones whose widths are valid, whatever they cost."""
+    from search_spaces.architecture import Architecture, Backbone
+    from search_spaces.backbone_ranges import draw
+
+    draws = draw(space.ranges, np.random.default_rng(0), 4 * number + 16)
+    valid = ((draws.chain >= 8) & (draws.chain <= 4096)).all(axis=1)
+    found = []
+    for row in np.flatnonzero(valid)[:number].tolist():
+        widths = draws.chain[row].tolist()
+        backbone = Backbone(
+            block=space.ranges.blocks[int(draws.blocks[row])],
+            stem_widths=(widths[0],),
+            depths=tuple(draws.depths[row].tolist()),
+            widths=tuple(widths),
+        )
+        found.append(Architecture(backbone=backbone, neck=space.neck, head=space.head))
+    return found
+
+
+def closed_form_rate(space, draws):
+    """Seconds an accepted draw takes when the closed form rejects, and draws an acceptance."""
+    from search_spaces.backbone_ranges import draw
+
+    generator = np.random.default_rng(0)
+    accepted = []
+
+    def run():
+        accepted.append(int(space.accepts(draw(space.ranges, generator, draws)).sum()))
+
+    taken = best_of(run, 3)
+    mean = max(np.mean(accepted), 1e-9)
+    return taken / mean, draws / mean
+
+
+def main(argv=None):
+    options = arguments(__doc__).parse_args(argv)
+    set_threads(options.threads)
+    from nas.proposals import propose_stage1
+    from search_spaces.backbone_ranges import BackboneRanges
+    from search_spaces.backbone_space import CHUNK, BackboneSpace
+
+    space = BackboneSpace.for_budget(TARGET, BackboneRanges.of_family("resnet"))
+    some = drawn_architectures(space, 1 if options.quick else 6)
+    one_draw = np.mean(medians([lambda a=a: build_and_count(a) for a in some], 1))
+    baseline = one_draw * DRAWS_AN_ACCEPTANCE
+    number = 2 if options.quick else 64
+    ours = best_of(lambda: propose_stage1(TARGET, number, seed=0), 1) / number
+    alone, draws = closed_form_rate(space, CHUNK)
+    show("baseline: build, forward at VGA, reject; a draw", one_draw)
+    show(f"baseline: an accepted proposal ({DRAWS_AN_ACCEPTANCE} draws)", baseline)
+    show(f"ours: an accepted, fvcore-confirmed proposal of {number}", ours)
+    show(f"ours: closed form alone, accepted ({draws:.0f} draws each)", alone)
+    verdict("accepted proposals, confirmed by fvcore", baseline / ours, 1_000)
+    verdict("accepted proposals, closed form alone", baseline / alone, 1_000_000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Commands about one architecture: what it costs, and which are built in."""
+
+from typing import Annotated, Any
+
+import typer
+
+from nas.cli import common
+
+_AS_JSON = typer.Option("--json", help="Print one JSON document on standard output.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add `flops` and `zoo` to the command line."""
+    app.command()(flops)
+    app.command()(zoo)
+
+
+def flops(
+    architecture: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A built-in name or a YAML file.")
+    ],
+    as_json: Annotated[bool, _AS_JSON] = False,
+) -> None:
+    """Show the FLOPs (multiply-adds at 480x640) and parameters of an architecture by part."""
+    from search_spaces.cost import params_by_part
+    from search_spaces.zoo import resolve_architecture
+
+    candidate = resolve_architecture(architecture)
+    cost = _cost(candidate)
+    if as_json:
+        common.print_json(cost)
+        return
+    total, published, params = cost["total"], cost["published"], params_by_part(candidate)
+    rows = [
+        (
+            part,
+            common.format_flops(counted),
+            f"{100 * counted / total:.1f}",
+            common.format_flops(published["parts"][part]),
+            f"{params[part]:,}",
+        )
+        for part, counted in cost["parts"].items()
+    ]
+    pool = published["parts"]["pool"]
+    rows.insert(1, ("pool", "-", "-", common.format_flops(pool), "-"))
+    both = common.format_flops(total), common.format_flops(published["total"])
+    rows.append(("total", both[0], "100.0", both[1], f"{cost['params']:,}"))
+    columns = ("part", "FLOPs", "share %", "published convention", "params")
+    common.print_table(f"{architecture} at 480x640", columns, rows, text_columns=("part",))
+    common.print_rich(
+        "FLOPs: multiply-adds as fvcore counts them, this project's budget. Published\n"
+        "convention: as the SCRFD paper's tables (mmcv 1.2.6: also conv biases, ReLU and\n"
+        "pooling; neither GroupNorm nor upsampling)."
+    )
+
+
+def zoo(as_json: Annotated[bool, _AS_JSON] = False) -> None:
+    """List the built-in architectures with FLOPs and parameters."""
+    from search_spaces import cost
+    from search_spaces.zoo import load_zoo, zoo_names
+
+    entries = []
+    for name in zoo_names():
+        built_in = load_zoo(name)
+        entries.append(
+            {
+                "name": name,
+                "block": built_in.backbone.block,
+                "flops": cost.total(cost.flops_by_part(built_in)),
+                "params": cost.total(cost.params_by_part(built_in)),
+                "hash": built_in.content_hash,
+            }
+        )
+    if as_json:
+        common.print_json({"architectures": entries})
+        return
+    rows = [
+        (e["name"], e["block"], common.format_flops(e["flops"]), f"{e['params']:,}", e["hash"])
+        for e in entries
+    ]
+    columns = ("name", "block", "FLOPs", "params", "hash")
+    common.print_table("Built-in architectures", columns, rows, text_columns=("name", "block"))
+
+
+def _cost(architecture: Any) -> dict[str, Any]:
+    """Everything that `flops` shows; fvcore's count is checked against the closed form."""
+    from nas.flops import confirm_flops
+    from search_spaces import cost
+
+    published = cost.mmcv_flops_by_part(architecture)
+    return {
+        "total": confirm_flops(architecture),
+        "params": cost.total(cost.params_by_part(architecture)),
+        "parts": cost.flops_by_part(architecture),
+        "published": {
+            "convention": "mmcv 1.2.6, as in the SCRFD paper",
+            "total": cost.total(published),
+            "parts": published,
+        },
+    }

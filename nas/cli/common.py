@@ -1,0 +1,85 @@
+"""What the command files share: parsing of FLOPs, JSON on standard output, consoles."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+_FLOPS_PATTERN = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMG]?)", re.IGNORECASE | re.ASCII)
+
+
+def parse_flops(text: str) -> int:
+    """Multiply-adds from text: `2.5G`, `500M`, `0.5g` or `2500000000`.
+
+    Raises:
+        ConfigError: not such a number, or not a whole number of at least 1.
+    """
+    match = _FLOPS_PATTERN.fullmatch(text.strip())
+    if not match:
+        raise ConfigError(f"FLOPs are a number such as 2.5G, 500M or 2500000000, got {text!r}")
+    value = Decimal(match[1]) * _UNITS[match[2].upper()]
+    if value < 1 or value != value.to_integral_value():
+        raise ConfigError(f"FLOPs must be a whole number of at least 1, got {text!r}")
+    return int(value)
+
+
+def format_flops(flops: int) -> str:
+    """FLOPs for a reader: `2.522G`, `503.9M`."""
+    return f"{flops / 1e9:.3f}G" if flops >= 10**9 else f"{flops / 1e6:.1f}M"
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON document to standard output. NaN is refused (ValueError)."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    text_columns: Sequence[str] = (),
+) -> None:
+    """Print a table to standard output; columns are right-aligned but for `text_columns`."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        justify: Any = "left" if column in text_columns else "right"
+        table.add_column(column, justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    print_rich(table)
+
+
+def print_rich(renderable: "Table | str") -> None:
+    """Print a rich table or plain text to standard output, never cut to a narrow pipe."""
+    from rich.console import Console
+
+    is_terminal = sys.stdout.isatty()
+    output = Console(file=sys.stdout, width=None if is_terminal else 200, highlight=False)
+    output.print(renderable, markup=False)
+
+
+@cache
+def _stderr_console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def __getattr__(name: str) -> Any:
+    """`common.console`: the rich console on standard error, made when first used."""
+    if name == "console":
+        return _stderr_console()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,49 @@
+"""`scrfd-nas demo`: a whole search on this machine, with generated faces."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli import common
+from nas.cli.search import print_leaderboards
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the faces and the search.")] = Path(
+        "runs/demo"
+    ),
+    num_candidates: Annotated[int, typer.Option(min=1, help="Of each stage.")] = 6,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of every trial. [fits 6 minutes on two cores]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of faces, proposals and trials.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Draw faces, search in two stages and print both leaderboards.
+
+    Run it again to continue an interrupted demo.
+    """
+    from nas.demo import EPOCHS, run_demo
+    from nas.progress import shown
+
+    console = common.console
+    result = run_demo(
+        out,
+        num_candidates=num_candidates,
+        epochs=EPOCHS if epochs is None else epochs,
+        seed=seed,
+        update=lambda: shown(console),
+        note=console.print,
+    )
+    print_leaderboards(result.directory, result.tables, as_json=as_json)
+    if as_json:
+        return
+    common.print_rich(f"faces:  {result.data}")
+    common.print_rich(f"search: {result.directory.root} (study.journal, a folder a candidate)")
+    common.print_rich(f"next:   scrfd-nas status --search-dir {result.directory.root}")

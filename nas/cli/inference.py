@@ -1,0 +1,218 @@
+"""Commands that run a model: detect faces, measure the latency."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import common
+from search_spaces.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from search_spaces.network.detector import Detector
+    from trials.detection import Detections
+    from trials.detector import FaceDetector
+    from trials.latency import Latency
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
+RUNTIMES = ("onnxruntime", "torch")
+_JSON = typer.Option("--json", help="Print one JSON document on standard output.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add `detect` and `latency`."""
+    app.command()(detect)
+    app.command()(latency)
+
+
+def detect(
+    model: Annotated[Path, typer.Argument(help="A model: .pt, .onnx or a trial's folder.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Images, or folders of them.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for drawings of the faces.")] = None,
+    as_json: Annotated[bool, _JSON] = False,
+    score_threshold: Annotated[float, typer.Option(help="Least score of a face.")] = 0.5,
+    nms: Annotated[float, typer.Option(help="Most IoU of two faces.")] = 0.4,
+    size: Annotated[int, typer.Option(help="Images are fitted into this square.")] = 640,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Find faces in images; exits with 1 if an image could not be read."""
+    from nas.cli.model import model_file
+    from trials.detector import FaceDetector
+
+    detector = FaceDetector(
+        model_file(model),
+        device=device,
+        image_size=size,
+        score_threshold=score_threshold,
+        nms_threshold=nms,
+    )
+    pairs = find_images(images)
+    entries, broken = [], 0
+    with _progress(len(pairs)) as advance:
+        for path, drawn in pairs:
+            try:
+                entries.append(_detect_one(detector, path, out and out / drawn))
+            except DataError as error:
+                broken += 1
+                common.console.print(f"error: {error}; skipped", markup=False, soft_wrap=True)
+            advance()
+    if as_json:
+        common.print_json(entries)
+    else:
+        _print_faces(entries)
+    if broken:
+        raise typer.Exit(1)
+
+
+def find_images(inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Image files, those of folders in order of their names, each with a name for drawing.
+
+    Drawings keep the place below the folder; no two get the same name.
+
+    Raises:
+        DataError: a folder without images.
+    """
+    found: list[tuple[Path, Path]] = []
+    taken: set[Path] = set()
+    for given in inputs:
+        files = [given]
+        if given.is_dir():
+            files = sorted(p for p in given.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not files:
+                raise DataError(f"{given}: holds no images ({', '.join(SUFFIXES)})")
+        for path in files:
+            name = path.relative_to(given) if given.is_dir() else Path(path.name)
+            name, count, plain = _drawable(name), 1, name
+            while name in taken:
+                count += 1
+                name = _drawable(plain.with_stem(f"{plain.stem}_{count}"))
+            taken.add(name)
+            found.append((path, name))
+    return found
+
+
+def _drawable(name: Path) -> Path:
+    """`name` with a suffix that can be written."""
+    is_plain = name.suffix.lower() in SUFFIXES and name.suffix.lower() != ".ppm"
+    return name if is_plain else name.with_suffix(".png")
+
+
+def _detect_one(detector: "FaceDetector", path: Path, drawn: Path | None) -> dict[str, Any]:
+    """The JSON entry of an image; its drawing is written on the way."""
+    from trials.data.images import read_image
+    from trials.draw import draw_detections, write_image
+
+    image = read_image(path)
+    found = detector.detect(image)
+    if drawn is not None:
+        write_image(drawn, draw_detections(image, found))
+    return {"image": str(path), **_faces(found)}
+
+
+def _faces(found: "Detections") -> dict[str, Any]:
+    boxes = found.boxes_N4.astype(float).tolist()
+    scores = found.scores_N.astype(float).tolist()
+    points = found.keypoints_N52
+    return {
+        "boxes": [[*box, score] for box, score in zip(boxes, scores, strict=True)],
+        "keypoints": None if points is None else points.astype(float).tolist(),
+    }
+
+
+def _print_faces(entries: list[dict[str, Any]]) -> None:
+    rows = [(entry["image"], len(entry["boxes"]), _best(entry["boxes"])) for entry in entries]
+    common.print_table("", ("image", "faces", "best score"), rows, text_columns=("image",))
+
+
+def _best(boxes: list[list[float]]) -> str:
+    return f"{max(box[4] for box in boxes):.3f}" if boxes else "-"
+
+
+@contextmanager
+def _progress(total: int) -> "Iterator[Callable[[], None]]":
+    """A bar on a terminal's standard error; nothing elsewhere."""
+    from rich.progress import Progress
+
+    with Progress(console=common.console, disable=not common.console.is_terminal) as bar:
+        task = bar.add_task("images", total=total)
+        yield lambda: bar.advance(task)
+
+
+def latency(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|ARCHITECTURE", help="A .pt, .onnx, YAML file or name.")
+    ],
+    size: Annotated[
+        tuple[int, int], typer.Option(metavar="H W", help="Height and width of the input.")
+    ] = (480, 640),
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="onnxruntime (CPU) or torch (GPU if there is one); default: the first,"
+            " and the second too where there is a GPU."
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs to time after the warm-up.")] = 100,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Measure how long one image takes, network only: median and 95th percentile."""
+    if runtime is not None and runtime not in RUNTIMES:
+        raise ConfigError(f"--runtime must be {' or '.join(RUNTIMES)}, got {runtime!r}")
+    results = _measure(model, size, threads, runs, runtime)
+    if as_json:
+        first, *others = [asdict(result) for result in results]
+        gpu = others[0] if others else None
+        common.print_json({"model": model, "batch": 1, **first, "gpu": gpu})
+        return
+    rows = [
+        (r.runtime, r.device, r.threads, f"{r.median_ms:.2f}", f"{r.p95_ms:.2f}", r.runs)
+        for r in results
+    ]
+    columns = ("runtime", "device", "threads", "median ms", "p95 ms", "runs")
+    title = f"{model} at {size[0]}x{size[1]}, one image, network only"
+    common.print_table(title, columns, rows, text_columns=("runtime", "device"))
+
+
+def _measure(
+    model: str, size: tuple[int, int], threads: int, runs: int, runtime: str | None
+) -> "list[Latency]":
+    """One result a runtime."""
+    import torch
+
+    from trials.latency import onnxruntime_latency, torch_latency
+
+    subject = _subject(model)
+    results = []
+    if runtime != "torch":
+        results.append(onnxruntime_latency(subject, size=size, threads=threads, runs=runs))
+    has_gpu = torch.cuda.is_available()
+    if isinstance(subject, str):
+        if runtime == "torch":
+            raise ConfigError(f"{model}: torch times a model file or an architecture; convert it")
+    elif runtime == "torch" or (runtime is None and has_gpu):
+        device = torch.device("cuda" if has_gpu else "cpu")
+        results.append(torch_latency(subject, device=device, size=size, threads=threads, runs=runs))
+    return results
+
+
+def _subject(model: str) -> "Detector | str":
+    """A detector (an architecture's has random weights), or the path of an ONNX file."""
+    from nas.cli.model import architecture_of, model_file
+    from search_spaces.network.detector import build_detector
+    from trials.model_file import load_model
+
+    if model.lower().endswith(".onnx"):
+        return model
+    path = model_file(Path(model))
+    if path.suffix == ".pt" and os.path.exists(path):
+        return load_model(path)[1]
+    return build_detector(architecture_of(model))

@@ -1,0 +1,128 @@
+"""Entry point of `scrfd-nas`: builds the command line and turns faults into one line.
+
+Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 130 interrupted.
+Every command file has a `register(app)` function and imports heavy packages (torch, Ray)
+only inside its commands, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from search_spaces.errors import ScrfdNasError
+
+COMMAND_FILES = (
+    "demo",
+    "architecture",
+    "propose",
+    "data",
+    "score",
+    "trial",
+    "profile",
+    "train",
+    "evaluate",
+    "search",
+)
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+# typer brings its own click in newer versions: reach its exceptions through typer's.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_ClickException: Any = _UsageError.__mro__[1]
+
+
+def build_app() -> typer.Typer:
+    """The command line with the commands of all `COMMAND_FILES`."""
+    app = typer.Typer(
+        name="scrfd-nas",
+        help="Neural architecture search for SCRFD face detectors on Ray and Optuna.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    for name in COMMAND_FILES:
+        import_module(f"nas.cli.{name}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line on `arguments` (default: the process's) and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; faults print one line on standard error."""
+    try:
+        command = typer.main.get_command(build_app())
+        code = command.main(args=arguments, prog_name="scrfd-nas", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _leave_pipe()
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except _ClickException as error:
+        return _fail_usage(error)
+    except ScrfdNasError as error:
+        return _fail(f"error: {error}", EXIT_ERROR)
+    except OSError as error:
+        return _fail(f"error: {_os_error_text(error)}", EXIT_ERROR)
+    if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C inside a command into this code
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(" ".join(message.split()), file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _fail_usage(error: Any) -> int:
+    """A wrong flag or argument; the line says where its help is."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help text
+        print(error.format_message(), file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "scrfd-nas"
+    message = error.format_message().rstrip(".")
+    return _fail(f"error: {message} (see {command} --help)", EXIT_USAGE)
+
+
+def _os_error_text(error: OSError) -> str:
+    """`name: reason` where the system says which file it was about."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
+
+
+def _leave_pipe() -> int:
+    """The reader of a pipe left: stop quietly, also when Python flushes at its end."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    return EXIT_ERROR
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"scrfd-nas {version('scrfd-nas')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Neural architecture search for SCRFD face detectors on Ray and Optuna."""
+
+
+if __name__ == "__main__":
+    main()

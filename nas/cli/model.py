@@ -1,0 +1,157 @@
+"""Commands that carry a model or a candidate between programs: convert, export, configs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import common, inference
+from search_spaces.errors import ConfigError
+
+if TYPE_CHECKING:
+    from search_spaces.architecture import Architecture
+
+ARCHITECTURE_FILE = "architecture.yaml"
+MODEL_FILE = "best.pt"
+_JSON = typer.Option("--json", help="Print one JSON document on standard output.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add `convert`, `export`, `export-config`, `import-config`, `detect` and `latency`."""
+    for command in (convert, export):
+        app.command()(command)
+    app.command("export-config")(export_config)
+    app.command("import-config")(import_config)
+    inference.register(app)
+
+
+def convert(
+    model: Annotated[Path, typer.Argument(help="A SCRFD .onnx file or mmdetection .pth file.")],
+    out: Annotated[Path, typer.Option(help="The model file to write, MODEL.pt.")],
+    architecture: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="What the model is; recognised if not given."),
+    ] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Convert a model of the SCRFD repository to a model file of this program."""
+    from search_spaces.zoo import resolve_architecture
+    from trials.convert import convert_model
+
+    wanted = None if architecture is None else resolve_architecture(architecture)
+    done = convert_model(model, out, wanted)
+    content: dict[str, Any] = {
+        "source": str(model),
+        "out": str(out),
+        "architecture": done.architecture.name or None,
+        "hash": done.architecture.content_hash,
+        "tensors": done.tensors,
+        "ignored": list(done.ignored),
+        "difference": done.difference,
+    }
+    if as_json:
+        common.print_json(content)
+        return
+    name = done.architecture.name or f"an architecture of hash {done.architecture.content_hash}"
+    text = f"{model} is {name}: {done.tensors} tensors, none left over, written to {out}"
+    if done.difference is not None:
+        text += f"; outputs differ by at most {done.difference:.1g}"
+    if done.ignored:
+        text += f"; without meaning in the source: {', '.join(done.ignored)}"
+    common.print_rich(text)
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A model file (.pt) or a trial's folder.")],
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("model.onnx"),
+    shape: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="H W", help="Fix the input's height and width; else any size."),
+    ] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Export a model as ONNX (opset 11), checked against torch before it is written."""
+    from trials.export import export_onnx
+    from trials.model_file import load_model
+
+    architecture, detector = load_model(model_file(model))
+    difference = export_onnx(detector, out, shape)
+    content = {
+        "out": str(out),
+        "architecture": architecture.name or None,
+        "hash": architecture.content_hash,
+        "shape": list(shape) if shape else None,
+        "difference": difference,
+    }
+    if as_json:
+        common.print_json(content)
+        return
+    size = f"{shape[0]} x {shape[1]}" if shape else "any size"
+    common.print_rich(f"wrote {out} for {size}; differs from torch by at most {difference:.1g}")
+
+
+def export_config(
+    candidate: Annotated[
+        str, typer.Argument(help="A built-in name, YAML file, candidate's folder or model file.")
+    ],
+    format: Annotated[str, typer.Option(help="mmdet, the SCRFD repository's.")] = "mmdet",
+    out: Annotated[Path | None, typer.Option(help="File to write; else standard output.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Length of the schedule.")] = 640,
+) -> None:
+    """Write the configuration with which the SCRFD repository trains a candidate."""
+    from search_spaces.files import write_text
+    from search_spaces.mmdet_template import mmdet_config
+
+    if format != "mmdet":
+        raise ConfigError(f"--format must be mmdet, got {format!r}")
+    text = mmdet_config(architecture_of(candidate), epochs)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    write_text(out, text)
+    common.print_rich(f"wrote {out}")
+
+
+def import_config(
+    file: Annotated[Path, typer.Argument(help="An mmdetection configuration of SCRFD.")],
+    out: Annotated[Path | None, typer.Option(help="YAML to write; else standard output.")] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Read an architecture from a configuration of the SCRFD repository, without running it."""
+    from search_spaces.architecture import save_architecture
+    from search_spaces.files import read_text
+    from search_spaces.mmdet_config import architecture_from_mmdet
+
+    architecture = architecture_from_mmdet(read_text(file), str(file), file.stem)
+    if out is not None:
+        save_architecture(architecture, out)
+    if as_json:
+        common.print_json({**architecture.to_dict(), "hash": architecture.content_hash})
+    elif out is None:
+        typer.echo(architecture.to_yaml(), nl=False)
+    else:
+        common.print_rich(f"wrote {out}")
+
+
+def architecture_of(reference: str) -> "Architecture":
+    """The architecture of a built-in name, YAML file, candidate's folder or model file.
+
+    Raises:
+        ConfigError: none of these.
+        DataError: a damaged model file.
+    """
+    from search_spaces.architecture import load_architecture
+    from search_spaces.zoo import resolve_architecture
+    from trials.model_file import load_model
+
+    path = Path(reference)
+    if path.is_dir():
+        return load_architecture(path / ARCHITECTURE_FILE)
+    if path.suffix == ".pt":
+        return load_model(path)[0]
+    return resolve_architecture(reference)
+
+
+def model_file(path: Path) -> Path:
+    """`path`, or the best model in it where it is a trial's folder."""
+    return path / MODEL_FILE if path.is_dir() else path

@@ -1,0 +1,258 @@
+"""`scrfd-nas propose`: candidate architectures of a stage as files, without training."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import common
+from search_spaces.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nas.proposals import Progress, Proposals
+    from search_spaces.architecture import Architecture
+
+Integers = tuple[int, int]
+Ratios = tuple[float, float]
+
+# Ranges by stage: flag -> field of BackboneRanges or NetworkRanges.
+_RANGES = {
+    1: {
+        "blocks": "blocks",
+        "stem_range": "stem",
+        "depth_range": "depth",
+        "ratio_range": "ratio",
+        "stem_ratio_range": "stem_ratio",
+    },
+    2: {
+        "depth_ratio": "depth_ratio",
+        "width_ratio": "width_ratio",
+        "neck_range": "neck",
+        "head_range": "head",
+        "convs_range": "convs",
+    },
+}
+_OPTIONS = {
+    1: ("space",),
+    2: ("template", "stage2_space", "ratio_tolerance"),
+}
+_COMMON = ("flops", "num", "seed", "tolerance")
+
+
+def register(app: typer.Typer) -> None:
+    """Add `propose` to the command line."""
+    app.command()(propose)
+
+
+def propose(
+    stage: Annotated[int, typer.Option(min=1, max=2, help="1: backbones; 2: around a template.")],
+    out: Annotated[Path, typer.Option(help="Folder for 0001.yaml, ... and candidates.csv.")],
+    flops: Annotated[
+        str | None,
+        typer.Option(help="Target at 480x640, such as 2.5G. (stage 2, default: the template's)"),
+    ] = None,
+    num: Annotated[int | None, typer.Option(min=1, help="Candidates. (default: 64)")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the sampling. (default: 0)")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Relative deviation from the target. (default: 0.02)")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="Stage 1: auto, mobile or resnet. (default: auto, mobile up to 1G)"),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(metavar="FILE|NAME|N", help="Stage 2: what to start from.")
+    ] = None,
+    search_dir: Annotated[
+        Path | None, typer.Option(help="Where candidate N of --template lies.")
+    ] = None,
+    stage2_space: Annotated[
+        str | None, typer.Option("--stage2-space", help="Stage 2: free or scaled. (default: free)")
+    ] = None,
+    ratio_tolerance: Annotated[
+        float | None,
+        typer.Option(help="Stage 2: of each stage's FLOPs relative to the stem's. (default: 0.1)"),
+    ] = None,
+    blocks: Annotated[
+        str | None, typer.Option(help="Stage 1: such as basic,bottleneck. (default: the family's)")
+    ] = None,
+    stem_range: Annotated[
+        Integers | None, typer.Option(help="Stage 1: stem widths. (default: 8 64; mobile: 8 40)")
+    ] = None,
+    depth_range: Annotated[
+        Integers | None, typer.Option(help="Stage 1: blocks a stage. (default: 1 10)")
+    ] = None,
+    ratio_range: Annotated[
+        Ratios | None,
+        typer.Option(help="Stage 1: width of a stage to the last one's. (default: 1 4)"),
+    ] = None,
+    stem_ratio_range: Annotated[
+        Ratios | None, typer.Option(help="Stage 1, mobile: as far as C2's width. (default: 1 3)")
+    ] = None,
+    depth_ratio: Annotated[
+        Ratios | None, typer.Option(help="Stage 2: depths to the template's. (default: 0.5 3)")
+    ] = None,
+    width_ratio: Annotated[
+        Ratios | None, typer.Option(help="Stage 2: widths to the template's. (default: 0.5 3)")
+    ] = None,
+    neck_range: Annotated[
+        Integers | None, typer.Option(help="Stage 2: neck widths, x8. (default: 8 128)")
+    ] = None,
+    head_range: Annotated[
+        Integers | None, typer.Option(help="Stage 2: head widths, x8. (default: 8 256)")
+    ] = None,
+    convs_range: Annotated[
+        Integers | None, typer.Option(help="Stage 2: convs in the head's tower. (default: 1 4)")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of options; flags override it.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on standard output.")
+    ] = False,
+) -> None:
+    """Write distinct random candidates of a FLOPs budget as architecture files and a CSV.
+
+    The same seed gives the same files on every machine; a larger --num adds to them.
+    """
+    flags = dict(locals())
+    options, ranges = _options(stage, flags)
+    from nas.proposals import write_proposals
+
+    with common.console.status("proposing") as status:
+
+        def progress(done: int, wanted: int) -> None:
+            status.update(f"confirming FLOPs: {done}/{wanted}")
+
+        proposals = _propose(stage, options, ranges, search_dir, progress)
+    files = write_proposals(proposals, out)
+    if proposals.note:
+        common.console.print(f"note: {proposals.note}", markup=False)
+    if as_json:
+        common.print_json(_document(proposals, files))
+    else:
+        _print(proposals, out)
+
+
+def _propose(
+    stage: int,
+    options: Mapping[str, Any],
+    ranges: Mapping[str, Any],
+    search_dir: Path | None,
+    progress: "Progress",
+) -> "Proposals":
+    """The one call that the flags amount to."""
+    from nas.proposals import propose_stage1, propose_stage2
+    from search_spaces.cost import flops_by_part, total
+
+    chosen = {"num": 64, "seed": 0, "tolerance": 0.02, **options}
+    flops = chosen.pop("flops", None)
+    target = common.parse_flops(str(flops)) if flops is not None else None
+    if stage == 1:
+        if target is None:
+            raise ConfigError("stage 1 needs a target: give --flops, such as --flops 2.5G")
+        return propose_stage1(target, ranges=ranges, progress=progress, **chosen)
+    if "template" not in chosen:
+        raise ConfigError("stage 2 needs --template: a built-in name, a file or a number")
+    start = _template(str(chosen.pop("template")), search_dir)
+    target = target if target is not None else total(flops_by_part(start))
+    return propose_stage2(start, target, ranges=ranges, progress=progress, **chosen)
+
+
+def _options(stage: int, flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options and the ranges that were given, flags before the config file."""
+    other = 3 - stage
+    for name in (*_OPTIONS[other], *_RANGES[other]):
+        if flags[name] is not None:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} belongs to --stage {other}, got --stage {stage}")
+    known = (*_COMMON, *_OPTIONS[stage])
+    options, ranges = _read_config(flags["config"], known)
+    options.update({name: flags[name] for name in known if flags[name] is not None})
+    given = {field: flags[flag] for flag, field in _RANGES[stage].items() if flags[flag]}
+    if "blocks" in given:
+        given["blocks"] = tuple(name.strip() for name in given["blocks"].split(","))
+    return options, {**ranges, **given}
+
+
+def _read_config(
+    path: Path | None, known: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options and ranges of a YAML file with the keys of the flags, and `ranges`."""
+    if path is None:
+        return {}, {}
+    from search_spaces.files import read_yaml
+
+    content = read_yaml(path)
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path}: must be a mapping, got {type(content).__name__}")
+    unknown = sorted(str(key) for key in content if key not in (*known, "ranges"))
+    if unknown:
+        raise ConfigError(f"{path}: unknown keys {unknown}; known are {[*known, 'ranges']}")
+    ranges = content.get("ranges") or {}
+    if not isinstance(ranges, Mapping):
+        raise ConfigError(f"{path}: ranges must be a mapping, got {type(ranges).__name__}")
+    return {key: value for key, value in content.items() if key != "ranges"}, dict(ranges)
+
+
+def _template(reference: str, search_dir: Path | None) -> "Architecture":
+    """The architecture that FILE, NAME or N means.
+
+    N is a candidate of `search_dir`, which is a search directory or a `propose` folder.
+    """
+    from search_spaces.architecture import load_architecture
+    from search_spaces.zoo import resolve_architecture
+
+    if not (reference.isascii() and reference.isdigit()):
+        return resolve_architecture(reference)
+    if search_dir is None:
+        raise ConfigError(f"--template {reference} is a candidate's number: give its --search-dir")
+    number = f"{int(reference):04d}"
+    places = [search_dir / "stage1" / number / "architecture.yaml", search_dir / f"{number}.yaml"]
+    for place in places:
+        if place.is_file():
+            return load_architecture(place)
+    raise ConfigError(
+        f"{search_dir} has no candidate {reference}: neither {places[0]} nor {places[1]}"
+    )
+
+
+def _document(proposals: "Proposals", files: list[Path]) -> dict[str, Any]:
+    candidates = [
+        {
+            "number": candidate.number,
+            "file": str(file),
+            "flops": candidate.total_flops,
+            "params": candidate.params,
+            "hash": candidate.hash,
+        }
+        for candidate, file in zip(proposals.candidates, files, strict=True)
+    ]
+    return {"candidates": candidates, "feasible": proposals.feasible}
+
+
+def _print(proposals: "Proposals", out: Path) -> None:
+    rows = []
+    for candidate in proposals.candidates:
+        backbone = candidate.architecture.backbone
+        neck, head = candidate.architecture.neck, candidate.architecture.head
+        shares = [f"{100 * n / candidate.total_flops:.0f}" for n in candidate.flops.values()]
+        rows.append(
+            (
+                candidate.number,
+                common.format_flops(candidate.total_flops),
+                " ".join(shares),
+                f"{candidate.params:,}",
+                backbone.block,
+                ",".join(map(str, backbone.depths)),
+                ",".join(map(str, (*backbone.stem_widths, *backbone.widths))),
+                f"{neck.width}, {head.convs} x {head.width}",
+                candidate.hash,
+            )
+        )
+    columns = ("number", "FLOPs", "shares %", "params", "block", "depths", "stem and stages")
+    text = ("block", "hash", "depths", "stem and stages", "neck, head")
+    common.print_table("Candidates", (*columns, "neck, head", "hash"), rows, text_columns=text)
+    feasible = "uncounted" if proposals.feasible is None else f"{proposals.feasible:,}"
+    common.print_rich(f"Architectures that satisfy the constraints: {feasible}. Written to {out}")

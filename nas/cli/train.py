@@ -1,0 +1,109 @@
+"""`scrfd-nas train`: the final training of a candidate, on as many GPUs as there are."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli import common, trial_output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(train)
+
+
+def train(
+    candidate: Annotated[
+        str,
+        typer.Argument(
+            help="A built-in name, a YAML file, or a folder of a search such as runs/x/stage2/0007."
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder with train/ and val/ in labelv2 layout.")],
+    epochs: Annotated[int, typer.Option(min=1)] = 640,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Data-parallel workers, a GPU each.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Data-parallel workers on CPUs.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="reference, quick, or a YAML file.")] = "reference",
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", "--batch", min=1, help="Of each worker. [the recipe's]"),
+    ] = None,
+    image_size: Annotated[int, typer.Option(help="Training crops' side, in pixels.")] = 640,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the training; run again with it to continue. [runs/train/..]"),
+    ] = None,
+    eval_every: Annotated[
+        int, typer.Option(min=0, help="Epochs between evaluations; 0: only at the end.")
+    ] = 0,
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, bf16 or fp16; auto is fp32 on a CPU.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each worker.")] = None,
+    loader_workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes a worker that prepare images.")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="A running Ray cluster: auto or HOST:PORT. [this machine alone]"),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="How often workers that died are started again.")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Train a candidate on the final schedule; run it again to continue.
+
+    The reference recipe drops the rate at 0.6875 and 0.85 of the training: at epochs 440 and
+    544 of 640. Every worker has the recipe's batch size, and the rate is not scaled with
+    their number, as in the reference.
+    """
+    from nas.final_training import (
+        FinalTraining,
+        choose_group,
+        resolve_candidate,
+        training_folder,
+    )
+    from nas.final_training import train as run_training
+    from trials.recipe import load_recipe
+    from trials.settings import TrialSettings
+
+    architecture, chosen = resolve_candidate(candidate), load_recipe(recipe)
+    if batch_size is not None:
+        chosen = replace(chosen, batch_size=batch_size)
+    group, device = choose_group(gpus, workers)
+    settings = TrialSettings(
+        epochs=epochs,
+        image_size=image_size,
+        seed=seed,
+        device=device,
+        threads=threads,
+        precision=precision,
+        loader_workers=loader_workers,
+        eval_every=eval_every,
+        workers=group.count,
+    )
+    training = FinalTraining(
+        architecture=architecture,
+        recipe=chosen,
+        data=data,
+        folder=out or training_folder(architecture, chosen, data, settings),
+        settings=settings,
+        group=group,
+        address=ray_address,
+        retries=retries,
+    )
+    with trial_output.training_progress() as (on_epoch, on_step):
+        result = run_training(training, on_epoch=on_epoch, on_step=on_step)
+    content = trial_output.result_content(architecture, result, training.folder)
+    if as_json:
+        common.print_json({**content, "workers": group.count})
+    else:
+        trial_output.print_result(architecture, content)

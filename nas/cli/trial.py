@@ -1,0 +1,73 @@
+"""`scrfd-nas trial`: train and evaluate one architecture outside a search."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli import common, trial_output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(trial)
+
+
+def trial(
+    architecture: Annotated[str, typer.Argument(help="A built-in name or a YAML file.")],
+    data: Annotated[Path, typer.Option(help="Folder with train/ and val/ in labelv2 layout.")],
+    recipe: Annotated[str, typer.Option(help="reference, quick, or a YAML file.")] = "reference",
+    epochs: Annotated[int, typer.Option(min=1)] = 80,
+    image_size: Annotated[int, typer.Option(help="Training crops' side, in pixels.")] = 640,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the trial; run again with it to continue."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, bf16 or fp16; auto is fp32 on a CPU.")
+    ] = "auto",
+    loader_workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that prepare images.")
+    ] = None,
+    eval_every: Annotated[
+        int, typer.Option(min=0, help="Epochs between evaluations; 0: only at the end.")
+    ] = 0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Train and evaluate one architecture; run it again to continue."""
+    from search_spaces.zoo import resolve_architecture
+    from trials.recipe import load_recipe
+    from trials.request import default_folder
+    from trials.run import run_trial
+    from trials.settings import TrialSettings
+
+    candidate, chosen = resolve_architecture(architecture), load_recipe(recipe)
+    settings = TrialSettings(
+        epochs=epochs,
+        image_size=image_size,
+        seed=seed,
+        device=device,
+        threads=threads,
+        precision=precision,
+        loader_workers=loader_workers,
+        eval_every=eval_every,
+    )
+    folder = out or default_folder(candidate, chosen, data, settings)
+    with trial_output.training_progress() as (on_epoch, on_step):
+        result = run_trial(
+            candidate,
+            chosen,
+            data,
+            folder,
+            settings=settings,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
+    content = trial_output.result_content(candidate, result, folder)
+    if json:
+        common.print_json(content)
+    else:
+        trial_output.print_result(candidate, content)

@@ -1,0 +1,86 @@
+"""A whole search in minutes on two cores: generated faces, stage 1, stage 2.
+
+The numbers were chosen by measurement (docs/LOG.md): small pictures and a small budget,
+so that a dozen trainings fit into minutes, and enough of them that ranks mean something.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from nas import executor
+from nas.executor import Cluster
+from nas.progress import Update
+from nas.search_dir import SearchDir
+from nas.stages import Note, RunOptions, run_stage
+from trials.data.generate import generate
+from trials.recipe import Recipe
+
+FLOPS = 500_000_000  # residual, not mobile: the faster learner and the faster step on a CPU
+IMAGE_SIZE = 160
+EPOCHS = 5
+NUM_TRAIN, NUM_VAL = 480, 160
+LONG_SIDE = (150, 190)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """Where the demo's files lie, and both leaderboards by stage."""
+
+    data: Path
+    directory: SearchDir
+    tables: dict[int, pd.DataFrame]
+
+
+def run_demo(
+    root: Path,
+    *,
+    num_candidates: int,
+    epochs: int,
+    seed: int,
+    update: Callable[[], AbstractContextManager[Update]],
+    note: Note,
+) -> DemoResult:
+    """Draw the faces and run both stages in `root`, or continue what is there.
+
+    Args:
+        root: gets `data` and `search`.
+        num_candidates: of each stage.
+        epochs: of each trial.
+        seed: of the faces, the proposals and the trials.
+        update: a display for one stage (see `nas.progress.shown`).
+        note: hears of what the user should know.
+
+    Raises: as `nas.stages.run_stage`, and DataError if `root/data` holds something else.
+    """
+    data = root / "data"
+    note(f"drawing {NUM_TRAIN + NUM_VAL} pictures in {data}")
+    generate(data, num_train=NUM_TRAIN, num_val=NUM_VAL, seed=seed, long_side=LONG_SIDE)
+    directory = SearchDir(root / "search")
+    options = {
+        "flops": FLOPS,
+        "data": str(data),
+        "num_candidates": num_candidates,
+        "epochs": epochs,
+        "image_size": IMAGE_SIZE,
+        "seed": seed,
+        "recipe": Recipe.named("quick").to_dict(),
+    }
+    tables = {}
+    with executor.connected() as cluster:  # one Ray for both stages
+        run = replace(RunOptions(), connect=lambda _address: _already(cluster))
+        for stage, own in ((1, {"space": "resnet"}), (2, {"template": "best"})):
+            with update() as tell:
+                wanted = {**options, **own}
+                summary = run_stage(directory, stage, wanted, run, update=tell, note=note)
+            tables[stage] = summary.table
+    return DemoResult(data=data, directory=directory, tables=tables)
+
+
+@contextmanager
+def _already(cluster: Cluster) -> Iterator[Cluster]:
+    """`cluster`, which stays connected afterwards."""
+    yield cluster

@@ -1,0 +1,103 @@
+"""Trials as plain data: what any executor is given, what it tells, and how one is run."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from search_spaces.architecture import Architecture
+from search_spaces.errors import ConfigError
+from trials.recipe import Recipe
+from trials.result import EpochReport, TrialFailure, TrialFault, failure_of
+from trials.settings import TrialSettings
+
+EventKind = Literal["started", "epoch", "retried", "finished", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialTask:
+    """One trial as plain data, so that any machine can run it.
+
+    Attributes:
+        number: the candidate's number, from 1.
+        architecture, recipe, settings: their `to_dict` forms (settings: the fields).
+        data_root, folder: absolute paths that every machine sees.
+        entry: `module:function` with the signature of `trials.run.run_trial`.
+    """
+
+    number: int
+    architecture: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    data_root: str
+    folder: str
+    entry: str = "trials.run:run_trial"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What Ray sets aside for one trial; fractions of a GPU share it."""
+
+    cpus_per_trial: float
+    gpus_per_trial: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, low in (("cpus_per_trial", 0.01), ("gpus_per_trial", 0.0)):
+            if not low <= getattr(self, name) <= 4096:
+                rule = f"{name} must be from {low:g} to 4096"
+                raise ConfigError(f"{rule}, got {getattr(self, name)!r}")
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that a trial may keep busy."""
+        return max(1, int(self.cpus_per_trial))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEvent:
+    """Something that happened to a trial, in the order in which the driver hears of it.
+
+    Attributes:
+        kind: `started`, `epoch` (with `epoch` and the evaluated `aps`, if any), `retried`
+            (an attempt failed, another follows), `finished`, `failed` (no attempt is left).
+        epoch, epochs: of an `epoch` event; 0 otherwise.
+        hard: hard AP of an evaluated epoch.
+        failure: of `retried` and `failed`.
+    """
+
+    kind: EventKind
+    number: int
+    epoch: int = 0
+    epochs: int = 0
+    hard: float | None = None
+    failure: TrialFailure | None = None
+
+
+def run_task(task: TrialTask, on_epoch: Callable[[EpochReport], None]) -> None:
+    """Run one task in this process.
+
+    Raises:
+        TrialFault: whatever went wrong, as an exception that survives pickling.
+    """
+    module, _, function = task.entry.partition(":")
+    try:
+        run = getattr(importlib.import_module(module), function)
+        run(
+            Architecture.from_dict(task.architecture),
+            Recipe.from_dict(task.recipe),
+            Path(task.data_root),
+            Path(task.folder),
+            settings=TrialSettings(**task.settings),
+            on_epoch=on_epoch,
+        )
+    except TrialFault:
+        raise
+    except Exception as error:
+        failure = failure_of(error)
+        raise TrialFault(failure.reason, failure.kind, failure.epoch) from error
+
+
+def plain_settings(settings: TrialSettings) -> dict[str, Any]:
+    """The plain form of `settings` for a `TrialTask`."""
+    return asdict(settings)

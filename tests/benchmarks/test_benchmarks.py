@@ -1,0 +1,74 @@
+"""The benchmarks run: each by its `--quick`, and each of their baselines is what it says."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from search_spaces.cost import flops_by_part, total
+from search_spaces.zoo import load_zoo
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+LONGER = {"trial_start"}
+EXTRA = {"gpu": ["--device", "cpu"]}
+
+
+@pytest.fixture(autouse=True)
+def _as_a_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Scripts find their neighbours, and leave torch's threads as they were."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    for name in ("_common", "_reference_counter", "training_step"):
+        sys.modules.pop(name, None)
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in LONGER else n for n in SCRIPTS],
+)
+def test_the_script_runs_and_prints_its_ratio(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(name).main(["--quick", *EXTRA.get(name, [])])
+    shown = capsys.readouterr().out
+    assert any(word in shown for word in (" times", "share", "to the first step"))
+
+
+@pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_2.5g"])
+def test_the_counting_hooks_of_the_baseline_count_what_the_budget_counts(name: str) -> None:
+    architecture = load_zoo(name)
+    counted = load("_reference_counter").build_and_count(architecture)
+    # but for GroupNorm at 2 instead of 5 an element, and the neck's upsampling
+    assert counted == pytest.approx(total(flops_by_part(architecture)), rel=0.02)
+
+
+def test_the_family_of_the_gpu_benchmark_is_the_zoos() -> None:
+    gpu = load("gpu")
+    for name in gpu.FAMILY:
+        assert gpu.family_member(name) == load_zoo(name)
+
+
+def test_without_pyyaml_a_file_is_refused_and_the_family_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = load("gpu")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert gpu.architecture_of("scrfd_10g").name == "scrfd_10g"
+    with pytest.raises(SystemExit, match=r"mine.yaml: .* needs PyYAML"):
+        gpu.architecture_of("mine.yaml")

@@ -1,0 +1,200 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from nas.cli import common, main
+from nas.flops import count_flops
+from search_spaces import cost
+from search_spaces.architecture import save_architecture
+from search_spaces.errors import ConfigError
+from search_spaces.zoo import load_zoo, zoo_names
+
+
+def test_flops_as_json_is_one_document(capsys):
+    assert main.run(["flops", "scrfd_1g", "--json"]) == 0
+    output = capsys.readouterr()
+    shown = json.loads(output.out)
+    architecture = load_zoo("scrfd_1g")
+    assert shown.pop("published") == {
+        "convention": "mmcv 1.2.6, as in the SCRFD paper",
+        "total": 982342200,
+        "parts": cost.mmcv_flops_by_part(architecture),
+    }
+    assert shown == {"total": 971887200, "params": 635565, "parts": count_flops(architecture)}
+    assert output.err == ""
+
+
+def test_flops_of_a_file_are_those_of_its_architecture(capsys, tmp_path):
+    save_architecture(load_zoo("scrfd_0.5g"), tmp_path / "mine.yaml")
+    assert main.run(["flops", str(tmp_path / "mine.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 503925600
+
+
+def test_the_table_shows_parts_shares_and_both_conventions(capsys):
+    assert main.run(["flops", "scrfd_2.5g"]) == 0
+    text = capsys.readouterr().out
+    rows = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        rows[cells[0]] = cells[1:]
+    assert rows["c3"] == ["956.2M", "37.9", "958.9M", "199,200"]
+    assert rows["total"] == ["2.522G", "100.0", "2.531G", "671,761"]
+    assert "fvcore" in text
+    assert "mmcv 1.2.6" in text
+
+
+def test_zoo_lists_all_built_in_architectures(capsys):
+    assert main.run(["zoo", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)["architectures"]
+    assert tuple(entry["name"] for entry in entries) == zoo_names()
+    assert entries[0]["flops"] == 503925600
+    assert main.run(["zoo"]) == 0
+    assert "mobilenet_1g" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["flops", "scrfd_2g"], 1, "did you mean"),
+        (["flops", "none.yaml"], 1, "none.yaml: cannot be read"),
+        (["flops"], 2, "Missing argument 'NAME|FILE' (see scrfd-nas flops --help)"),
+        (["flops", "scrfd_1g", "--jsn"], 2, "No such option: --jsn"),
+        (["flop"], 2, "No such command 'flop'"),
+    ],
+)
+def test_faults_are_one_line_on_standard_error(arguments, code, message, capsys):
+    assert main.run(arguments) == code
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert message in output.err
+
+
+def test_a_hostile_file_is_one_line(capsys, tmp_path):
+    (tmp_path / "bad.yaml").write_bytes(b"\xff\x00{{{")
+    assert main.run(["flops", str(tmp_path / "bad.yaml")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def raising(error):
+    """The command line with one command `fail` that raises `error`."""
+
+    def build():
+        app = typer.Typer()
+        app.callback()(lambda: None)
+
+        @app.command()
+        def fail() -> None:
+            raise error
+
+        return app
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            ConfigError("low must not exceed high,\n got 3"),
+            1,
+            "error: low must not exceed high, got 3",
+        ),
+        (FileNotFoundError(2, "No such file", "x.png"), 1, "error: x.png: No such file"),
+        (PermissionError("no"), 1, "error: no"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (typer.BadParameter("too small"), 2, "error: Invalid value: too small"),
+    ],
+)
+def test_every_expected_fault_has_its_exit_code(error, code, line, monkeypatch, capsys):
+    monkeypatch.setattr(main, "build_app", raising(error))
+    assert main.run(["fail"]) == code
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(line)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(main, "build_app", raising(ZeroDivisionError("bug")))
+    with pytest.raises(ZeroDivisionError):
+        main.run(["fail"])
+
+
+def test_an_exit_code_of_a_command_is_kept(monkeypatch):
+    monkeypatch.setattr(main, "build_app", raising(typer.Exit(3)))
+    assert main.run(["fail"]) == 3
+
+
+def test_version(capsys):
+    assert main.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("scrfd-nas 0.")
+
+
+def test_help_does_not_wait_for_heavy_packages():
+    script = (
+        "import sys; from nas.cli import main; code = main.run(['--help'])\n"
+        "heavy = {'torch', 'ray', 'optuna', 'pandas', 'fvcore', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'{heavy} imported' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "flops" in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_fault():
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = "from nas.cli import main; main.main(['zoo', '--json'])"
+    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "flops"),
+    [
+        ("2.5G", 2_500_000_000),
+        ("0.5g", 500_000_000),
+        ("500M", 500_000_000),
+        ("2500000000", 2_500_000_000),
+        (" 34.13 G ", 34_130_000_000),
+        ("0.1G", 100_000_000),
+        ("508.77m", 508_770_000),
+    ],
+)
+def test_flops_are_read_exactly(text, flops):
+    assert common.parse_flops(text) == flops
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "G",
+        "-1G",
+        "0",
+        "0G",
+        "nan",
+        "inf",
+        "1e9",
+        "2,5G",
+        "2.5T",
+        "1.5",
+        "1e-9G",
+        "٣G",
+        "9" * 30,
+    ],
+)
+def test_flops_that_are_no_positive_whole_number_are_refused(text):
+    with pytest.raises(ConfigError, match="FLOPs"):
+        common.parse_flops(text)
+
+
+def test_json_refuses_nan():
+    with pytest.raises(ValueError, match="JSON"):
+        common.print_json({"ap": float("nan")})

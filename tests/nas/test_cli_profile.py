@@ -1,0 +1,121 @@
+"""`scrfd-nas profile`, and what it times."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas.cli import main
+from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
+from search_spaces.errors import ConfigError
+from trials.data.ground_truth import write_ground_truth
+from trials.device import Precision
+from trials.profiling import PARTS, StepProfile, profile_training, timed_step
+from trials.recipe import Recipe
+from trials.settings import TrialSettings
+from trials.targets import Targets
+from trials.training import Batch, start_training, train_step
+
+TINY = Architecture(
+    name="tiny",
+    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
+    neck=Neck(width=8),
+    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Five images of noise with a face each, for training and for validation."""
+    root, rng, names = tmp_path / "data", np.random.default_rng(0), [f"e/{n}" for n in range(5)]
+    for split in ("train", "val"):
+        (root / split / "images" / "e").mkdir(parents=True)
+        lines = []
+        for name in names:
+            pixels = rng.integers(0, 255, (64, 64, 3), np.uint8)
+            Image.fromarray(pixels).save(root / split / "images" / f"{name}.png")
+            lines += [f"# {name}.png 64 64", "10 10 40 40"]
+        (root / split / "labelv2.txt").write_text("\n".join(lines) + "\n")
+    every = {name: [0] for name in names}
+    boxes = {name: np.array([[10.0, 10.0, 30.0, 30.0]]) for name in names}
+    write_ground_truth(root / "val" / "gt", boxes, easy=every, medium=every, hard=every)
+    return root
+
+
+def arguments(data: Path, *more: str) -> list[str]:
+    file = data / "tiny.yaml"
+    save_architecture(TINY, file)
+    fixed = ["--image-size", "64", "--batch-size", "2", "--steps", "3", "--threads", "1"]
+    return ["profile", str(file), "--data", str(data), "--device", "cpu", *fixed, *more]
+
+
+def test_json_has_every_part_and_their_shares_add_up(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(arguments(data, "--json")) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert list(content["parts_s"]) == list(PARTS)
+    assert all(seconds > 0 for seconds in content["parts_s"].values())
+    assert sum(content["parts_s"].values()) == pytest.approx(content["step_s"])
+    assert sum(content["shares"].values()) == pytest.approx(1)
+    assert (content["steps"], content["images"], content["batch_size"]) == (3, 6, 2)
+    assert content["images_per_second"] == pytest.approx(2 / content["step_s"])
+    assert content["evaluation_s_per_image"] > 0
+    assert (content["device"], content["threads"], content["precision"]) == ("cpu", 1, "fp32")
+
+
+def test_the_table_names_the_parts(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(arguments(data)) == 0
+    shown = capsys.readouterr().out
+    for word in ("input", "forward", "backward", "assignment and loss", "optimiser", "evaluation"):
+        assert word in shown
+    assert "training images a second" in shown
+
+
+def test_nothing_is_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = arguments(data)
+    before = sorted(data.rglob("*"))
+    assert main.run(command) == 0
+    assert sorted(data.rglob("*")) == before
+
+
+def test_missing_data_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["profile", "scrfd_0.5g", "--data", str(tmp_path / "none")]) == 1
+    assert "labelv2.txt: there is no such label file" in capsys.readouterr().err
+
+
+def test_no_steps_are_refused(data: Path) -> None:
+    with pytest.raises(ConfigError, match="steps must be at least 1, got 0"):
+        profile_training(TINY, Recipe(), data, TrialSettings(image_size=64), steps=0)
+
+
+def test_rates_by_hand() -> None:
+    found = StepProfile(
+        seconds={"input": 0.1, "forward": 0.3},
+        steps=2, images=16, evaluation_s=0.0, device="cpu",
+        threads=1, precision="fp32", image_size=64, batch_size=8,
+    )  # fmt: skip
+    assert found.step_s == pytest.approx(0.4)
+    assert found.images_per_second == pytest.approx(20)
+    assert found.shares == pytest.approx({"input": 0.25, "forward": 0.75})
+
+
+@pytest.mark.parametrize("recipe", ["reference", "quick"])
+def test_the_timed_step_is_the_training_step(recipe: str) -> None:
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    faces = [Targets(boxes_G4=torch.tensor([[8.0, 8.0, 40.0, 40.0]]))] * 2
+    batch = Batch(images_B3HW=images, targets=faces, names=["a", "b"])
+    weights = []
+    for step in (train_step, timed_step):
+        training = start_training(
+            TINY, Recipe.named(recipe), seed=0,
+            device=torch.device("cpu"), precision=Precision(name="fp32"),
+        )  # fmt: skip
+        for _ in range(2):
+            step(training, batch, 0.1)
+        weights.append([*training.model.state_dict().values()])
+        weights[-1] += training.evaluated.state_dict().values()
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))

@@ -1,0 +1,180 @@
+"""`scrfd-nas propose`: flags, config file, JSON, errors and exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas import proposals
+from nas.cli import main
+from nas.proposals import propose_stage1, propose_stage2
+from search_spaces.architecture import load_architecture, save_architecture
+from search_spaces.cost import flops_by_part, total
+from search_spaces.zoo import load_zoo
+
+
+@pytest.fixture(autouse=True)
+def closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the torch networks where fvcore's word is not the question."""
+    monkeypatch.setattr(proposals, "confirm_flops", lambda a: total(flops_by_part(a)))
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    if "propose" not in main.COMMAND_FILES:
+        monkeypatch.setattr(main, "COMMAND_FILES", (*main.COMMAND_FILES, "propose"))
+
+
+def stage1(out: Path, *flags: str) -> list[str]:
+    return ["propose", "--stage", "1", "--flops", "0.5G", "--num", "2", "--out", str(out), *flags]
+
+
+def stage2(out: Path, *flags: str) -> list[str]:
+    return ["propose", "--stage", "2", "--num", "2", "--out", str(out), *flags]
+
+
+def test_json_lists_the_files_and_the_feasible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(stage1(tmp_path / "out", "--json")) == 0
+    document = json.loads(capsys.readouterr().out)
+    expected = propose_stage1(500_000_000, 2, 0)
+    assert set(document) == {"candidates", "feasible"}
+    assert document["feasible"] == expected.feasible
+    assert [set(c) for c in document["candidates"]] == [
+        {"number", "file", "flops", "params", "hash"}
+    ] * 2
+    for listed, candidate in zip(document["candidates"], expected.candidates, strict=True):
+        assert listed["hash"] == load_architecture(listed["file"]).content_hash == candidate.hash
+        assert (listed["flops"], listed["params"]) == (candidate.total_flops, candidate.params)
+    assert (tmp_path / "out" / "candidates.csv").is_file()
+
+
+def test_table_shows_every_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(stage1(tmp_path / "out")) == 0
+    shown = capsys.readouterr().out
+    for candidate in propose_stage1(500_000_000, 2, 0).candidates:
+        assert candidate.hash in shown
+    assert "satisfy the constraints" in shown
+
+
+def test_same_command_again_is_fine_and_another_seed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(stage1(tmp_path / "out")) == 0
+    assert main.run(stage1(tmp_path / "out")) == 0
+    capsys.readouterr()
+    assert main.run(stage1(tmp_path / "out", "--seed", "1", "--json")) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "error: " in captured.err
+    assert "holds other proposals" in captured.err
+
+
+def test_stage2_aims_at_the_templates_own_flops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = load_zoo("scrfd_0.5g")
+    flags = ("--template", "scrfd_0.5g", "--stage2-space", "scaled", "--json")
+    assert main.run(stage2(tmp_path / "out", *flags)) == 0
+    document = json.loads(capsys.readouterr().out)
+    flops = total(flops_by_part(template))
+    expected = propose_stage2(template, flops, 2, 0, stage2_space="scaled")
+    assert [c["hash"] for c in document["candidates"]] == [c.hash for c in expected.candidates]
+
+
+def test_template_may_be_a_file_or_a_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = load_zoo("scrfd_0.5g")
+    save_architecture(template, tmp_path / "search" / "stage1" / "0007" / "architecture.yaml")
+    save_architecture(template, tmp_path / "proposed" / "0003.yaml")
+    references = [
+        ("--template", str(tmp_path / "proposed" / "0003.yaml")),
+        ("--template", "7", "--search-dir", str(tmp_path / "search")),
+        ("--template", "3", "--search-dir", str(tmp_path / "proposed")),
+    ]
+    documents = []
+    for index, reference in enumerate(references):
+        out = tmp_path / f"out{index}"
+        assert main.run(stage2(out, *reference, "--ratio-tolerance", "0.05", "--json")) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+    found = {tuple(c["hash"] for c in document["candidates"]) for document in documents}
+    assert len(found) == 1
+
+
+def test_config_file_holds_options_and_flags_override_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "flops: 2.5G\nnum: 3\nseed: 5\nspace: resnet\n"
+        "ranges: {blocks: [basic], depth: [1, 6], stem: [16, 40]}\n"
+    )
+    command = ["propose", "--stage", "1", "--config", str(config), "--out", str(tmp_path / "out")]
+    assert main.run([*command, "--seed", "6", "--depth-range", "2", "5", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    ranges = {"blocks": ("basic",), "depth": (2, 5), "stem": (16, 40)}
+    expected = propose_stage1(2_500_000_000, 3, 6, space="resnet", ranges=ranges)
+    assert [c["hash"] for c in document["candidates"]] == [c.hash for c in expected.candidates]
+
+
+def test_fewer_than_asked_is_said_on_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--template", "resnet_2.5g", "--stage2-space", "scaled", "--num", "99")
+    ranges = ("--neck-range", "48", "64", "--convs-range", "2", "3")
+    assert main.run([*stage2(tmp_path / "out", *flags, *ranges), "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert len(document["candidates"]) == document["feasible"] < 55
+    assert f"{document['feasible']} of 99 candidates" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["--stage", "1"], "give --flops"),
+        (["--stage", "2"], "needs --template"),
+        (["--stage", "1", "--flops", "fast"], "FLOPs are a number"),
+        (["--stage", "1", "--flops", "1M"], "nearest reachable is"),
+        (["--stage", "1", "--flops", "1G", "--tolerance", "2"], "less than 1, got 2"),
+        (["--stage", "1", "--flops", "1G", "--space", "vit"], "got 'vit'"),
+        (["--stage", "1", "--flops", "1G", "--blocks", "basic"], "no blocks basic"),
+        (["--stage", "1", "--flops", "1G", "--template", "3"], "--template belongs to --stage 2"),
+        (["--stage", "2", "--space", "mobile"], "--space belongs to --stage 1"),
+        (["--stage", "2", "--template", "3"], "give its --search-dir"),
+        (["--stage", "2", "--template", "3", "--search-dir", "none"], "has no candidate 3"),
+        (["--stage", "2", "--template", "scrfd_3g"], "did you mean"),
+        (["--stage", "2", "--template", "scrfd_1g", "--ratio-tolerance", "0"], "got 0"),
+        (["--stage", "2", "--template", "scrfd_1g", "--stage2-space", "all"], "got 'all'"),
+        (["--stage", "1", "--config", "none.yaml"], "none.yaml: cannot be read"),
+    ],
+)
+def test_faults_print_one_line_and_write_nothing(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["propose", *command, "--out", "out"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["[1]", "speed: 3", "ranges: 3", "template: a", "a: [", ""])
+def test_a_broken_config_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    assert main.run(stage1(tmp_path / "out", "--config", str(tmp_path / "config.yaml"))) == 1
+    assert "config.yaml" in capsys.readouterr().err
+
+
+def test_wrong_usage_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["propose", "--stage", "3", "--out", str(tmp_path)]) == 2
+    assert main.run(["propose", "--stage", "1", "--num", "0", "--out", str(tmp_path)]) == 2

@@ -1,0 +1,224 @@
+import csv
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fake_trials
+import pytest
+from fake_trials import FakeCluster, hard_ap, make_architecture, make_data
+
+from nas import stages
+from nas.cli.main import run
+from nas.search_dir import SearchDir
+
+
+@pytest.fixture(autouse=True)
+def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = partial(
+        stages.RunOptions,
+        entry=fake_trials.ENTRY,
+        propose=fake_trials.propose,
+        connect=FakeCluster().connect,
+    )
+    monkeypatch.setattr(stages, "RunOptions", options)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_data(tmp_path / "data")
+
+
+def stage1(data: Path, *more: str, num: int = 3) -> list[str]:
+    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", str(num)]
+    return [*command, "--epochs", "2", "--image-size", "64", *more]
+
+
+def read_json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    content = json.loads(capsys.readouterr().out)
+    assert isinstance(content, dict)
+    return content
+
+
+def test_stage_1_prints_the_leaderboard_and_where_it_lies(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(stage1(data)) == 0
+    output = capsys.readouterr()
+    best = max(range(1, 4), key=lambda number: hard_ap(make_architecture(number)))
+    assert f"{hard_ap(make_architecture(best)):.4f}" in output.out
+    assert "runs/scrfdgen0.5g/stage1/leaderboard.csv" in output.out
+    assert "3/3 finished" in output.err
+
+
+def test_json_is_one_document_with_raw_numbers(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(stage1(data, "--json")) == 0
+    content = read_json(capsys)
+    assert set(content) == {"search_dir", "stage1"}
+    rows = content["stage1"]
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        assert row["hard"] == hard_ap(make_architecture(row["candidate"]))
+        assert type(row["flops"]) is int
+        assert type(row["params"]) is int
+
+
+def test_stage_2_and_report_show_both_stages(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(stage1(data)) == 0
+    assert run(["stage2", "--template", "best", "--num-candidates", "2", "--json"]) == 0
+    capsys.readouterr()
+    directory = SearchDir(Path("runs/scrfdgen0.5g"))
+    for stage in (1, 2):
+        directory.leaderboard_file(stage).unlink()
+    assert run(["report", "--json"]) == 0
+    content = read_json(capsys)
+    assert (len(content["stage1"]), len(content["stage2"])) == (3, 2)
+    for stage in (1, 2):
+        with directory.leaderboard_file(stage).open() as file:
+            numbers = [int(row["candidate"]) for row in csv.DictReader(file)]
+        assert numbers == [row["candidate"] for row in content[f"stage{stage}"]]
+    assert run(["report", "--stage", "2", "--json"]) == 0
+    assert "stage1" not in read_json(capsys)
+
+
+def test_report_of_a_stage_not_begun_is_an_error(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(stage1(data)) == 0
+    assert run(["report", "--stage", "2"]) == 1
+    assert "stage 2 has not begun" in capsys.readouterr().err
+
+
+def test_status_is_for_people_and_programs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(stage1(data)) == 0
+    capsys.readouterr()
+    assert run(["status"]) == 0
+    text = capsys.readouterr().out
+    assert "nobody works here" in text
+    assert "stage 1: 3/3 finished" in text
+    assert run(["status", "--search-dir", "runs/scrfdgen0.5g", "--json"]) == 0
+    content = read_json(capsys)
+    assert content["driver"] is None
+    assert content["stage1"]["finished"] == 3
+
+
+def test_the_same_command_continues_and_another_is_refused(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(stage1(data)) == 0
+    assert run(stage1(data, num=4)) == 0
+    capsys.readouterr()
+    assert run([*stage1(data, num=4), "--epochs", "3"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "epochs: 2 -> 3" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_failed_candidate_is_shown_with_its_reason(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_trials.set_faults(data, **{"raise": {"2": 1}})
+    assert run(stage1(data, "--retries", "0")) == 0
+    output = capsys.readouterr()
+    assert "failed: ValueError: epoch 1 is not to be" in output.out
+    assert "candidate 2 failed: ValueError" in output.err
+    fake_trials.set_faults(data)
+    assert run(["stage1", "--retry-failed", "--json"]) == 0
+    assert {row["state"] for row in read_json(capsys)["stage1"]} == {"finished"}
+
+
+def test_a_search_without_any_result_is_an_error(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_trials.set_faults(data, **{"raise": {"1": 1, "2": 1}})
+    assert run(stage1(data, num=2)) == 1
+    output = capsys.readouterr()
+    assert "no candidate of stage 1 finished; the first failed: ValueError" in output.err
+    assert "failed" in output.out
+
+
+def test_an_interrupted_search_says_how_to_continue(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeCluster, "run", interrupt)
+    assert run(stage1(data)) == 130
+    assert "the same command continues the search" in capsys.readouterr().err
+
+
+def test_options_come_from_a_file_and_flags_override_them(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "search.yaml"
+    config.write_text(
+        f"flops: 1.5G\ndata: {data}\nnum_candidates: 5\nepochs: 2\nimage_size: 64\n"
+        "recipe: quick\nbatch_size: 4\nranges: {depth: [1, 6]}\n"
+    )
+    assert run(["stage1", "--config", str(config), "--num-candidates", "2"]) == 0
+    capsys.readouterr()
+    request = SearchDir(Path("runs/scrfdgen1.5g")).requests()[1]
+    assert (request.flops, request.num_candidates) == (1_500_000_000, 2)
+    assert request.recipe["batch_size"] == 4
+    assert request.recipe["schedule"] == "cosine"
+    assert request.ranges == {"depth": [1, 6]}
+
+
+def test_another_searchs_file_repeats_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(stage1(data, "--seed", "3")) == 0
+    first = SearchDir(Path("runs/scrfdgen0.5g"))
+    again = ["stage1", "--config", str(first.search_file), "--search-dir", "again"]
+    assert run(again) == 0
+    assert SearchDir(Path("again")).requests() == first.requests()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epocs: 3", "unknown keys ['epocs']"),
+        ("- 1", "must be a mapping of options"),
+        ("flops: lots", "FLOPs are a number such as 2.5G"),
+        ("recipe: none", "a recipe must be"),
+    ],
+)
+def test_a_wrong_config_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    config = tmp_path / "search.yaml"
+    config.write_text(text + "\n")
+    assert run(["stage1", "--search-dir", "s", "--data", str(data), "--config", str(config)]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stage1"], "--search-dir is needed"),
+        (["stage1", "--flops", "1G"], "scrfd-nas data generate"),
+        (["stage1", "--search-dir", "new", "--data", "data"], "--flops is needed"),
+        (["stage2", "--search-dir", "new", "--template", "1"], "number of a stage-1 candidate"),
+        (["stage2", "--search-dir", "new", "--template", "scrfd_x"], "scrfd_x"),
+        (["status"], "--search-dir is needed"),
+        (["report", "--search-dir", "data"], "holds no search"),
+    ],
+)
+def test_errors_say_what_to_do(
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run(arguments) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert not Path("new").exists()
+
+
+def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["stage1", "--num-candidates", "0"]) == 2
+    assert run(["stage1", "--flopz", "1G"]) == 2

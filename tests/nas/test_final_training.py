@@ -1,0 +1,316 @@
+"""The final training: what is trained, on what, and what the driver sees of it."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas.distributed import WorkerGroup, _fault_of
+from nas.executor import Cluster, StopSignal
+from nas.final_training import (
+    FinalTraining,
+    MetricsFollower,
+    choose_group,
+    resolve_candidate,
+    train,
+    training_folder,
+)
+from nas.tensorboard import tensorboard_log
+from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
+from search_spaces.errors import ConfigError, DataError, IncomparableError
+from search_spaces.network.detector import build_detector
+from search_spaces.zoo import load_zoo
+from trials.data.generate import generate
+from trials.metrics import write_metrics
+from trials.model_file import save_model
+from trials.recipe import Recipe
+from trials.request import claim, trial_request
+from trials.result import EpochReport, TrialFault, TrialResult, save_outcome
+from trials.schedule import learning_rate
+from trials.settings import TrialSettings
+from trials.widerface_ap import APs
+
+TINY = Architecture(
+    name="tiny",
+    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
+    neck=Neck(width=8),
+    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
+)
+RECIPE = Recipe(batch_size=2)
+SETTINGS = TrialSettings(epochs=2, image_size=64, device="cpu", threads=1, eval_every=1)
+RESULT = TrialResult(
+    easy=0.5,
+    medium=0.4,
+    hard=0.3,
+    epochs=2,
+    best_epoch=2,
+    best_hard=0.3,
+    loss=1.0,
+    duration_s=1.0,
+    images_per_second=1.0,
+    params=1,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("set") / "faces"
+    generate(root, num_train=4, num_val=2, seed=0, long_side=(96, 128))
+    return root
+
+
+def make_training(data: Path, folder: Path, workers: int = 1) -> FinalTraining:
+    return FinalTraining(
+        architecture=TINY,
+        recipe=RECIPE,
+        data=data,
+        folder=folder,
+        settings=replace(SETTINGS, workers=workers),
+        group=WorkerGroup(count=workers),
+    )
+
+
+def no_ray(address: str | None) -> AbstractContextManager[Cluster]:
+    raise AssertionError("Ray must not be started")
+
+
+def ignore(*_: object) -> None:
+    pass
+
+
+def report(epoch: int, aps: APs | None = None) -> EpochReport:
+    return EpochReport(
+        epoch=epoch,
+        epochs=3,
+        loss=1.5,
+        cls_loss=1.0,
+        box_loss=0.25,
+        keypoint_loss=0.25,
+        learning_rate=0.01,
+        images_per_second=20.0,
+        aps=aps,
+    )
+
+
+def test_the_reference_recipe_drops_at_epochs_440_and_544_of_640() -> None:
+    """And warms up over 1500 iterations, with WIDER FACE on eight workers: 202 an epoch."""
+    steps = 202
+    rates = [learning_rate(Recipe(), steps * epoch, steps * 640) for epoch in range(640)]
+    assert [epoch for epoch in range(20, 640) if rates[epoch] != rates[epoch - 1]] == [440, 544]
+    assert rates[439:441] + rates[543:545] == pytest.approx([0.01, 0.001, 0.001, 0.0001])
+    assert learning_rate(Recipe(), 1499, steps * 640) < 0.01
+    assert learning_rate(Recipe(), 1500, steps * 640) == 0.01
+
+
+def test_a_candidate_is_a_name_a_file_or_a_folder_of_a_trial(tmp_path: Path) -> None:
+    folder = tmp_path / "stage2" / "0007"
+    folder.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"holds no candidate, neither architecture\.yaml nor"):
+        resolve_candidate(str(folder))
+    save_model(folder / "best.pt", TINY, build_detector(TINY).state_dict())
+    assert resolve_candidate(str(folder)) == TINY
+    other = replace(TINY, neck=Neck(width=12))
+    save_architecture(other, folder / "architecture.yaml")
+    for reference in (folder, folder / "architecture.yaml"):
+        assert resolve_candidate(str(reference)).content_hash == other.content_hash
+    assert resolve_candidate("scrfd_0.5g") == load_zoo("scrfd_0.5g")
+    with pytest.raises(ConfigError, match="neither a file nor a built-in"):
+        resolve_candidate(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "expected"),
+    [
+        (None, None, (WorkerGroup(count=1), "auto")),
+        (None, 1, (WorkerGroup(count=1), "cpu")),
+        (None, 2, (WorkerGroup(count=2), "cpu")),
+        (1, None, (WorkerGroup(count=1, gpus=True), "cuda")),
+        (4, None, (WorkerGroup(count=4, gpus=True), "cuda")),
+    ],
+)
+def test_gpus_and_workers_mean_a_group(
+    gpus: int | None, workers: int | None, expected: tuple[WorkerGroup, str]
+) -> None:
+    assert choose_group(gpus, workers) == expected
+
+
+def test_gpus_and_workers_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="give one of them, got 4 and 2"):
+        choose_group(4, 2)
+
+
+def cluster(cpus: float, gpus: float, tmp_path: Path) -> Cluster:
+    return Cluster(cpus=cpus, gpus=gpus, scratch=tmp_path, stop=StopSignal())
+
+
+def test_workers_share_the_cores(tmp_path: Path) -> None:
+    resources = WorkerGroup(count=2).resources(cluster(5, 0, tmp_path))
+    assert (resources.cpus_per_trial, resources.gpus_per_trial) == (2, 0)
+    # Half of the machine's GPUs come with half of its cores.
+    resources = WorkerGroup(count=2, gpus=True).resources(cluster(32, 4, tmp_path))
+    assert (resources.cpus_per_trial, resources.gpus_per_trial) == (8, 1)
+
+
+def test_more_workers_than_the_cluster_has_are_refused(tmp_path: Path) -> None:
+    small = cluster(2, 1, tmp_path)
+    with pytest.raises(ConfigError, match="--workers must not exceed the 2 cores that Ray has"):
+        WorkerGroup(count=3).resources(small)
+    with pytest.raises(ConfigError, match="--gpus must not exceed the 1 GPUs that Ray has, got 4"):
+        WorkerGroup(count=4, gpus=True).resources(small)
+
+
+def test_a_group_that_cannot_start_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--workers must not exceed the 2 cores"):
+        train(
+            make_training(data, tmp_path / "run", workers=3),
+            on_epoch=ignore,
+            on_step=ignore,
+            connect=lambda address: nullcontext(cluster(2, 0, tmp_path)),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_single_worker_trains_here_and_reports_every_epoch(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    heard: list[int] = []
+    steps: list[tuple[int, int]] = []
+    result = train(
+        make_training(data, folder),
+        on_epoch=lambda report: heard.append(report.epoch),
+        on_step=lambda done, total: steps.append((done, total)),
+        connect=no_ray,
+    )
+    assert heard == [1, 2]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert result.epochs == 2
+    found = dict(read_scalars(folder / "tensorboard"))
+    assert found[("loss/total", 2)] == pytest.approx(result.loss, rel=1e-6)
+    assert found[("ap/hard", 2)] == pytest.approx(result.hard, abs=1e-6)
+    assert ("ap/hard", 1) in found
+
+
+def test_a_finished_group_is_not_run_again(data: Path, tmp_path: Path) -> None:
+    training = make_training(data, tmp_path, workers=2)
+    claim(tmp_path, trial_request(TINY, RECIPE, data, training.settings))
+    save_outcome(RESULT, tmp_path)
+    assert train(training, on_epoch=ignore, on_step=ignore, connect=no_ray) == RESULT
+
+
+def test_another_number_of_workers_is_refused_before_ray_starts(data: Path, tmp_path: Path) -> None:
+    claim(tmp_path, trial_request(TINY, RECIPE, data, replace(SETTINGS, workers=2)))
+    with pytest.raises(IncomparableError, match=r"settings\.workers: 2 -> 4"):
+        train(
+            make_training(data, tmp_path, workers=4),
+            on_epoch=ignore,
+            on_step=ignore,
+            connect=no_ray,
+        )
+
+
+def test_data_that_cannot_be_evaluated_are_refused_before_ray_starts(tmp_path: Path) -> None:
+    generate(tmp_path / "set", num_train=1, num_val=1, seed=0, long_side=(64, 64))
+    (tmp_path / "set" / "val" / "gt" / "wider_face_val.mat").unlink()
+    with pytest.raises(DataError, match=r"wider_face_val\.mat"):
+        train(
+            make_training(tmp_path / "set", tmp_path / "run", workers=2),
+            on_epoch=ignore,
+            on_step=ignore,
+            connect=no_ray,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_default_folder_belongs_to_the_request(data: Path) -> None:
+    one, two = (training_folder(TINY, RECIPE, data, replace(SETTINGS, workers=n)) for n in (1, 2))
+    assert one.parent == Path("runs/train")
+    assert one.name.startswith("tiny-")
+    assert one != two
+
+
+def test_a_follower_reads_each_epoch_once(tmp_path: Path) -> None:
+    write_metrics([report(1)], tmp_path)  # of a run before
+    follower = MetricsFollower(tmp_path, epochs=3)
+    assert follower.news() == []
+    write_metrics(
+        [report(1), report(2), report(3, APs(easy=0.5, medium=0.25, hard=0.125))], tmp_path
+    )
+    news = follower.news()
+    assert news == [report(2), report(3, APs(easy=0.5, medium=0.25, hard=0.125))]
+    assert follower.news() == []
+
+
+def test_a_follower_waits_for_the_file_and_survives_its_rewinding(tmp_path: Path) -> None:
+    follower = MetricsFollower(tmp_path, epochs=3)
+    assert follower.news() == []
+    write_metrics([report(1), report(2)], tmp_path)
+    assert [r.epoch for r in follower.news()] == [1, 2]
+    write_metrics([report(1)], tmp_path)  # a checkpoint was damaged: epoch 2 comes again
+    assert follower.news() == []
+    write_metrics([report(1), report(2), report(3)], tmp_path)
+    assert [r.epoch for r in follower.news()] == [3]
+
+
+class GroupError(Exception):
+    """Like Ray Train's."""
+
+    def __init__(self, failures: dict[int, BaseException]) -> None:
+        self.worker_failures = failures
+
+
+def test_the_fault_of_a_group_is_its_cause_not_the_loss_of_touch() -> None:
+    lost = TrialFault("RuntimeError: connection closed by peer")
+    cause = TrialFault("the loss must be finite", kind="diverged", epoch=3)
+    assert _fault_of(GroupError({0: lost, 1: cause})) is cause
+    assert _fault_of(GroupError({0: lost, 1: lost})) is lost
+
+
+def test_a_dead_worker_is_the_cause() -> None:
+    from ray.exceptions import RayActorError
+
+    lost = TrialFault("RuntimeError: connection closed by peer")
+    assert _fault_of(GroupError({0: lost, 1: RayActorError()})).kind == "killed"
+    assert _fault_of(ValueError("strange")).message == "ValueError: strange"
+
+
+def test_logs_begin_with_the_first_epoch(tmp_path: Path) -> None:
+    with tensorboard_log(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_continued_log_adds_to_the_one_before(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        with tensorboard_log(tmp_path) as log:
+            log(report(epoch))
+    found = dict(read_scalars(tmp_path / "tensorboard"))
+    assert {step for _, step in found} == {1, 2}
+    assert found[("train/learning_rate", 1)] == pytest.approx(0.01)
+    assert found[("loss/keypoints", 2)] == 0.25
+    assert not any(tag.startswith("ap/") for tag, _ in found)
+
+
+def read_scalars(folder: Path) -> Iterator[tuple[tuple[str, int], float]]:
+    """(tag, step) and value of every scalar, by the format of TensorFlow's record files."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event: Any = Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
+            for value in event.summary.value:
+                yield (value.tag, event.step), value.simple_value
+
+
+def test_weights_are_evaluated_files(data: Path, tmp_path: Path) -> None:
+    """`best.pt` of a training is a model file: a candidate for everything that follows."""
+    train(make_training(data, tmp_path / "run"), on_epoch=ignore, on_step=ignore, connect=no_ray)
+    assert resolve_candidate(str(tmp_path / "run")).content_hash == TINY.content_hash
+    content = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
+    assert content["meta"]["epoch"] in (1, 2)

@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas.flops import FlopsError, confirm_flops, count_flops, count_modules
+from search_spaces import cost
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.errors import ConfigError
+from search_spaces.network.detector import build_detector
+from search_spaces.zoo import load_zoo, zoo_names
+
+
+def random_architecture(block, random):
+    """Any valid architecture of the kind, small enough to trace quickly."""
+
+    def draw(low, high, count=1):
+        return tuple(int(n) for n in random.integers(low, high + 1, count))
+
+    def flip():
+        return bool(random.integers(2))
+
+    stem = draw(1, 40, 2) if block == "depthwise" else (2 * draw(1, 30)[0],)
+    widths = draw(1, 90, 4)
+    if flip():  # as the spaces do: the stem is as wide as C2
+        stem = (*stem[:-1], 2 * draw(1, 30)[0])
+        widths = (stem[-1], *widths[1:])
+    groups, batch = draw(1, 8)[0], flip()
+    head = Head(
+        convs=draw(1, 2)[0],
+        width=groups * draw(1, 12)[0],
+        depthwise=flip(),
+        norm="batch" if batch else "group",
+        groups=0 if batch else groups,
+        shared=flip(),
+        keypoints=5 * flip(),
+        level_scales=flip(),
+    )
+    backbone = Backbone(block=block, stem_widths=stem, depths=draw(1, 2, 4), widths=widths)
+    return Architecture(backbone=backbone, neck=Neck(width=groups * draw(1, 8)[0]), head=head)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
+def test_the_closed_form_equals_fvcore_to_the_integer_in_every_part(block):
+    random = np.random.default_rng(["basic", "bottleneck", "depthwise"].index(block))
+    for _ in range(70):
+        architecture = random_architecture(block, random)
+        assert count_flops(architecture) == cost.flops_by_part(architecture), architecture
+
+
+@pytest.mark.parametrize("size", [(480, 640), (150, 203), (97, 131)])
+@pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
+def test_the_closed_form_equals_fvcore_on_the_whole_image(block, size):
+    random = np.random.default_rng(9)
+    for _ in range(2):
+        architecture = random_architecture(block, random)
+        counts = count_modules(build_detector(architecture), torch.zeros(1, 3, *size))
+        assert counts[""] == cost.total(cost.flops_by_part(architecture, *size))
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_the_family_equals_fvcore(name):
+    architecture = load_zoo(name)
+    counted = count_flops(architecture)
+    assert counted == cost.flops_by_part(architecture)
+    assert confirm_flops(architecture) == sum(counted.values())
+
+
+@pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_1g", "scrfd_2.5g_kps", "resnet_2.5g"])
+def test_the_small_trace_counts_what_a_trace_at_480x640_counts(name):
+    architecture = load_zoo(name)
+    counts = count_modules(build_detector(architecture), torch.zeros(1, 3, 480, 640))
+    assert sum(count_flops(architecture).values()) == counts[""]
+
+
+def test_a_network_of_full_depth_equals_fvcore():
+    backbone = Backbone(
+        block="bottleneck", stem_widths=(8,), depths=(10, 10, 10, 10), widths=(8, 16, 32, 64)
+    )
+    head = Head(convs=4, width=64, groups=8)
+    deep = Architecture(backbone=backbone, neck=Neck(width=8), head=head)
+    assert count_flops(deep) == cost.flops_by_part(deep)
+
+
+def test_parts_come_in_order_as_ints():
+    parts = count_flops(load_zoo("scrfd_0.5g"))
+    assert tuple(parts) == cost.PARTS
+    assert all(type(value) is int for value in parts.values())
+
+
+def test_counting_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    count_flops(load_zoo("scrfd_0.5g"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Apply(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "operator"),
+    [
+        (torch.sigmoid, "aten::sigmoid"),
+        (torch.fft.fft2, "aten::fft_fft2"),
+        (torch.exp, "aten::exp"),
+    ],
+)
+def test_an_operator_that_nobody_declared_is_an_error(function, operator):
+    with pytest.raises(FlopsError, match=operator):
+        count_modules(Apply(function), torch.zeros(1, 3, 8, 8))
+
+
+def test_declared_free_operators_cost_nothing():
+    model = Apply(lambda x: nn.functional.max_pool2d(x + x, 2) * 3)
+    assert count_modules(model, torch.zeros(1, 3, 8, 8))[""] == 0
+
+
+def test_nothing_is_logged(caplog, capfd):
+    count_flops(load_zoo("scrfd_0.5g"))
+    assert caplog.text == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_closed_form_that_disagrees_is_reported(monkeypatch):
+    monkeypatch.setattr("nas.flops.cost.flops_by_part", lambda *_: {"stem": 1})
+    with pytest.raises(FlopsError, match="fvcore counts"):
+        confirm_flops(load_zoo("scrfd_0.5g"))
+
+
+def test_an_image_without_area_is_refused():
+    with pytest.raises(ConfigError, match="positive height and width, got 0 x 640"):
+        count_flops(load_zoo("scrfd_0.5g"), 0, 640)

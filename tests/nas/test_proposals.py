@@ -1,0 +1,208 @@
+"""Proposals: confirmed by fvcore, distinct, extensible, written once."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from nas import proposals
+from nas.flops import count_flops
+from nas.proposals import Proposals, propose, propose_stage1, propose_stage2, write_proposals
+from nas.request import Stage1Request, Stage2Request
+from search_spaces.architecture import load_architecture
+from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
+from search_spaces.errors import ConfigError, InfeasibleError, ScrfdNasError
+from search_spaces.zoo import load_zoo
+
+# Whatever the machine, the version of numpy or the number of processes: never edit these.
+STAGE1_HASHES = {
+    "0.5": ["362fdfe0aae5", "59bfaf966a6f", "543dbaca3942"],
+    "2.5": ["94b290cc7aa0", "c478818fb0f5", "663faef14f1c"],
+}
+STAGE2_HASHES = {
+    "free": ["abe68be59a37", "173f9b004193", "f8444e781884"],
+    "scaled": ["22626164103f", "aac06a0cb645", "074504b72959"],
+}
+
+
+@pytest.fixture
+def closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the torch networks where fvcore's word is not the question."""
+    monkeypatch.setattr(proposals, "confirm_flops", lambda a: total(flops_by_part(a)))
+
+
+def hashes(found: Proposals) -> list[str]:
+    return [candidate.hash for candidate in found.candidates]
+
+
+@pytest.mark.usefixtures("closed_form")
+@pytest.mark.parametrize("giga", ["0.5", "2.5"])
+def test_stage1_candidates_are_those_of_the_seed(giga: str) -> None:
+    found = propose_stage1(int(float(giga) * 1e9), 3, 0)
+    assert hashes(found) == STAGE1_HASHES[giga]
+
+
+@pytest.mark.usefixtures("closed_form")
+@pytest.mark.parametrize("space", ["free", "scaled"])
+def test_stage2_candidates_are_those_of_the_seed(space: str) -> None:
+    found = propose_stage2(load_zoo("scrfd_0.5g"), 500_000_000, 3, 0, stage2_space=space)
+    assert hashes(found) == STAGE2_HASHES[space]
+
+
+@pytest.mark.parametrize("flops", [500_000_000, 2_500_000_000, 34_000_000_000])
+def test_every_candidate_is_within_tolerance_by_fvcore(flops: int) -> None:
+    found = propose_stage1(flops, 4, 7, tolerance=0.01)
+    assert [c.number for c in found.candidates] == [1, 2, 3, 4]
+    assert len(set(hashes(found))) == 4
+    for candidate in found.candidates:
+        counted = count_flops(candidate.architecture)
+        assert candidate.flops == counted
+        assert candidate.total_flops == sum(counted.values())
+        assert abs(candidate.total_flops - flops) <= 0.01 * flops
+        assert candidate.params == total(params_by_part(candidate.architecture))
+
+
+@pytest.mark.usefixtures("closed_form")
+def test_auto_space_is_mobile_up_to_1g_and_resnet_above() -> None:
+    assert propose_stage1(10**9, 1, 0).architectures[0].backbone.block == "depthwise"
+    assert propose_stage1(10**9 + 1, 1, 0).architectures[0].backbone.block != "depthwise"
+    resnet = propose_stage1(10**9, 1, 0, space="resnet")
+    assert resnet.architectures[0].backbone.block in ("basic", "bottleneck")
+
+
+@pytest.mark.usefixtures("closed_form")
+def test_ranges_restrict_the_candidates() -> None:
+    ranges = {"blocks": ["basic"], "depth": [2, 5], "stem": [16, 31]}
+    found = propose_stage1(2_500_000_000, 5, 0, ranges=ranges)
+    for architecture in found.architectures:
+        assert architecture.backbone.block == "basic"
+        assert set(architecture.backbone.depths) <= {2, 3, 4, 5}
+        assert architecture.backbone.stem_widths[0] in (16, 24)
+
+
+@pytest.mark.usefixtures("closed_form")
+def test_more_of_both_stages_extend_fewer() -> None:
+    template = load_zoo("resnet_2.5g")
+    for propose_some in (
+        lambda num: propose_stage1(1_500_000_000, num, 3),
+        lambda num: propose_stage2(template, 2_500_000_000, num, 3),
+    ):
+        assert hashes(propose_some(5))[:2] == hashes(propose_some(2))
+
+
+@pytest.mark.usefixtures("closed_form")
+def test_fewer_than_asked_takes_all_and_says_so() -> None:
+    template = load_zoo("resnet_2.5g")
+    found = propose_stage2(template, 2_500_000_000, 64, 0, stage2_space="scaled")
+    assert len(found.candidates) == found.feasible == 55
+    assert found.note == "55 of 64 candidates: no more satisfy the constraints"
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    propose_stage1(500_000_000, 2, 0, progress=lambda done, wanted: told.append((done, wanted)))
+    assert told == [(1, 2), (2, 2)]
+
+
+def request_options() -> dict[str, object]:
+    return {
+        "flops": 500_000_000,
+        "num_candidates": 2,
+        "seed": 4,
+        "data": "/data",
+        "data_fingerprint": "0",
+        "recipe": proposals_recipe(),
+    }
+
+
+def proposals_recipe() -> dict[str, object]:
+    from trials.recipe import Recipe
+
+    return Recipe.named("reference").to_dict()
+
+
+@pytest.mark.usefixtures("closed_form")
+def test_a_request_means_the_same_as_its_numbers() -> None:
+    options = request_options()
+    first = Stage1Request(**options, space="mobile", ranges={"depth": (1, 4)})  # type: ignore[arg-type]
+    expected = propose_stage1(500_000_000, 2, 4, space="mobile", ranges={"depth": (1, 4)})
+    assert propose(first) == expected
+    template = load_zoo("scrfd_0.5g")
+    second = Stage2Request(
+        **options,  # type: ignore[arg-type]
+        template="scrfd_0.5g",
+        template_hash=template.content_hash,
+        stage2_space="scaled",
+        ratio_tolerance=0.15,
+    )
+    assert propose(second, template) == propose_stage2(
+        template, 500_000_000, 2, 4, stage2_space="scaled", ratio_tolerance=0.15
+    )
+    with pytest.raises(ConfigError, match="needs a template"):
+        propose(second)
+
+
+def test_closed_form_that_differs_from_fvcore_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposals, "confirm_flops", lambda architecture: 1)
+    with pytest.raises(ScrfdNasError, match="fault of the program"):
+        propose_stage1(500_000_000, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"flops": 0}, "FLOPs target must be an integer of at least 1, got 0"),
+        ({"flops": 2.5e9}, "FLOPs target must be an integer"),
+        ({"num": 0}, "number of candidates must be an integer of at least 1, got 0"),
+        ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
+        ({"tolerance": 0}, "greater than 0 and less than 1, got 0"),
+        ({"tolerance": 1.5}, "got 1.5"),
+        ({"space": "vit"}, "auto, mobile, resnet, got 'vit'"),
+        ({"ranges": {"speed": 1}}, "unknown keys"),
+        ({"ranges": [1]}, "must be a mapping"),
+    ],
+)
+def test_bad_input_is_refused_with_rule_and_value(change: dict[str, object], rule: str) -> None:
+    options = {"flops": 10**9, "num": 1, "seed": 0, **change}
+    with pytest.raises(ConfigError, match=rule):
+        propose_stage1(**options)  # type: ignore[arg-type]
+
+
+def test_infeasible_budget_is_an_error() -> None:
+    with pytest.raises(InfeasibleError, match="nearest reachable"):
+        propose_stage1(10**6, 1, 0)
+
+
+def test_files_and_table_hold_the_candidates(tmp_path: Path) -> None:
+    found = propose_stage1(500_000_000, 2, 0)
+    files = write_proposals(found, tmp_path / "new" / "out")
+    assert [file.name for file in files] == ["0001.yaml", "0002.yaml"]
+    assert tuple(load_architecture(file) for file in files) == found.architectures
+    with (tmp_path / "new" / "out" / "candidates.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert list(rows[0]) == ["number", "file", "flops", *PARTS, "params", "hash"]
+    for row, candidate in zip(rows, found.candidates, strict=True):
+        assert row["hash"] == candidate.hash
+        assert int(row["flops"]) == sum(int(row[part]) for part in PARTS)
+        assert (int(row["number"]), row["file"]) == (candidate.number, candidate.file_name)
+        assert int(row["params"]) == candidate.params
+
+
+@pytest.mark.usefixtures("closed_form")
+def test_a_folder_can_be_extended_but_not_overwritten(tmp_path: Path) -> None:
+    write_proposals(propose_stage1(500_000_000, 2, 0), tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    write_proposals(propose_stage1(500_000_000, 3, 0), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before) == 5
+    with pytest.raises(ConfigError, match=r"holds other proposals \(0001.yaml"):
+        write_proposals(propose_stage1(500_000_000, 3, 1), tmp_path)
+    with pytest.raises(ConfigError, match=r"holds other proposals \(0003.yaml"):
+        write_proposals(propose_stage1(500_000_000, 2, 0), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ConfigError, match="is not a folder"):
+        write_proposals(propose_stage1(500_000_000, 1, 0), tmp_path / "out")

@@ -1,0 +1,131 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from reports.leaderboard import (
+    COLUMNS,
+    SHARES,
+    Row,
+    leaderboard,
+    to_records,
+    write_leaderboard,
+)
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.cost import flops_by_part, params_by_part, total
+from search_spaces.errors import ConfigError
+from trials.result import Outcome, TrialFailure, TrialResult
+
+
+def make_architecture(depth: int = 1) -> Architecture:
+    backbone = Backbone(
+        block="basic", stem_widths=(8,), depths=(1, 1, 1, depth), widths=(8, 8, 8, 8)
+    )
+    return Architecture(
+        backbone=backbone, neck=Neck(width=8), head=Head(convs=1, width=8, groups=8)
+    )
+
+
+def result(hard: float) -> TrialResult:
+    return TrialResult(
+        easy=0.9,
+        medium=0.8,
+        hard=hard,
+        epochs=80,
+        best_epoch=80,
+        best_hard=hard,
+        loss=1.0,
+        duration_s=60.5,
+        images_per_second=1.0,
+        params=1,
+    )
+
+
+def row(
+    number: int, outcome: Outcome | None = None, state: str = "waiting", epochs: int = 0
+) -> Row:
+    return Row(
+        candidate=number,
+        architecture=make_architecture(number),
+        outcome=outcome,
+        state=state,
+        epochs=epochs,
+    )
+
+
+FAILED = TrialFailure(reason="ValueError: no, really", attempts=2)
+
+
+def test_the_highest_hard_ap_is_first() -> None:
+    table = leaderboard([row(1, result(0.25)), row(2, result(0.75)), row(3, result(0.5))])
+    assert list(table["candidate"]) == [2, 3, 1]
+    assert list(table["rank"]) == [1, 2, 3]
+    assert list(table["hard"]) == [0.75, 0.5, 0.25]
+
+
+def test_equal_aps_share_a_rank_and_stand_by_number() -> None:
+    table = leaderboard([row(4, result(0.5)), row(1, result(0.25)), row(2, result(0.5))])
+    assert list(zip(table["rank"], table["candidate"], strict=True)) == [(1, 2), (1, 4), (3, 1)]
+
+
+def test_an_ap_of_zero_is_an_ap_and_a_failure_is_none() -> None:
+    table = leaderboard([row(1, FAILED), row(2, result(0.0))])
+    records = to_records(table)
+    assert (records[0]["candidate"], records[0]["rank"], records[0]["hard"]) == (2, 1, 0.0)
+    failed = records[1]
+    assert (failed["candidate"], failed["state"]) == (1, "failed")
+    assert failed["reason"] == "ValueError: no, really"
+    missing = ("rank", "hard", "medium", "easy", "duration_s")
+    assert {name: failed[name] for name in missing} == dict.fromkeys(missing)
+
+
+def test_unfinished_stand_between_finished_and_failed() -> None:
+    rows = [row(1, FAILED), row(2), row(3, None, "interrupted", 4), row(4, None, "running", 2)]
+    table = leaderboard([*rows, row(5, result(0.5))])
+    assert list(table["candidate"]) == [5, 4, 3, 2, 1]
+    assert list(table["epochs"]) == [80, 2, 4, 0, 0]
+    assert list(table["rank"].isna()) == [False, True, True, True, True]
+
+
+def test_cost_is_that_of_the_architecture() -> None:
+    record = to_records(leaderboard([row(1, result(0.5))]))[0]
+    flops = flops_by_part(make_architecture(1))
+    assert record["flops"] == total(flops)
+    assert record["params"] == total(params_by_part(make_architecture(1)))
+    assert record["share_stem"] == flops["stem"] / total(flops)
+    assert sum(record[name] for name in SHARES) == pytest.approx(1.0)
+    assert record["hash"] == make_architecture(1).content_hash
+
+
+def test_records_are_plain_json_with_whole_numbers() -> None:
+    records = to_records(leaderboard([row(1, result(0.5)), row(2, FAILED), row(3)]))
+    assert json.loads(json.dumps(records, allow_nan=False)) == records
+    for record in records:
+        assert list(record) == list(COLUMNS)
+        for name in ("candidate", "flops", "params", "epochs"):
+            assert type(record[name]) is int
+    assert type(records[0]["rank"]) is int
+
+
+def test_no_candidates_make_an_empty_table() -> None:
+    table = leaderboard([])
+    assert list(table.columns) == list(COLUMNS)
+    assert to_records(table) == []
+
+
+def test_the_csv_has_empty_cells_for_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "leaderboard.csv"
+    write_leaderboard(leaderboard([row(1, result(0.5)), row(2, FAILED)]), path)
+    with path.open() as file:
+        first, second = csv.DictReader(file)
+    assert tuple(first) == COLUMNS
+    assert (first["rank"], first["hard"], first["epochs"]) == ("1", "0.5", "80")
+    assert (first["duration_s"], first["reason"]) == ("60.5", "")
+    assert (second["rank"], second["hard"], second["duration_s"]) == ("", "", "")
+    assert second["reason"] == "ValueError: no, really"
+
+
+def test_an_unknown_state_is_refused() -> None:
+    with pytest.raises(ConfigError, match="state must be one of"):
+        row(1, None, "finished")

@@ -1,0 +1,153 @@
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from search_spaces.architecture import (
+    Architecture,
+    Backbone,
+    Head,
+    Neck,
+    load_architecture,
+    save_architecture,
+)
+from search_spaces.errors import ConfigError
+
+
+def basic(**changes: object) -> Backbone:
+    values = {
+        "block": "basic",
+        "stem_widths": (16,),
+        "depths": (1, 2, 3, 4),
+        "widths": (16, 24, 32, 40),
+    }
+    return Backbone(**{**values, **changes})
+
+
+def small(**changes: object) -> Architecture:
+    parts = {
+        "backbone": basic(),
+        "neck": Neck(width=16),
+        "head": Head(convs=1, width=32, groups=8),
+    }
+    return Architecture(**{**parts, **changes})
+
+
+def test_yaml_gives_the_same_architecture_back():
+    architecture = small(name="mine")
+    assert Architecture.from_yaml(architecture.to_yaml()) == architecture
+    assert Architecture.from_yaml(architecture.to_yaml()).name == "mine"
+
+
+def test_a_saved_file_loads_as_an_equal_architecture(tmp_path):
+    save_architecture(small(), tmp_path / "a.yaml")
+    assert load_architecture(tmp_path / "a.yaml") == small()
+
+
+def test_equal_architectures_have_equal_hashes_whatever_their_name():
+    assert small(name="a").content_hash == small(name="b").content_hash
+    assert small(name="a") == small(name="b")
+
+
+def test_lists_and_tuples_make_the_same_architecture():
+    assert small(backbone=basic(depths=[1, 2, 3, 4])).content_hash == small().content_hash
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": basic(depths=(1, 2, 3, 5))},
+        {"backbone": basic(block="bottleneck")},
+        {"neck": Neck(width=24)},
+        {"head": Head(convs=1, width=32, groups=16)},
+        {"head": Head(convs=1, width=32, groups=8, keypoints=5)},
+        {"head": Head(convs=1, width=32, groups=8, shared=False)},
+        {"head": Head(convs=1, width=32, groups=8, level_scales=False)},
+        {"head": Head(convs=1, width=32, groups=8, depthwise=True)},
+        {"head": Head(convs=1, width=32, norm="batch")},
+    ],
+)
+def test_every_difference_changes_the_hash(changes):
+    assert small(**changes).content_hash != small().content_hash
+
+
+def test_an_architecture_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        small().neck.width = 3
+
+
+def test_bottlenecks_hand_on_four_times_their_width():
+    assert basic(block="bottleneck").output_widths == (64, 96, 128, 160)
+    assert basic().output_widths == (16, 24, 32, 40)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"block": "dense"},
+        {"depths": (1, 2, 3)},
+        {"depths": (1, 2, 3, 0)},
+        {"depths": (1, 2, 3, 1.5)},
+        {"depths": (1, 2, 3, True)},
+        {"depths": "1234"},
+        {"widths": (16, 24, 32, 10**9)},
+        {"stem_widths": (16, 16)},
+        {"stem_widths": (15,)},
+        {"stem_widths": 16},
+        {"block": "depthwise"},
+    ],
+)
+def test_a_backbone_that_breaks_a_rule_is_refused(changes):
+    with pytest.raises(ConfigError, match="got"):
+        basic(**changes)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"convs": 0, "width": 32, "groups": 8},
+        {"convs": 1, "width": 32},
+        {"convs": 1, "width": 32, "groups": 5},
+        {"convs": 1, "width": 32, "groups": 8, "keypoints": 4},
+        {"convs": 1, "width": 32, "groups": 8, "shared": 1},
+        {"convs": 1, "width": 32, "groups": 8, "norm": "batch"},
+        {"convs": 1, "width": 32, "groups": 8, "norm": "layer"},
+    ],
+)
+def test_a_head_that_breaks_a_rule_is_refused(values):
+    with pytest.raises(ConfigError, match="got"):
+        Head(**values)
+
+
+def test_groups_of_a_separable_tower_must_divide_the_neck_width():
+    head = Head(convs=1, width=32, groups=32, depthwise=True)
+    with pytest.raises(ConfigError, match="neck's width 16, got 32"):
+        small(head=head)
+    assert small(head=replace(head, depthwise=False)).head.groups == 32
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "42",
+        "[1, 2]",
+        "neck: {width: 3}",
+        "a: &x [1]\nb: *x",
+        "!!python/object/apply:os.system [ls]",
+        "a: {",
+    ],
+)
+def test_hostile_or_broken_yaml_is_one_config_error_that_names_its_source(text):
+    with pytest.raises(ConfigError, match=r"^hostile\.yaml: "):
+        Architecture.from_yaml(text, "hostile.yaml")
+
+
+def test_unknown_keys_are_errors():
+    text = small().to_yaml().replace("neck: {width: 16}", "neck: {width: 16, wdith: 3}")
+    with pytest.raises(ConfigError, match="wdith"):
+        Architecture.from_yaml(text)
+
+
+def test_a_missing_file_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_architecture(tmp_path / "none.yaml")

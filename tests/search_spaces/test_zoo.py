@@ -1,0 +1,65 @@
+import pytest
+
+from search_spaces.architecture import save_architecture
+from search_spaces.errors import ConfigError
+from search_spaces.zoo import load_zoo, resolve_architecture, zoo_names
+
+
+def test_the_published_family_and_its_baselines_are_built_in():
+    assert zoo_names() == (
+        "scrfd_0.5g",
+        "scrfd_1g",
+        "scrfd_2.5g",
+        "scrfd_10g",
+        "scrfd_34g",
+        "scrfd_0.5g_kps",
+        "scrfd_2.5g_kps",
+        "scrfd_10g_kps",
+        "resnet_2.5g",
+        "resnet_10g",
+        "resnet_34g",
+        "mobilenet_0.5g",
+        "mobilenet_1g",
+    )
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_every_file_carries_its_name(name):
+    assert load_zoo(name).name == name
+
+
+def test_all_are_distinct():
+    assert len({load_zoo(name).content_hash for name in zoo_names()}) == len(zoo_names())
+
+
+@pytest.mark.parametrize("size", ["0.5g", "2.5g", "10g"])
+def test_key_point_variants_share_backbone_and_neck_with_the_plain_ones(size):
+    plain, keypoints = load_zoo(f"scrfd_{size}"), load_zoo(f"scrfd_{size}_kps")
+    assert (plain.backbone, plain.neck) == (keypoints.backbone, keypoints.neck)
+    assert keypoints.head.keypoints == 5
+    assert keypoints.head.norm == "batch"
+    assert not keypoints.head.shared
+    assert keypoints.head.level_scales == (size != "0.5g")
+
+
+def test_a_near_miss_is_answered_with_close_names():
+    with pytest.raises(ConfigError, match=r"did you mean scrfd_2\.5g"):
+        resolve_architecture("scrfd_2.5")
+    with pytest.raises(ConfigError, match=r"did you mean scrfd_10g"):
+        load_zoo("scrfd_10gg")
+
+
+def test_a_far_miss_is_answered_with_all_names():
+    with pytest.raises(ConfigError, match=r"built in are scrfd_0\.5g, .*mobilenet_1g"):
+        resolve_architecture("x" * 5000)
+
+
+def test_a_path_resolves_to_the_file(tmp_path):
+    save_architecture(load_zoo("scrfd_1g"), tmp_path / "mine.yaml")
+    assert resolve_architecture(str(tmp_path / "mine.yaml")) == load_zoo("scrfd_1g")
+    assert resolve_architecture("scrfd_1g") == load_zoo("scrfd_1g")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
+        resolve_architecture(str(tmp_path / "none.yaml"))

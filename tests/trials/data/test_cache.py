@@ -1,0 +1,177 @@
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from search_spaces.errors import ConfigError
+from trials.data.cache import ImageCache
+from trials.data.dataset import FaceDataset, TrainingSet
+from trials.data.images import read_image
+from trials.data.labels import AnnotatedImage, Faces, write_labelv2
+
+HEIGHT, WIDTH = 12, 16
+HEADER = 32
+FILE = HEIGHT * WIDTH * 3 + HEADER
+
+
+def make_images(root: Path, count: int = 3) -> list[AnnotatedImage]:
+    folder = root / "train/images"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(count):
+        pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Pillow.fromarray(pixels).save(folder / f"{number}.png")
+        faces = Faces.of_boxes([[1, 1, 9, 9]])
+        images.append(
+            AnnotatedImage(
+                name=f"{number}.png", path=folder / f"{number}.png",
+                width=WIDTH, height=HEIGHT, faces=faces,
+            )
+        )  # fmt: skip
+    write_labelv2(root / "train/labelv2.txt", images)
+    return images
+
+
+def fill(cache: ImageCache, images: list[AnnotatedImage]) -> None:
+    for index, image in enumerate(images):
+        cache.put(index, read_image(image.path))
+
+
+def files_of(cache: ImageCache) -> list[str]:
+    return sorted(path.name for path in cache.folder.iterdir())
+
+
+def test_what_is_put_comes_back_in_every_process_that_opens_the_folder(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    assert ImageCache(tmp_path / "c", images).get(0) is None
+    fill(ImageCache(tmp_path / "c", images), images)
+    again = ImageCache(tmp_path / "c", images)
+    for index, image in enumerate(images):
+        kept = again.get(index)
+        assert kept is not None
+        np.testing.assert_array_equal(kept, read_image(image.path))
+
+
+def test_writing_to_an_image_does_not_change_the_cache(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    cache = ImageCache(tmp_path / "c", images)
+    fill(cache, images)
+    first = cache.get(0)
+    assert first is not None
+    first[:] = 0
+    second = cache.get(0)
+    assert second is not None
+    assert second.max() > 0
+
+
+def test_the_bound_keeps_the_first_images_that_fit(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    cache = ImageCache(tmp_path / "c", images, max_bytes=2 * FILE)
+    fill(cache, images)
+    assert len(cache) == 2
+    assert [cache.get(index) is not None for index in range(3)] == [True, True, False]
+    assert sum(path.stat().st_size for path in cache.folder.iterdir()) == 2 * FILE
+    assert len(ImageCache(tmp_path / "c", images, max_bytes=2 * FILE - 1)) == 1
+    assert files_of(cache) == ["0000000.rgb"]  # a smaller bound removes what is beyond it
+    assert len(ImageCache(tmp_path / "d", images, max_bytes=0)) == 0
+    with pytest.raises(ConfigError, match="at least 0, got -1"):
+        ImageCache(tmp_path / "d", images, max_bytes=-1)
+
+
+def test_an_image_larger_than_its_label_says_is_not_kept(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    cache = ImageCache(tmp_path / "c", images)
+    cache.put(0, np.zeros((HEIGHT + 1, WIDTH, 3), np.uint8))
+    assert cache.get(0) is None
+
+
+@pytest.mark.parametrize("change", ["content", "time", "path"])
+def test_a_changed_image_is_never_served_from_the_cache(tmp_path: Path, change: str) -> None:
+    images = make_images(tmp_path)
+    fill(ImageCache(tmp_path / "c", images), images)
+    if change == "content":
+        Pillow.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(images[1].path)
+    elif change == "time":
+        os.utime(images[1].path, ns=(0, 0))
+    else:
+        images[1] = images[2]
+    cache = ImageCache(tmp_path / "c", images)
+    assert cache.get(0) is not None
+    assert cache.get(1) is None
+    cache.put(1, read_image(images[1].path))
+    kept = cache.get(1)
+    assert kept is not None
+    np.testing.assert_array_equal(kept, read_image(images[1].path))
+
+
+@pytest.mark.parametrize("content", [b"", b"SCRFDRGB", b"x" * FILE, b"SCRFDRGB" + b"x" * 99])
+def test_a_damaged_file_is_no_image(tmp_path: Path, content: bytes) -> None:
+    images = make_images(tmp_path)
+    cache = ImageCache(tmp_path / "c", images)
+    fill(cache, images)
+    (cache.folder / "0000000.rgb").write_bytes(content)
+    assert cache.get(0) is None
+
+
+def test_a_file_cut_short_is_no_image(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    cache = ImageCache(tmp_path / "c", images)
+    fill(cache, images)
+    file = cache.folder / "0000000.rgb"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert cache.get(0) is None
+
+
+def test_left_overs_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    cache = ImageCache(tmp_path / "c", images)
+    for name, age in (("0000000.77.part", 0), ("0000001.77.part", 10_000)):
+        (cache.folder / name).write_bytes(b"half")
+        moment = (cache.folder / name).stat().st_mtime - age
+        os.utime(cache.folder / name, (moment, moment))
+    assert files_of(ImageCache(tmp_path / "c", images)) == ["0000000.77.part"]
+
+
+def test_a_disk_that_cannot_be_written_is_said_once_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = make_images(tmp_path)
+    cache = ImageCache(tmp_path / "c", images)
+    cache.folder.rmdir()
+    with caplog.at_level(logging.WARNING):
+        fill(cache, images)
+    assert len(caplog.records) == 1
+    assert cache.get(0) is None
+
+
+def test_samples_are_the_same_with_and_without_a_cache(tmp_path: Path) -> None:
+    make_images(tmp_path)
+    dataset = FaceDataset(tmp_path, "train")
+    plain = TrainingSet(dataset, image_size=32, seed=3)
+    cache = ImageCache(tmp_path / "c", dataset.images, max_bytes=2 * FILE)
+    cached = TrainingSet(dataset, image_size=32, seed=3, cache=cache)
+    for epoch in (0, 1):  # the second time from the files
+        for index in range(3):
+            one, other = plain.sample(index, epoch), cached.sample(index, epoch)
+            assert torch.equal(one.pixels_3SS, other.pixels_3SS)
+            assert one.distortion == other.distortion
+            np.testing.assert_array_equal(one.faces.boxes_N4, other.faces.boxes_N4)
+    assert files_of(cache) == ["0000000.rgb", "0000001.rgb"]
+
+
+def test_images_in_the_cache_are_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_images(tmp_path)
+    dataset = FaceDataset(tmp_path, "train")
+    samples = TrainingSet(
+        dataset, image_size=32, seed=3, cache=ImageCache(tmp_path / "c", dataset.images)
+    )
+    samples.sample(0, 0)
+    monkeypatch.setattr("trials.data.dataset.read_image", lambda path: pytest.fail(f"read {path}"))
+    samples.sample(0, 1)

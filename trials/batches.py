@@ -1,0 +1,67 @@
+"""The batches of a trial: its recipe's samples, with targets and the images' names."""
+
+import os
+from collections.abc import Iterator
+
+import torch
+
+from trials.data.dataset import FaceDataset, TrainingSet
+from trials.data.loader import TrainingLoader, deal_batches, epoch_order
+from trials.device import default_loader_workers
+from trials.parallel import ALONE, Workers
+from trials.recipe import Recipe
+from trials.settings import TrialSettings
+from trials.targets import Targets
+from trials.training import Batch
+
+
+class TrainingBatches:
+    """All batches of a trial, or a worker's share of them; its length is that of an epoch.
+
+    A batch depends on the seed, the epoch and its position only, so that a continued trial
+    sees what it would have seen.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike[str],
+        recipe: Recipe,
+        settings: TrialSettings,
+        device: torch.device,
+        workers: Workers = ALONE,
+    ) -> None:
+        readers = settings.loader_workers
+        if readers is None:
+            readers = default_loader_workers(device, settings.threads)
+        dataset = FaceDataset(data_root, "train", faceless=False)
+        self._names = [image.name for image in dataset.images]
+        self._seed, self._batch_size = settings.seed, recipe.batch_size
+        self._workers = workers
+        self._loader = TrainingLoader(
+            TrainingSet(
+                dataset,
+                image_size=settings.image_size,
+                seed=settings.seed,
+                augmentation=recipe.augmentation,
+            ),
+            batch_size=recipe.batch_size,
+            workers=readers,
+            pin_memory=device.type == "cuda",
+            device=device,
+            rank=workers.rank,
+            ranks=workers.count,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def of_epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of epoch `epoch`, from 1. Raises DataError: too many broken images."""
+        order = epoch_order(self._seed, epoch, len(self._names))
+        mine = deal_batches(order, self._batch_size, self._workers.rank, self._workers.count)
+        for indices, (images_B3SS, faces) in zip(mine, self._loader.batches(epoch), strict=True):
+            yield Batch(
+                images_B3HW=images_B3SS,
+                targets=[Targets.from_faces(item) for item in faces],
+                names=[self._names[index] for index in indices],
+            )

@@ -1,0 +1,83 @@
+"""Box geometry on torch tensors: areas, IoU, DIoU and distances to sides.
+
+Boxes are `x1, y1, x2, y2` in continuous coordinates (width = x2 - x1, no +1), in any unit
+as long as both operands share it. Shapes: N, G boxes; `...` any equal leading shape.
+"""
+
+import torch
+from torch import Tensor
+
+IOU_EPS = 1e-6
+DIOU_EPS = 1e-6
+
+
+def areas(boxes: Tensor) -> Tensor:
+    """Signed areas, (..., 4) -> (...). Negative where exactly one side is inverted."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of each pair at the same position.
+
+    Args:
+        boxes: (..., 4), broadcastable with `others`.
+        others: (..., 4).
+
+    Returns:
+        (...) in [0, 1] for proper boxes; 0 where either box is empty or inverted.
+    """
+    overlap = _overlap(boxes, others)
+    union = areas(boxes) + areas(others) - overlap
+    return overlap / union.clamp(min=IOU_EPS)
+
+
+def pairwise_iou(boxes_N4: Tensor, others_G4: Tensor) -> Tensor:
+    """IoU of every box with every other: (N, 4), (G, 4) -> (N, G)."""
+    return iou(boxes_N4[:, None], others_G4[None])
+
+
+def diou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Distance IoU: IoU - (distance of centres / diagonal of the enclosing box)^2.
+
+    Source: Zheng et al., Distance-IoU loss (AAAI 2020), equation 7; eps 1e-6 is added to
+    the union and to the squared diagonal, as the SCRFD reference does.
+
+    Args:
+        boxes: (..., 4), broadcastable with `others`.
+        others: (..., 4).
+
+    Returns:
+        (...) in (-1, 1], differentiable in both.
+    """
+    overlap = _overlap(boxes, others)
+    union = areas(boxes) + areas(others) - overlap + DIOU_EPS
+    # An inverted prediction has a negative area, which could cancel the other's exactly.
+    union = union.masked_fill(union == 0, DIOU_EPS)
+    enclosing = _enclosing_sides(boxes, others)
+    diagonal_squared = enclosing.square().sum(-1) + DIOU_EPS
+    shift = (others[..., :2] + others[..., 2:]) - (boxes[..., :2] + boxes[..., 2:])
+    distance_squared = shift.square().sum(-1) / 4
+    return overlap / union - distance_squared / diagonal_squared
+
+
+def boxes_from_distances(centers: Tensor, distances: Tensor) -> Tensor:
+    """Boxes whose sides lie `l, t, r, b` from a point: (..., 2), (..., 4) -> (..., 4)."""
+    return torch.cat((centers - distances[..., :2], centers + distances[..., 2:]), dim=-1)
+
+
+def distances_to_sides(centers: Tensor, boxes: Tensor) -> Tensor:
+    """The inverse: `l, t, r, b` from points to the sides; negative where outside."""
+    return torch.cat((centers - boxes[..., :2], boxes[..., 2:] - centers), dim=-1)
+
+
+def _overlap(boxes: Tensor, others: Tensor) -> Tensor:
+    top_left = torch.maximum(boxes[..., :2], others[..., :2])
+    bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])
+    sides = (bottom_right - top_left).clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def _enclosing_sides(boxes: Tensor, others: Tensor) -> Tensor:
+    top_left = torch.minimum(boxes[..., :2], others[..., :2])
+    bottom_right = torch.maximum(boxes[..., 2:], others[..., 2:])
+    return (bottom_right - top_left).clamp(min=0)

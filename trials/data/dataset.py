@@ -1,0 +1,223 @@
+"""A face data set on disk, and the samples that training draws from it.
+
+A sample depends on the seed, the epoch and the image's index only, so that any number of
+worker processes, and a run continued after an interruption, see the same samples.
+
+Shapes: S side of the training square, 3 = RGB.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from search_spaces.errors import ConfigError, DataError
+from trials.data.augment import (
+    Augmentation,
+    box_centers,
+    crop_faces,
+    crop_image,
+    draw_crop,
+    flip_faces,
+)
+from trials.data.cache import ImageCache
+from trials.data.distortion import Distortion, draw_distortion
+from trials.data.images import Image, read_image
+from trials.data.labels import AnnotatedImage, Faces, read_labelv2
+
+LABEL_FILE = "labelv2.txt"
+SPLITS = ("train", "val")
+DEFAULT_CACHE_BYTES = 512 << 20
+MAX_BROKEN = 10
+MAX_BROKEN_SHARE = 0.01
+SAMPLE_STREAM, ORDER_STREAM = 1, 2  # numpy seeds [s, e] and [s, e, 0] are the same stream
+
+
+class FaceDataset:
+    """The annotated images of one split: `root/split/labelv2.txt` and `root/split/images/`.
+
+    Attributes:
+        root: the data folder.
+        split: `train` or `val`.
+        images: what the label file lists, in its order.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], split: str, *, faceless: bool = True) -> None:
+        """Read the labels; no image is opened.
+
+        Args:
+            root: the data folder.
+            split: `train` or `val`.
+            faceless: keep images without a face that counts. The reference trains without
+                them and evaluates with them.
+
+        Raises:
+            DataError: no such folder, a fault in the label file, or no image left.
+        """
+        if split not in SPLITS:
+            raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        self.root, self.split = Path(root), split
+        folder = self.root / split
+        if not (folder / LABEL_FILE).is_file():
+            raise DataError(
+                f"{folder / LABEL_FILE}: there is no such label file; a data folder holds "
+                "train/labelv2.txt, train/images/, val/labelv2.txt, val/images/ and val/gt/"
+            )
+        images = read_labelv2(folder / LABEL_FILE, folder / "images")
+        if not faceless:
+            images = [image for image in images if trainable(image.faces).any()]
+        if not images:
+            kind = "image" if faceless else "image with a face that counts"
+            raise DataError(f"{folder / LABEL_FILE}: there is no {kind}")
+        self.images: Sequence[AnnotatedImage] = tuple(images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def trainable(faces: Faces) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which faces count in training (N): neither ignored nor without area."""
+    sides_N2 = faces.boxes_N4[:, 2:] - faces.boxes_N4[:, :2]
+    return np.asarray(~faces.ignored_N & (sides_N2 > 0).all(axis=1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One training sample, whose colours are still to be distorted.
+
+    Bytes travel between processes and to a GPU four times as fast as floats, and a GPU
+    distorts them in no time.
+
+    Attributes:
+        pixels_3SS: uint8 RGB, cropped, resized and flipped.
+        distortion: what `distort` has to do to them.
+        faces: those that count, in pixels of the square.
+        broken: one message for each unreadable image that this sample stands in for.
+    """
+
+    pixels_3SS: torch.Tensor
+    distortion: Distortion
+    faces: Faces
+    broken: tuple[str, ...] = ()
+
+
+class TrainingSet(Dataset[Sample]):
+    """Training samples of a data set, addressed by (epoch, index).
+
+    Decoded images are kept in memory up to `cache_bytes` (in each process that draws
+    samples); beyond that, images are decoded each time. First come, first kept: within an
+    epoch every image is used once, so throwing one out for another would gain nothing.
+    With a `cache` of files, which other trials use too, nothing is kept besides.
+    """
+
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        *,
+        image_size: int,
+        seed: int,
+        augmentation: Augmentation | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        cache: ImageCache | None = None,
+    ) -> None:
+        if image_size < 1 or seed < 0 or cache_bytes < 0:
+            found = f"(image_size={image_size}, seed={seed}, cache_bytes={cache_bytes})"
+            rule = "image_size must be at least 1, seed and cache_bytes at least 0"
+            raise ConfigError(f"{rule}, got {found}")
+        self.dataset = dataset
+        self.image_size = image_size
+        self.seed = seed
+        self.augmentation = augmentation or Augmentation()
+        self.cache_bytes = cache_bytes
+        self.cache = cache
+        self._cache: dict[int, Image] = {}
+        self._cached_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, index = key
+        return self.sample(index, epoch)
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        """The sample of image `index` in `epoch`.
+
+        An unreadable image is replaced by the next one in the label file.
+
+        Raises:
+            DataError: more unreadable images in a row than a data set may have.
+        """
+        broken: list[str] = []
+        rng = np.random.default_rng([self.seed, epoch, index, SAMPLE_STREAM])
+        while True:
+            at = (index + len(broken)) % len(self)
+            try:
+                pixels = self._pixels(at)
+                break
+            except DataError as error:
+                broken.append(str(error))
+                check_broken(broken, len(self))
+        faces = self.dataset.images[at].faces
+        drawn = draw_sample(pixels, faces, self.image_size, self.augmentation, rng)
+        return replace(drawn, broken=tuple(broken))
+
+    def _pixels(self, index: int) -> Image:
+        """The decoded image, from memory or the file cache if it is there."""
+        if self.cache is not None:
+            return self._shared_pixels(self.cache, index)
+        kept = self._cache.get(index)
+        if kept is not None:
+            return kept
+        pixels = read_image(self.dataset.images[index].path)
+        if self._cached_bytes + pixels.nbytes <= self.cache_bytes:
+            self._cache[index] = pixels
+            self._cached_bytes += pixels.nbytes
+        return pixels
+
+    def _shared_pixels(self, cache: ImageCache, index: int) -> Image:
+        pixels = cache.get(index)
+        if pixels is None:
+            pixels = read_image(self.dataset.images[index].path)
+            cache.put(index, pixels)
+        return pixels
+
+
+def draw_sample(
+    image_HW3: Image,
+    faces: Faces,
+    size: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> Sample:
+    """Crop, resize and flip one image with its faces, and draw the distortion.
+
+    Faces that are ignored or without area are left out, and no crop is sought for them.
+    """
+    counted = faces.select(trainable(faces))
+    height, width = image_HW3.shape[:2]
+    crop = draw_crop(height, width, box_centers(counted.boxes_N4), augmentation, rng)
+    pixels_3SS = crop_image(image_HW3, crop, size)
+    kept = crop_faces(counted, crop, size, clip=augmentation.clip_boxes)
+    if rng.random() < augmentation.flip:
+        pixels_3SS = pixels_3SS.flip(2)
+        kept = flip_faces(kept, size)
+    distortion = draw_distortion(rng) if augmentation.distort else Distortion()
+    return Sample(pixels_3SS=pixels_3SS, distortion=distortion, faces=kept)
+
+
+def check_broken(broken: Sequence[str], images: int) -> None:
+    """Raise if more images than a data set may have are unreadable.
+
+    Raises:
+        DataError: more than 10 and more than 1 %, or all of them.
+    """
+    if len(broken) >= images or len(broken) > max(MAX_BROKEN, MAX_BROKEN_SHARE * images):
+        raise DataError(
+            f"{len(broken)} of {images} images cannot be read, the first: {broken[0]}; "
+            "`scrfd-nas data check` lists them all"
+        )

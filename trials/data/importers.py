@@ -1,0 +1,257 @@
+"""Annotations of other formats to `labelv2.txt`.
+
+Official WIDER FACE text (`wider_face_train_bbx_gt.txt`, `wider_face_val_bbx_gt.txt`): a line
+with the image's path, a line with the number of boxes, and for each box
+`x y w h blur expression illumination invalid occlusion pose`. An image with 0 boxes has one
+line of zeros all the same.
+
+RetinaFace's `label.txt`: `# <path>`, and for each face `x y w h`, then 5 x (`x y flag`) and a
+blur score (the validation file has the four numbers only).
+
+Boxes without width or height are dropped: nothing can be learnt from them. A box that WIDER
+marks as invalid becomes an ignored face.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from search_spaces.errors import DataError
+from search_spaces.files import replacing
+from trials.data.dataset import LABEL_FILE
+from trials.data.ground_truth import FACES_FILE
+from trials.data.images import read_size
+from trials.data.labels import (
+    MAX_COORDINATE,
+    NUM_KEYPOINTS,
+    AnnotatedImage,
+    Faces,
+    safe_name,
+    text_lines,
+    write_labelv2,
+)
+from trials.data.truth import SUBSETS
+
+WIDER_NUMBERS = 10
+WIDER_INVALID = 7  # place of the flag among the ten numbers
+RETINAFACE_NUMBERS = (4, 4 + 3 * NUM_KEYPOINTS, 5 + 3 * NUM_KEYPOINTS)
+TRUTH_FILES = (FACES_FILE, *(f"wider_{subset}_val.mat" for subset in SUBSETS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """What an import wrote.
+
+    Attributes:
+        images: in the label file.
+        faces: in the label file, ignored ones included.
+        with_keypoints: faces with key points.
+        ignored: faces with the ignore flag.
+        dropped: boxes without width or height, which are not in the label file.
+    """
+
+    images: int
+    faces: int
+    with_keypoints: int
+    ignored: int
+    dropped: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Annotation:
+    """One image's faces as read, and how many boxes were dropped."""
+
+    name: str
+    faces: Faces
+    dropped: int
+
+
+def import_widerface(
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    copy: bool = False,
+    truth: str | os.PathLike[str] | None = None,
+) -> ImportReport:
+    """Make a split folder from official WIDER FACE annotations.
+
+    Args:
+        annotations: `wider_face_{train,val}_bbx_gt.txt`.
+        images: folder that its image paths are relative to.
+        out: split folder to fill (`<data>/train` or `<data>/val`).
+        copy: copy the images; otherwise `out/images` becomes a link to `images`.
+        truth: folder of the four WIDER .mat files, copied to `out/gt`.
+
+    Raises:
+        DataError: a line breaks the format, an image is missing or broken, or `out` holds
+            other images already.
+    """
+    return _import(list(_widerface(Path(annotations))), Path(images), Path(out), copy, truth)
+
+
+def import_retinaface(
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    copy: bool = False,
+    truth: str | os.PathLike[str] | None = None,
+) -> ImportReport:
+    """Make a split folder from a RetinaFace `label.txt`, key points included.
+
+    Arguments and errors are those of `import_widerface`.
+    """
+    return _import(list(_retinaface(Path(annotations))), Path(images), Path(out), copy, truth)
+
+
+def _widerface(path: Path) -> Iterator[_Annotation]:
+    """The images of an official annotation file."""
+    lines = text_lines(path, _stop)
+    for number, name in lines:
+        name = _name(name, path, number)
+        number, count = _next(lines, path, number, f"the number of boxes of {name}")
+        if not (count.isascii() and count.isdigit() and len(count) < 7):
+            raise DataError(f"{path}:{number}: the number of boxes must follow {name}")
+        rows, ignored = [], []
+        for _ in range(max(1, int(count))):
+            number, text = _next(lines, path, number, f"the boxes of {name}")
+            row = _numbers(text, (WIDER_NUMBERS,), path, number)
+            rows.append(row[:4])
+            ignored.append(row[WIDER_INVALID] == 1)
+        rows, ignored = rows[: int(count)], ignored[: int(count)]
+        yield _annotation(name, rows, ignored, [[]] * len(rows))
+
+
+def _retinaface(path: Path) -> Iterator[_Annotation]:
+    """The images of a RetinaFace label file."""
+    name, rows, points = "", list[list[float]](), list[list[float]]()
+    for number, text in text_lines(path, _stop):
+        if text.startswith("#"):
+            if name:
+                yield _annotation(name, rows, [False] * len(rows), points)
+            name, rows, points = _name(text[1:].strip(), path, number), [], []
+            continue
+        if not name:
+            raise DataError(f"{path}:{number}: face before any image line (`# path`)")
+        row = _numbers(text, RETINAFACE_NUMBERS, path, number)
+        rows.append(row[:4])
+        points.append(row[4 : 4 + 3 * NUM_KEYPOINTS])
+    if name:
+        yield _annotation(name, rows, [False] * len(rows), points)
+
+
+def _stop(fault: object) -> None:
+    raise DataError(str(fault))
+
+
+def _name(text: str, path: Path, line: int) -> str:
+    try:
+        return safe_name(text)
+    except DataError as error:
+        raise DataError(f"{path}:{line}: {error}") from error
+
+
+def _next(lines: Iterator[tuple[int, str]], path: Path, line: int, wanted: str) -> tuple[int, str]:
+    """The next line; its absence is an error."""
+    following = next(lines, None)
+    if following is None:
+        raise DataError(f"{path}:{line}: the file ends before {wanted}")
+    return following
+
+
+def _numbers(text: str, counts: Sequence[int], path: Path, line: int) -> list[float]:
+    """The numbers of a line, of which there must be one of `counts`."""
+    words = text.split()
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        values = [math.nan]
+    if len(values) not in counts or not all(abs(value) <= MAX_COORDINATE for value in values):
+        expected = " or ".join(map(str, counts))
+        found = f"{text[:80]!r}"
+        raise DataError(f"{path}:{line}: a face line has {expected} finite numbers, got {found}")
+    return values
+
+
+def _annotation(
+    name: str, rows: list[list[float]], ignored: list[bool], points: list[list[float]]
+) -> _Annotation:
+    """Faces of xywh rows; those without width or height are dropped."""
+    xywh_N4 = np.array(rows, np.float32).reshape(-1, 4)
+    faces = Faces.of_boxes(np.concatenate([xywh_N4[:, :2], xywh_N4[:, :2] + xywh_N4[:, 2:]], 1))
+    faces.ignored_N[:] = ignored
+    for index, numbers in enumerate(points):
+        if numbers:
+            triples = np.reshape(numbers, (NUM_KEYPOINTS, 3))
+            triples[triples[:, 2] < 0] = -1  # no annotation, wherever it says it is
+            faces.keypoints_N53[index] = triples
+    kept_N = (xywh_N4[:, 2] > 0) & (xywh_N4[:, 3] > 0)
+    return _Annotation(name=name, faces=faces.select(kept_N), dropped=int((~kept_N).sum()))
+
+
+def _import(
+    annotations: Sequence[_Annotation],
+    images: Path,
+    out: Path,
+    copy: bool,
+    truth: str | os.PathLike[str] | None,
+) -> ImportReport:
+    """Write the split folder; the label file comes last."""
+    if not annotations:
+        raise DataError("the annotation file lists no image")
+    sizes = [read_size(images / annotation.name) for annotation in annotations]
+    if copy:
+        for annotation in annotations:
+            _copy(images / annotation.name, out / "images" / annotation.name)
+    else:
+        _link(images, out / "images")
+    if truth is not None:
+        for file in TRUTH_FILES:
+            _copy(Path(truth) / file, out / "gt" / file)
+    labelled = [
+        AnnotatedImage(
+            name=annotation.name,
+            path=out / "images" / annotation.name,
+            width=width,
+            height=height,
+            faces=annotation.faces,
+        )
+        for annotation, (width, height) in zip(annotations, sizes, strict=True)
+    ]
+    write_labelv2(out / LABEL_FILE, labelled)
+    return ImportReport(
+        images=len(labelled),
+        faces=sum(len(image.faces) for image in labelled),
+        with_keypoints=sum(int(i.faces.annotated.any(axis=1).sum()) for i in labelled),
+        ignored=sum(int(image.faces.ignored_N.sum()) for image in labelled),
+        dropped=sum(annotation.dropped for annotation in annotations),
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file whole or not at all."""
+    if not source.is_file():
+        raise DataError(f"{source}: the file is missing")
+    if target.exists() and target.samefile(source):
+        return
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _link(images: Path, link: Path) -> None:
+    """Make `link` lead to the folder `images`, unless it does."""
+    if link.exists() and link.samefile(images):
+        return
+    if link.is_symlink() or link.exists():
+        raise DataError(f"{link}: exists and is not {images}; remove it, or name another folder")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        link.symlink_to(images.resolve(), target_is_directory=True)
+    except OSError as error:
+        raise DataError(f"{link}: cannot be made a link ({error}); copy the images") from error

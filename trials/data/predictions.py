@@ -1,0 +1,148 @@
+"""Detections as WIDER FACE text: a folder of event folders with one file an image.
+
+A file holds a name line (not interpreted: the path counts), a line with the number of faces
+and one line `x y width height score` a face, in pixels (REFERENCE facts, section 9).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.errors import DataError
+from trials.data.truth import split_name
+
+COLUMNS = 5
+SUFFIX = ".txt"
+
+
+def read_predictions(folder: str | os.PathLike[str]) -> dict[str, NDArray[np.float64]]:
+    """Read every prediction file below `folder`.
+
+    Returns:
+        Image name `event/file` (no suffix) -> (N, 5) x, y, width, height, score; N may be 0.
+
+    Raises:
+        DataError: not a folder, no prediction file in it, or a malformed file (the message
+            names the file and the line).
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"{root}: predictions must be a folder of event folders with .txt files")
+    predictions = {name: _read_file(path) for name, path in _files(root)}
+    if not predictions:
+        raise DataError(f"{root}: no <event>/<image>.txt prediction file below this folder")
+    return predictions
+
+
+def write_predictions(
+    folder: str | os.PathLike[str], predictions: Mapping[str, NDArray[np.floating]]
+) -> None:
+    """Write predictions so that `read_predictions` returns the same numbers.
+
+    All files appear at once: they are written beside `folder`, which is then renamed.
+
+    Args:
+        folder: must not exist, or be empty.
+        predictions: image name `event/file` -> (N, 5) x, y, width, height, score.
+
+    Raises:
+        DataError: the folder is not empty; a name that is not `event/file` or leads outside;
+            an array of another shape or with values that are not finite.
+    """
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target}: predictions go into a new or empty folder, this one is used")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        inner = temporary / "predictions"
+        inner.mkdir()  # with the usual permissions, which mkdtemp does not give
+        for name, rows in predictions.items():
+            _write_file(inner, name, np.asarray(rows, dtype=np.float64))
+        inner.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _files(root: Path) -> Iterator[tuple[str, str]]:
+    """Name and path of every prediction file in an event folder, in a fixed order."""
+    for parent, folders, files in os.walk(root):
+        folders.sort()
+        event = os.path.relpath(parent, root).replace(os.sep, "/")
+        if event == ".":
+            continue
+        for file in sorted(files):
+            if file.endswith(SUFFIX):
+                yield f"{event}/{file.removesuffix(SUFFIX)}", os.path.join(parent, file)
+
+
+def _read_file(path: str) -> NDArray[np.float64]:
+    """The predictions (N, 5) of one file: the quick way, which explains itself on a fault."""
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123  (Path costs as much as the parsing)
+            content = stream.read().rstrip()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    lines = content.split(b"\n")
+    rows = [line.split() for line in lines[2:]]
+    strange = b"_" in content[len(lines[0]) :]  # Python reads 1_0 as a number
+    try:
+        whole = int(lines[1]) == len(rows) and all(len(row) == COLUMNS for row in rows)
+        values = np.array([float(word) for row in rows for word in row], dtype=np.float64)
+    except (ValueError, IndexError):
+        _explain(path, lines)
+    if strange or not whole or not np.isfinite(values).all():
+        _explain(path, lines)
+    return values.reshape(-1, COLUMNS)
+
+
+def _explain(path: str, lines: list[bytes]) -> NoReturn:
+    """Raise the error that names the first faulty line."""
+    count = lines[1].strip() if len(lines) > 1 else b""
+    if not count.isdigit():
+        raise DataError(
+            f"{path}:2: the second line must be the number of faces, got {_show(count)}"
+        )
+    for number, line in enumerate(lines[2:], start=3):
+        if not _is_row(line):
+            raise DataError(
+                f"{path}:{number}: a face is five finite numbers `x y width height score`, "
+                f"got {_show(line)}"
+            )
+    raise DataError(f"{path}:2: says {int(count)} faces, the file lists {len(lines) - 2}")
+
+
+def _is_row(line: bytes) -> bool:
+    """Whether a line holds five finite numbers."""
+    words = line.split()
+    if len(words) != COLUMNS or b"_" in line:
+        return False
+    try:
+        return all(np.isfinite(float(word)) for word in words)
+    except ValueError:
+        return False
+
+
+def _show(text: bytes) -> str:
+    """The start of a stranger's line, safe to print."""
+    return repr(text[:60].decode("utf-8", "replace"))
+
+
+def _write_file(root: Path, name: str, rows: NDArray[np.float64]) -> None:
+    """Write the predictions of one image."""
+    event, file = split_name(name, "predictions")
+    rows = rows.reshape(-1, COLUMNS) if rows.size == 0 else rows
+    if rows.ndim != 2 or rows.shape[1] != COLUMNS:
+        raise DataError(f"predictions of {name} must have the shape (N, 5), got {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise DataError(f"predictions of {name} hold values that are not finite")
+    lines = [f"{file}.jpg", str(len(rows)), *(" ".join(map(repr, row)) for row in rows.tolist())]
+    folder = root / event
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{file}{SUFFIX}").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,161 @@
+"""Which faces a set of images has and which of them count, in memory (numpy only).
+
+Shape legend: I images, F faces of all images together, G faces of one image.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from search_spaces.errors import DataError
+
+SUBSETS = ("easy", "medium", "hard")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """The annotated faces of a set of images, stored end to end.
+
+    Attributes:
+        names: (I) image names `event/file`, without suffix, distinct.
+        boxes_F4: float64 x, y, width, height in pixels, image after image.
+        offsets: (I + 1) int64; the faces of image i are `boxes_F4[offsets[i]:offsets[i + 1]]`.
+        counted_F3: bool; whether the face counts in easy, medium, hard.
+
+    Raises:
+        DataError: shapes that do not fit together, repeated names, boxes that are not finite.
+    """
+
+    names: tuple[str, ...]
+    boxes_F4: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    counted_F3: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        faces = len(self.boxes_F4)
+        if self.boxes_F4.shape != (faces, 4) or self.counted_F3.shape != (faces, len(SUBSETS)):
+            raise DataError(
+                "ground truth needs boxes (F, 4) and counted (F, 3), got "
+                f"{self.boxes_F4.shape} and {self.counted_F3.shape}"
+            )
+        steps = np.diff(self.offsets)
+        if len(steps) != len(self.names) or self.offsets[0] != 0 or self.offsets[-1] != faces:
+            raise DataError(
+                f"ground truth offsets must run from 0 to {faces} over {len(self.names)} images"
+            )
+        if (steps < 0).any():
+            raise DataError("ground truth offsets must not decrease")
+        if not np.isfinite(self.boxes_F4).all():
+            image = np.searchsorted(self.offsets, _first_bad_row(self.boxes_F4), "right") - 1
+            raise DataError(f"ground truth of {self.names[image]}: a box is not finite")
+        if len(set(self.names)) != len(self.names):
+            seen: set[str] = set()
+            repeated = next(n for n in self.names if n in seen or seen.add(n))  # type: ignore[func-returns-value]
+            raise DataError(f"ground truth lists {repeated} twice; every image must be there once")
+
+    def boxes(self, image: int) -> NDArray[np.float64]:
+        """Boxes (G, 4) of image number `image`, xywh (a view)."""
+        return self.boxes_F4[self.offsets[image] : self.offsets[image + 1]]
+
+    def counted(self, image: int) -> NDArray[np.bool_]:
+        """Whether each face of image number `image` counts: (G, 3), easy, medium, hard."""
+        return self.counted_F3[self.offsets[image] : self.offsets[image + 1]]
+
+    @property
+    def face_counts(self) -> dict[str, int]:
+        """How many faces count in each subset."""
+        return dict(zip(SUBSETS, self.counted_F3.sum(axis=0).tolist(), strict=True))
+
+
+def make_truth(
+    images: Mapping[str, ArrayLike], **counted: Mapping[str, Sequence[int] | NDArray[np.integer]]
+) -> Truth:
+    """Truth from boxes (xywh) per image and 0-based indices per image of the counting faces.
+
+    Args:
+        images: name `event/file` (no suffix) -> boxes (G, 4) xywh pixels; G may be 0.
+        counted: `easy=`, `medium=`, `hard=`: name -> indices; a missing name means none.
+
+    Raises:
+        DataError: an index out of range or repeated, an unknown name, malformed boxes.
+    """
+    names = tuple(images)
+    boxes = [box_array(box, name) for name, box in images.items()]
+    offsets = np.cumsum([0, *map(len, boxes)], dtype=np.int64)
+    flags = np.zeros((int(offsets[-1]), len(SUBSETS)), dtype=bool)
+    for column, subset in enumerate(SUBSETS):
+        lists = counted.get(subset, {})
+        if unknown := sorted(set(lists) - set(names)):
+            raise DataError(f"{subset} names an image that has no boxes: {unknown[0]}")
+        chosen = [np.asarray(lists.get(name, ()), dtype=np.int64) for name in names]
+        flags[:, column] = count_flags(chosen, offsets, names, subset, base=0)
+    return Truth(
+        names=names,
+        boxes_F4=np.concatenate([np.zeros((0, 4)), *boxes]),
+        offsets=offsets,
+        counted_F3=flags,
+    )
+
+
+def require_faces(truth: Truth, source: str) -> None:
+    """Raise DataError if no face counts as hard: there is nothing to measure."""
+    if not truth.face_counts["hard"]:
+        raise DataError(f"{source}: no face counts as hard, so that no AP can be computed")
+
+
+def split_name(name: str, source: str = "image name") -> tuple[str, str]:
+    """`event/file` as its two parts.
+
+    Raises:
+        DataError: the name has no event, or could lead out of a folder (`..`, absolute, NUL).
+    """
+    parts = name.split("/")
+    if len(parts) < 2 or any(p in ("", ".", "..") for p in parts) or not name.isprintable():
+        raise DataError(f"{source}: image names must be event/file without '..', got {name!r}")
+    return "/".join(parts[:-1]), parts[-1]
+
+
+def count_flags(
+    chosen: Sequence[NDArray[np.int64]],
+    offsets: NDArray[np.int64],
+    names: tuple[str, ...],
+    source: str,
+    base: int,
+) -> NDArray[np.bool_]:
+    """Per-image index lists, counted from `base`, as one flag a face (F)."""
+    counts = [len(indices) for indices in chosen]
+    owner = np.repeat(np.arange(len(names)), counts)
+    local = np.concatenate([np.zeros(0, dtype=np.int64), *chosen]) - base
+    wrong = (local < 0) | (local >= np.diff(offsets)[owner])
+    if wrong.any():
+        at = int(wrong.argmax())
+        faces = int(np.diff(offsets)[owner[at]])
+        raise DataError(
+            f"{source}: {names[owner[at]]} has {faces} faces, indices must be "
+            f"{base} to {faces - 1 + base}, got {int(local[at]) + base}"
+        )
+    flags = np.zeros(int(offsets[-1]), dtype=bool)
+    flags[offsets[owner] + local] = True
+    if int(flags.sum()) != len(local):
+        raise DataError(f"{source}: a face is listed twice in the same image")
+    return flags
+
+
+def box_array(value: ArrayLike, source: str) -> NDArray[np.float64]:
+    """Boxes (G, 4) float64; an empty value of any shape means no face."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{source}: boxes must be numbers, got {array.dtype}")
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise DataError(f"{source}: boxes must have the shape (faces, 4), got {array.shape}")
+    return array.astype(np.float64)
+
+
+def _first_bad_row(boxes: NDArray[np.float64]) -> int:
+    """The first row with a value that is not finite."""
+    return int((~np.isfinite(boxes).all(axis=1)).argmax())

@@ -1,0 +1,148 @@
+"""The WIDER FACE AP of a detector on the validation part of a data set."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from search_spaces.errors import DataError
+from trials.data.ground_truth import read_ground_truth
+from trials.data.labels import read_labelv2
+from trials.data.truth import Truth, require_faces
+from trials.detection import NMS_THRESHOLD, SCORE_THRESHOLD, Detections
+from trials.device import available_cores
+from trials.inference import Predict, Thresholds, detect_files, input_size
+from trials.widerface_ap import APs, evaluate
+
+MOST_READERS = 8
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What an evaluation gives.
+
+    Attributes:
+        aps: average precisions as fractions; 0 for a subset in which no face counts.
+        predictions: image name `event/file` -> (N, 5) float64 x, y, width, height, score in
+            pixels of the image, best score first.
+        face_counts: how many faces count in `easy`, `medium`, `hard`.
+    """
+
+    aps: APs
+    predictions: Mapping[str, NDArray[np.float64]]
+    face_counts: Mapping[str, int]
+
+    @property
+    def easy(self) -> float:
+        """Easy AP."""
+        return self.aps.easy
+
+    @property
+    def medium(self) -> float:
+        """Medium AP."""
+        return self.aps.medium
+
+    @property
+    def hard(self) -> float:
+        """Hard AP."""
+        return self.aps.hard
+
+
+def evaluate_detector(
+    detector: Predict,
+    data_root: str | os.PathLike[str],
+    *,
+    mode: str = "vga",
+    image_size: int = 640,
+    device: torch.device | str = "cpu",
+    batch_size: int = 8,
+    score_threshold: float = SCORE_THRESHOLD,
+    nms_threshold: float = NMS_THRESHOLD,
+    progress: Progress | None = None,
+    split: str = "val",
+    readers: int | None = None,
+) -> Evaluation:
+    """Evaluate on the images that `<data_root>/<split>/gt` knows.
+
+    Args:
+        detector: a torch detector (moved to `device`, evaluated in evaluation mode, and put
+            back into its mode) or any function from images to head outputs.
+        data_root: holds `<split>/images`, `<split>/labelv2.txt` and `<split>/gt/*.mat`.
+        mode: see `trials.inference.input_size`.
+        image_size: long side in pixels for mode `vga`.
+        device: where the detector computes.
+        batch_size: images at once.
+        score_threshold: as in the WIDER FACE protocol.
+        nms_threshold: likewise.
+        progress: called with (images done, images) after each image.
+        split: folder of the images.
+        readers: threads that decode ahead; None: none beside a CPU detector, which uses all
+            cores itself, up to 8 beside a GPU.
+
+    Raises:
+        DataError: missing or broken images, labels or ground truth; no face counts.
+        TrialError: the detector's outputs are not numbers.
+    """
+    truth, paths = load_validation(data_root, split)
+    device = torch.device(device)
+    if readers is None:
+        readers = 0 if device.type == "cpu" else min(MOST_READERS, available_cores())
+    was_training = isinstance(detector, nn.Module) and detector.training
+    if isinstance(detector, nn.Module):
+        detector.to(device).eval()
+    found = detect_files(
+        detector,
+        paths,
+        input_size(mode, image_size),
+        thresholds=Thresholds(score=score_threshold, nms=nms_threshold),
+        device=device,
+        batch_size=batch_size,
+        readers=readers,
+    )
+    predictions: dict[str, NDArray[np.float64]] = {}
+    try:
+        for name, detections in zip(truth.names, found, strict=True):
+            predictions[name] = to_rows(detections)
+            if progress is not None:
+                progress(len(predictions), len(paths))
+    finally:
+        if isinstance(detector, nn.Module):
+            detector.train(was_training)
+    aps = evaluate(predictions, truth)
+    return Evaluation(aps=aps, predictions=predictions, face_counts=truth.face_counts)
+
+
+def load_validation(
+    data_root: str | os.PathLike[str], split: str = "val"
+) -> tuple[Truth, list[Path]]:
+    """The ground truth of a split and the path of each of its images.
+
+    Raises:
+        DataError: a file is missing or malformed; an image of the ground truth is not in the
+            label file; no face counts as hard, so that nothing can be measured.
+    """
+    folder = Path(data_root) / split
+    truth = read_ground_truth(folder / "gt")
+    require_faces(truth, str(folder / "gt"))
+    labels = folder / "labelv2.txt"
+    paths = {
+        image.name.removesuffix(Path(image.name).suffix): image.path
+        for image in read_labelv2(labels, folder / "images")
+    }
+    for name in truth.names:
+        if name not in paths:
+            raise DataError(f"{labels}: lacks {name}, which the ground truth beside it has")
+    return truth, [paths[name] for name in truth.names]
+
+
+def to_rows(detections: Detections) -> NDArray[np.float64]:
+    """Detections as WIDER FACE rows (N, 5): x, y, width, height, score."""
+    boxes_N4 = detections.boxes_N4.astype(np.float64)
+    sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
+    return np.column_stack((boxes_N4[:, :2], sides_N2, detections.scores_N.astype(np.float64)))

@@ -1,0 +1,38 @@
+"""One process at a time in a trial's folder."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trials.result import TrialFault
+
+
+@contextmanager
+def exclusive(path: str | os.PathLike[str], wait_s: float) -> Iterator[None]:
+    """Hold the lock file `path` during the block; the system releases it if we are killed.
+
+    Raises:
+        TrialFault: another process held it for longer than `wait_s` seconds.
+    """
+    import fcntl  # here, so that the rest of the package can be imported on Windows
+
+    with Path(path).open("a+b") as handle:
+        deadline = time.monotonic() + wait_s
+        while not _try_lock(fcntl, handle.fileno()):
+            if time.monotonic() >= deadline:
+                raise TrialFault(
+                    f"{path}: another process has been working in this folder for the last "
+                    f"{wait_s:g} s; wait until it ends, or end it"
+                )
+            time.sleep(min(0.1, max(deadline - time.monotonic(), 0.0)))
+        yield
+
+
+def _try_lock(fcntl: object, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined]
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,66 @@
+"""A trained model as one file: its architecture and its weights, loadable without code."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search_spaces.architecture import Architecture
+from search_spaces.errors import DataError
+from search_spaces.files import replacing
+from search_spaces.network.detector import Detector, build_detector
+
+FORMAT = "scrfd-nas model 1"
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    architecture: Architecture,
+    weights: Mapping[str, torch.Tensor],
+    meta: Mapping[str, Any] | None = None,
+) -> None:
+    """Write architecture, weights (on the CPU) and plain `meta` to `path` atomically."""
+    content = {
+        "format": FORMAT,
+        "architecture": architecture.to_dict(),
+        "model": {name: value.detach().cpu() for name, value in weights.items()},
+        "meta": dict(meta or {}),
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[Architecture, Detector]:
+    """The architecture and its detector in evaluation mode, on the CPU.
+
+    Raises:
+        DataError: missing, damaged, not a model file, or weights that do not fit.
+    """
+    content = read_tensors(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path}: is not a model file of this program ({FORMAT!r})")
+    architecture = Architecture.from_dict(content.get("architecture"), str(Path(path)))
+    detector = build_detector(architecture)
+    try:
+        detector.load_state_dict(content.get("model") or {})
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: the weights do not fit the architecture: {reason}") from error
+    return architecture, detector.eval()
+
+
+def read_tensors(path: str | os.PathLike[str]) -> Any:
+    """A torch file of tensors and plain data, loaded without running code from it.
+
+    Raises:
+        DataError: missing, damaged, or holds something else than tensors and plain data.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # torch raises a dozen types for damaged files
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: is damaged or not a file of tensors: {reason}") from error

@@ -1,0 +1,221 @@
+"""What became of a trial: finished with APs, or failed with a reason. Nothing in between."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from search_spaces.errors import ConfigError, DataError, TrialError
+from search_spaces.files import read_text, write_json
+from trials.widerface_ap import APs
+
+RESULT_FILE = "result.json"
+FAILURE_KINDS = ("diverged", "memory", "data", "killed", "error")
+
+
+class TrialFault(TrialError):  # noqa: N818  (a fault, not a bug)
+    """A trial's fault with its kind (one of `FAILURE_KINDS`) and the epoch it happened in.
+
+    Attributes:
+        kind: `diverged` (loss not finite), `memory` (host or GPU), `data`, `killed`, `error`.
+        epoch: the epoch that was running, from 1; 0 before the first.
+    """
+
+    def __init__(self, message: str, kind: str = "error", epoch: int = 0) -> None:
+        super().__init__(message, kind, epoch)  # all three, so that the error can be pickled
+        self.message, self.kind, self.epoch = message, kind, epoch
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """One finished epoch: mean losses, the last learning rate, and APs if it was evaluated.
+
+    Attributes:
+        epoch: from 1 to `epochs`.
+        loss: mean total over the epoch's iterations; the three terms add up to it.
+        images_per_second: training only.
+        aps: None where the epoch was not evaluated.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    cls_loss: float
+    box_loss: float
+    keypoint_loss: float
+    learning_rate: float
+    images_per_second: float
+    aps: APs | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """A trial that finished.
+
+    Attributes:
+        easy, medium, hard: APs of the last epoch's weights, as fractions of 1.
+        epochs: epochs trained.
+        best_epoch, best_hard: the evaluated epoch with the highest hard AP (`best.pt`).
+        loss: mean training loss of the last epoch.
+        duration_s: seconds of training and evaluation, over all attempts.
+        images_per_second: training throughput over the whole trial.
+        params: parameters of the network.
+        request: fingerprint of what was asked for (architecture, recipe, settings, data).
+    """
+
+    easy: float
+    medium: float
+    hard: float
+    epochs: int
+    best_epoch: int
+    best_hard: float
+    loss: float
+    duration_s: float
+    images_per_second: float
+    params: int
+    request: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("easy", "medium", "hard", "best_hard"):
+            _set_number(self, name, 0.0, 1.0)
+        for name in ("loss", "duration_s", "images_per_second"):
+            _set_number(self, name, 0.0, math.inf)
+        for name in ("epochs", "best_epoch", "params"):
+            _check_integer(self, name, 1)
+        if self.best_epoch > self.epochs:
+            rule = f"best_epoch must not exceed epochs of {self.epochs}"
+            raise ConfigError(f"{rule}, got {self.best_epoch}")
+
+    @property
+    def state(self) -> str:
+        """Always `finished`."""
+        return "finished"
+
+    @property
+    def aps(self) -> APs:
+        """The three APs as one value."""
+        return APs(easy=self.easy, medium=self.medium, hard=self.hard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFailure:
+    """A trial that failed: it has a reason and, by construction, no AP.
+
+    Attributes:
+        reason: one line for the leaderboard.
+        kind: one of `FAILURE_KINDS`.
+        epoch: the epoch that was running when it failed last (0: before the first).
+        attempts: how often it was tried.
+    """
+
+    reason: str
+    kind: str = "error"
+    epoch: int = 0
+    attempts: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in FAILURE_KINDS:
+            raise ConfigError(f"kind must be one of {FAILURE_KINDS}, got {self.kind!r}")
+        if not isinstance(self.reason, str) or not self.reason.strip():
+            raise ConfigError(f"reason must be text and not empty, got {self.reason!r}")
+        object.__setattr__(self, "reason", " ".join(self.reason.split()))
+        _check_integer(self, "epoch", 0)
+        _check_integer(self, "attempts", 1)
+
+    @property
+    def state(self) -> str:
+        """Always `failed`."""
+        return "failed"
+
+
+Outcome: TypeAlias = TrialResult | TrialFailure
+
+
+def failure_of(error: BaseException, attempts: int = 1) -> TrialFailure:
+    """Classify what ended a trial."""
+    if isinstance(error, TrialFault):
+        return TrialFailure(
+            reason=error.message, kind=error.kind, epoch=error.epoch, attempts=attempts
+        )
+    kind = "error"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        kind = "memory"
+    elif isinstance(error, DataError):
+        kind = "data"
+    elif isinstance(error, KeyboardInterrupt | SystemExit):
+        kind = "killed"
+    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    return TrialFailure(reason=reason, kind=kind, attempts=attempts)
+
+
+def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
+    """Plain data with `state` first; the APs of a failure do not exist."""
+    return {"state": outcome.state, **asdict(outcome)}
+
+
+def outcome_from_dict(content: object, source: str = "result") -> Outcome:
+    """The inverse of `outcome_to_dict`.
+
+    Raises:
+        ConfigError: not such data; the message begins with `source`.
+    """
+    kinds: dict[str, type[Any]] = {"finished": TrialResult, "failed": TrialFailure}
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{source}: a result must be a mapping, got {type(content).__name__}")
+    state = content.get("state")
+    if not isinstance(state, str) or state not in kinds:
+        raise ConfigError(f"{source}: state must be one of {list(kinds)}, got {state!r}")
+    values = {key: value for key, value in content.items() if key != "state"}
+    known = {item.name for item in fields(kinds[state])}
+    if not set(values) <= known:
+        raise ConfigError(f"{source}: unknown keys {sorted(set(values) - known, key=str)}")
+    try:
+        outcome: Outcome = kinds[state](**values)
+        return outcome
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def save_outcome(outcome: Outcome, folder: str | os.PathLike[str]) -> None:
+    """Write `folder/result.json`, whole or not at all."""
+    write_json(Path(folder) / RESULT_FILE, outcome_to_dict(outcome))
+
+
+def load_outcome(folder: str | os.PathLike[str]) -> Outcome | None:
+    """What `folder/result.json` says, None if there is none. Raises ConfigError if damaged."""
+    import json
+
+    path = Path(folder) / RESULT_FILE
+    if not path.exists():
+        return None
+    try:
+        return outcome_from_dict(json.loads(read_text(path)), str(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not valid JSON ({error})") from error
+
+
+def load_result(folder: str | os.PathLike[str]) -> TrialResult | None:
+    """The result of a finished trial; None if it failed or has not finished."""
+    outcome = load_outcome(folder)
+    return outcome if isinstance(outcome, TrialResult) else None
+
+
+def _set_number(part: object, name: str, low: float, high: float) -> None:
+    value = getattr(part, name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not low <= value <= high:
+        raise ConfigError(f"{name} must be a finite number from {low} to {high}, got {value!r}")
+    object.__setattr__(part, name, float(value))
+
+
+def _check_integer(part: object, name: str, low: int) -> None:
+    value = getattr(part, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f"{name} must be an integer of at least {low}, got {value!r}")

@@ -1,0 +1,31 @@
+"""The learning rate as a function of the iteration: nothing to save, nothing to restore."""
+
+import math
+
+from trials.recipe import Recipe
+
+
+def learning_rate(recipe: Recipe, iteration: int, iterations: int) -> float:
+    """The rate of iteration `iteration` (from 0) in a training of `iterations`.
+
+    A linear warm-up multiplies the schedule (REFERENCE facts, section 7): from
+    `warmup_start` at iteration 0 to 1 at the warm-up's end.
+    """
+    rate = recipe.learning_rate * _decay(recipe, iteration, iterations)
+    warmup = recipe.warmup_length(iterations)
+    if iteration >= warmup:
+        return rate
+    return rate * (recipe.warmup_start + (1.0 - recipe.warmup_start) * iteration / warmup)
+
+
+def _decay(recipe: Recipe, iteration: int, iterations: int) -> float:
+    """The schedule's share of the rate, without the warm-up."""
+    if recipe.schedule == "step":
+        passed = sum(iteration >= drop * iterations for drop in recipe.drops)
+        return float(recipe.drop_factor**passed)
+    warmup = recipe.warmup_length(iterations)
+    position = max(iteration - warmup, 0) / max(iterations - warmup, 1)
+    remaining = 0.5 * (1.0 + math.cos(math.pi * position))
+    if recipe.schedule == "linear":
+        remaining = 1.0 - position
+    return recipe.final_ratio + (1.0 - recipe.final_ratio) * remaining

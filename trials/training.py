@@ -1,0 +1,255 @@
+"""One epoch of training: batches in, mean losses out.
+
+Shape letters: B images, H and W their size.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from search_spaces.architecture import Architecture
+from search_spaces.network.detector import Detector, build_detector
+from trials.anchors import ANCHOR_SIZES, STRIDES
+from trials.device import Precision
+from trials.ema import AveragedModel
+from trials.losses import LossTerms, detection_loss
+from trials.parallel import ALONE, Workers
+from trials.recipe import Recipe
+from trials.result import TrialFault
+from trials.schedule import learning_rate
+from trials.targets import Targets
+
+TERMS = ("total", "cls", "box", "keypoint")
+CHECK_EVERY = 16  # iterations between looks at the loss on a GPU, which each wait for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Normalised images (B, 3, H, W), their faces, and names for error messages."""
+
+    images_B3HW: torch.Tensor
+    targets: Sequence[Targets]
+    names: Sequence[str]
+
+
+@dataclass(kw_only=True)
+class Training:
+    """What changes while a network is trained, and what decides how."""
+
+    model: Detector
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel[Detector] | None
+    scaler: torch.amp.GradScaler
+    recipe: Recipe
+    precision: Precision
+    device: torch.device
+    workers: Workers = ALONE
+
+    @property
+    def evaluated(self) -> Detector:
+        """The network to evaluate: the moving average if there is one."""
+        return self.average.module if self.average else self.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLosses:
+    """Means over an epoch's iterations; `learning_rate` is the last iteration's.
+
+    `seconds` is the wall time of the epoch, in which `images` were trained.
+    """
+
+    total: float
+    cls: float
+    box: float
+    keypoint: float
+    learning_rate: float
+    images: int
+    seconds: float
+
+
+def start_training(
+    architecture: Architecture,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    precision: Precision,
+    workers: Workers = ALONE,
+) -> Training:
+    """A network with the initial weights of `seed`, and its optimiser.
+
+    Channels-last memory is what convolutions are fast in, on CPUs and GPUs alike (measured
+    on a CPU: 1.6 to 2 times).
+    """
+    model = build_detector(architecture, torch.Generator().manual_seed(seed))
+    if recipe.boxes_from_anchors:
+        start_from_anchors(model)
+    model = model.to(memory_format=torch.channels_last).to(device).train()
+    return Training(
+        model=model,
+        optimizer=build_optimizer(model, recipe),
+        average=AveragedModel(model, recipe.ema_decay) if recipe.ema_decay else None,
+        scaler=torch.amp.GradScaler(device.type, enabled=precision.scaled),
+        recipe=recipe,
+        precision=precision,
+        device=device,
+        workers=workers,
+    )
+
+
+@torch.no_grad()
+def start_from_anchors(model: Detector) -> None:
+    """Set the biases of the box convs to the anchors' half sides, in units of the stride.
+
+    A network that starts at boxes of no size spends its first epochs on a plateau: IoU 0
+    makes every score's target 0, and scores near 0 take the weight from the boxes' loss.
+    """
+    sides = [size / (2 * STRIDES[0]) for size in ANCHOR_SIZES[0]]  # the same on every level
+    for conv in model.head.boxes:
+        bias = conv.get_parameter("bias")
+        bias.copy_(torch.tensor(sides).repeat_interleave(len(bias) // len(sides)))
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all parameters, weight decay on each, as in the reference."""
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(
+            model.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def train_epoch(
+    training: Training,
+    batches: Iterable[Batch],
+    *,
+    epoch: int,
+    first_iteration: int,
+    iterations: int,
+    on_step: Callable[[int], None] | None = None,
+) -> EpochLosses:
+    """Train on `batches`, in which iteration `first_iteration` of `iterations` comes first.
+
+    Args:
+        training: is changed.
+        batches: one epoch's.
+        epoch: from 1, for messages.
+        first_iteration: position of the first batch in the whole training, from 0.
+        iterations: of the whole training.
+        on_step: called with the number of iterations done in the whole training.
+
+    Raises:
+        TrialFault: the loss is not a finite number (`diverged`); names iteration and images.
+    """
+    started, images, rate = time.perf_counter(), 0, 0.0
+    every = 1 if training.device.type == "cpu" else CHECK_EVERY
+    watch = _LossWatch(epoch, every, training.workers)
+    for iteration, batch in enumerate(batches, first_iteration):
+        rate = learning_rate(training.recipe, iteration, iterations)
+        watch.add(iteration, batch.names, train_step(training, batch, rate))
+        images += len(batch.images_B3HW)
+        if on_step is not None:
+            on_step(iteration + 1)
+    means, images = watch.means(), training.workers.total(images)
+    seconds = time.perf_counter() - started
+    return EpochLosses(**means, learning_rate=rate, images=images, seconds=seconds)
+
+
+def train_step(training: Training, batch: Batch, rate: float) -> torch.Tensor:
+    """One iteration at learning rate `rate`; returns the losses (4,) in the order of `TERMS`."""
+    for group in training.optimizer.param_groups:
+        group["lr"] = rate
+    terms = batch_loss(training, batch)
+    training.optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(training.scaler.scale(terms.total))
+    training.workers.average_gradients(training.model.parameters())
+    if training.recipe.gradient_clip:
+        training.scaler.unscale_(training.optimizer)
+        nn.utils.clip_grad_norm_(training.model.parameters(), training.recipe.gradient_clip)
+    training.scaler.step(training.optimizer)
+    training.scaler.update()
+    if training.average is not None:
+        training.average.update(training.model)
+    return torch.stack([terms.total, terms.cls, terms.box, terms.keypoint]).detach()
+
+
+def batch_loss(training: Training, batch: Batch) -> LossTerms:
+    """Forward pass, in the training's precision, and the losses, in float32."""
+    images_B3HW = batch.images_B3HW.to(
+        training.device, memory_format=torch.channels_last, non_blocking=True
+    )
+    dtype = training.precision.dtype
+    with torch.autocast(training.device.type, dtype=dtype, enabled=dtype is not None):
+        outputs = training.model(images_B3HW)
+    targets = [_moved(target, training.device) for target in batch.targets]
+    return detection_loss(outputs, targets, reduce=training.workers.mean)
+
+
+def _moved(target: Targets, device: torch.device) -> Targets:
+    """The target on `device`; itself if it is there."""
+    if target.boxes_G4.device == device:
+        return target
+    keypoints = target.keypoints_G53
+    return Targets(
+        boxes_G4=target.boxes_G4.to(device, non_blocking=True),
+        keypoints_G53=None if keypoints is None else keypoints.to(device, non_blocking=True),
+    )
+
+
+class _LossWatch:
+    """Sums the losses of an epoch and stops it when one is not finite.
+
+    The losses are means over all workers, so that all of them stop together.
+    """
+
+    def __init__(self, epoch: int, every: int, workers: Workers) -> None:
+        self.epoch, self.every, self.workers, self.count = epoch, every, workers, 0
+        self.sums = [0.0] * len(TERMS)
+        self.pending: list[tuple[int, Sequence[str], torch.Tensor]] = []
+
+    def add(self, iteration: int, names: Sequence[str], losses: torch.Tensor) -> None:
+        self.pending.append((iteration, names, losses))
+        if len(self.pending) >= self.every:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.pending:
+            return
+        rows = torch.stack([losses for _, _, losses in self.pending])
+        rows = self.workers.mean(rows).cpu().double()
+        finite, table = torch.isfinite(rows).all(dim=1).tolist(), rows.tolist()
+        for (iteration, names, _), is_finite, row in zip(self.pending, finite, table, strict=True):
+            if not is_finite:
+                self._fail(iteration, names, row)
+            self.sums = [total + value for total, value in zip(self.sums, row, strict=True)]
+            self.count += 1
+        self.pending.clear()
+
+    def _fail(self, iteration: int, names: Sequence[str], row: Sequence[float]) -> None:
+        losses = ", ".join(f"{name} {value:g}" for name, value in zip(TERMS, row, strict=True))
+        raise TrialFault(
+            f"the loss must be finite, got {losses} in epoch {self.epoch}, iteration "
+            f"{iteration} (images {', '.join(names)}); lower the learning rate or clip gradients",
+            kind="diverged",
+            epoch=self.epoch,
+        )
+
+    def means(self) -> dict[str, Any]:
+        self.flush()
+        return {
+            name: total / max(self.count, 1) for name, total in zip(TERMS, self.sums, strict=True)
+        }
