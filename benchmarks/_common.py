@@ -30,6 +30,7 @@ def arguments(
     )
     parser.add_argument("--quick", action="store_true", help="seconds, only to see that it runs")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (1)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each side is run (3)")
     for name, options in flags:
         parser.add_argument(name, **options)
     return parser

@@ -134,11 +134,14 @@ def main(argv=None):
 
     apart = abs(loops() - ours()) / ours()
     assert apart < 1e-3, f"the two losses differ by {apart:.2g} of their value"
-    slow, fast = medians([loops, ours], 1 if options.quick else 5)
+    rounds = 1 if options.quick else options.rounds
+    slow, fast = medians([loops, ours], rounds)
     show("baseline: loops over images and faces", slow)
     show("ours: assignment, losses and their gradients", fast)
     verdict("assignment and losses", slow / fast, 10)
-    step = training_step_seconds(options.architecture, images, 1 if options.quick else 3)
+    step = training_step_seconds(
+        options.architecture, images, 1 if options.quick else options.rounds
+    )
     show(f"a training step of {options.architecture}, {images} images of 640 px", step)
     print(f"share of a training step: {fast / step:.2%} (goal: under 2 %)")
 

@@ -18,7 +18,6 @@ NAMES = ("scrfd_0.5g", "scrfd_2.5g", "scrfd_10g", "scrfd_34g", "resnet_2.5g")
 def usual_count(architecture):
     """fvcore's total, as its documentation has it."""
     import torch
-    from fvcore.nn import FlopCountAnalysis
 
     from search_spaces.network.detector import build_detector
 
@@ -34,7 +33,9 @@ def usual_count(architecture):
             return (*outputs.scores, *outputs.boxes)
 
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # fvcore leans on torch.jit, which torch deprecates
+        from fvcore.nn import FlopCountAnalysis
+
         return int(FlopCountAnalysis(Flat(), torch.zeros(1, 3, 480, 640)).total())
 
 
@@ -51,7 +52,7 @@ def main(argv=None):
         assert usual_count(candidate) == sum(count_flops(candidate).values())
         usual, ours = medians(
             [lambda a=candidate: usual_count(a), lambda a=candidate: count_flops(a)],
-            1 if options.quick else 5,
+            1 if options.quick else options.rounds,
         )
         show(f"{name}: FlopCountAnalysis on a forward at VGA", usual)
         show(f"{name}: nas.flops.count_flops, the same totals", ours)

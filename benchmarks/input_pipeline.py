@@ -172,7 +172,7 @@ def main(argv=None):
             generate(root, num_train=number, num_val=1, long_side=(1024, 1024))
         cache = options.cache or Path(scratch) / "cache"
         goal = 8 if options.data else None  # drawn images do not decode as photographs do
-        measure(root, cache, number, 1 if options.quick else 3, goal)
+        measure(root, cache, number, 1 if options.quick else options.rounds, goal)
 
 
 if __name__ == "__main__":

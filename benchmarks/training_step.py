@@ -48,7 +48,7 @@ def resident_step(architecture, images, size, recipe="reference", device="cpu"):
 
 
 def fed_step(training, root, cache, images, size):
-    """A training step whose samples come from disk."""
+    """A training step whose samples come from the file cache, which is filled first."""
     from trials.data.cache import ImageCache
     from trials.data.dataset import FaceDataset, TrainingSet
     from trials.data.loader import TrainingLoader
@@ -56,6 +56,7 @@ def fed_step(training, root, cache, images, size):
     from trials.training import Batch, train_step
 
     dataset = FaceDataset(root, "train", faceless=False)
+    dataset.images = dataset.images[: 2 * images]  # few, so that all are in the cache below
     samples = TrainingSet(dataset, image_size=size, seed=0, cache=ImageCache(cache, dataset.images))
     loader = TrainingLoader(samples, batch_size=images, drop_last=True)
 
@@ -63,6 +64,8 @@ def fed_step(training, root, cache, images, size):
         while True:
             yield from loader.batches(0)
 
+    for index in range(len(samples)):
+        samples.sample(index, 0)
     source = batches()
 
     def step():
@@ -94,7 +97,7 @@ def main(argv=None):
             root = Path(scratch) / "data"
             generate(root, num_train=2 * images, num_val=1, long_side=(1024, 1024))
         fed = fed_step(training, root, Path(scratch) / "cache", images, size)
-        rounds = 1 if options.quick else 5
+        rounds = 1 if options.quick else options.rounds
         clock = {"clock": WALL} if options.wall else {}
         base, ours, whole = medians([alone, resident, fed], rounds, **clock)
     show(f"baseline: forward and backward of {options.architecture}, {images} images", base)

@@ -85,6 +85,10 @@ def driver_seconds(trials, scratch):
     return cpu / trials, wall / trials
 
 
+def met(holds):
+    return "met" if holds else "missed"
+
+
 def main(argv=None):
     options = arguments(
         __doc__,
@@ -101,9 +105,7 @@ def main(argv=None):
         wall, cpu = first_step(f"{scratch}/data", size, batch, options.threads)
         show("a trial's start to the end of its first step, wall", wall)
         show("a trial's start to the end of its first step, CPU", cpu)
-        print(
-            f"start: {wall:.3g} s to the first step (goal under 8: {'met' if wall < 8 else 'missed'})"
-        )
+        print(f"start: {wall:.3g} s to the first step (goal under 8: {met(wall < 8)})")
         if options.quick or not options.trials:
             return
         cpu, wall = driver_seconds(options.trials, scratch)
@@ -111,9 +113,7 @@ def main(argv=None):
     show(f"driver and Ray, wall a trial, at {options.trials} trials", wall)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     show("driver, memory", used, "MiB")
-    print(
-        f"driver: {cpu:.3g} s of CPU a trial (goal under 0.2: {'met' if cpu < 0.2 else 'missed'})"
-    )
+    print(f"driver: {cpu:.3g} s of CPU a trial (goal under 0.2: {met(cpu < 0.2)})")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ def main(argv=None):
             lambda: network(batch),
         ]
         clock = {"clock": WALL} if device.type == "cuda" else {}
-        single, batched, alone, together = medians(runs, 1 if options.quick else 3, **clock)
+        single, batched, alone, together = medians(
+            runs, 1 if options.quick else options.rounds, **clock
+        )
     show("baseline: one image at a time, an image", single / len(paths))
     show(f"ours: batches of {batch}, an image", batched / len(paths))
     show("the network alone, one at a time, an image", alone / batch)

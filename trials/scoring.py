@@ -3,12 +3,18 @@
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from search_spaces.errors import DataError
 from trials.data.ground_truth import read_ground_truth
 from trials.data.predictions import read_predictions
 from trials.data.truth import Truth, require_faces
 from trials.widerface_ap import APs, evaluate
+
+Detections: TypeAlias = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +35,7 @@ class Scoring:
 def score_folder(
     predictions: str | os.PathLike[str], ground_truth: str | os.PathLike[str]
 ) -> Scoring:
-    """AP of the prediction files of a folder against the .mat files of another.
+    """AP of the prediction files of a folder or tar archive against a folder of .mat files.
 
     Raises:
         DataError: a missing or malformed file, no prediction for any image of the ground
@@ -37,7 +43,7 @@ def score_folder(
     """
     truth = read_ground_truth(ground_truth)
     require_faces(truth, os.fspath(ground_truth))
-    found = read_predictions(predictions)
+    found = _unwrapped(read_predictions(predictions), truth)
     if not any(name in found for name in truth.names):
         raise DataError(
             f"{os.fspath(predictions)}: no prediction file belongs to an image of the ground "
@@ -45,6 +51,17 @@ def score_folder(
         )
     aps = evaluate(found, truth)
     return Scoring(aps=aps, face_counts=truth.face_counts, notes=tuple(_notes(found, truth)))
+
+
+def _unwrapped(found: Detections, truth: Truth) -> Detections:
+    """`found` without the folders that all its files lie in, if that gives the truth's names."""
+    names = set(truth.names)
+    while found and not any(name in names for name in found):
+        tops = {name.partition("/")[0] for name in found}
+        if len(tops) > 1 or any("/" not in name for name in found):
+            break
+        found = {name.partition("/")[2]: rows for name, rows in found.items()}
+    return found
 
 
 def _notes(found: Collection[str], truth: Truth) -> list[str]:

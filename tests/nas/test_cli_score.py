@@ -92,3 +92,12 @@ def test_folders_that_are_not_there_are_errors(app: typer.Typer, gt: Path, tmp_p
 
 def test_the_ground_truth_is_required(app: typer.Typer, tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["score", str(tmp_path)]).exit_code == 2
+
+
+def test_a_folder_around_the_event_folders_does_not_matter(
+    app: typer.Typer, gt: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "run" / "detections", "e/a")
+    asked = [["score", str(tmp_path / path), "--gt", str(gt)] for path in ("run", "run/detections")]
+    outer, inner = (json.loads(CliRunner().invoke(app, [*a, "--json"]).stdout) for a in asked)
+    assert outer == inner == {"easy": 1.0, "medium": 0.5, "hard": 0.5}

@@ -1,4 +1,4 @@
-"""Detections as WIDER FACE text: a folder of event folders with one file an image.
+"""Detections as WIDER FACE text: event folders with one file an image, or an archive of them.
 
 A file holds a name line (not interpreted: the path counts), a line with the number of faces
 and one line `x y width height score` a face, in pixels (REFERENCE facts, section 9).
@@ -6,7 +6,9 @@ and one line `x y width height score` a face, in pixels (REFERENCE facts, sectio
 
 import os
 import shutil
+import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -19,24 +21,33 @@ from trials.data.truth import split_name
 
 COLUMNS = 5
 SUFFIX = ".txt"
+MAX_FILE_BYTES = 64 << 20
 
 
-def read_predictions(folder: str | os.PathLike[str]) -> dict[str, NDArray[np.float64]]:
-    """Read every prediction file below `folder`.
+def read_predictions(source: str | os.PathLike[str]) -> dict[str, NDArray[np.float64]]:
+    """Read every prediction file below a folder, or in a tar archive (.tar, .tar.gz, .tgz).
 
     Returns:
-        Image name `event/file` (no suffix) -> (N, 5) x, y, width, height, score; N may be 0.
+        Path in the source without suffix, usually `event/file` -> (N, 5) x, y, width, height,
+        score; N may be 0.
 
     Raises:
-        DataError: not a folder, no prediction file in it, or a malformed file (the message
-            names the file and the line).
+        DataError: neither a folder nor an archive, no prediction file in it, a member twice in
+            an archive, or a malformed file (the message names the file and the line).
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root}: predictions must be a folder of event folders with .txt files")
-    predictions = {name: _read_file(path) for name, path in _files(root)}
+    root = Path(source)
+    if not root.is_dir() and not root.is_file():
+        rule = "predictions must be a folder of event folders with .txt files, or a tar archive"
+        raise DataError(f"{root}: {rule}; there is neither")
+    predictions: dict[str, NDArray[np.float64]] = {}
+    for name, path, content in _files(root) if root.is_dir() else _members(root):
+        if name in predictions:
+            raise DataError(f"{path}: stands in the archive twice")
+        predictions[name] = _parse(path, content)
     if not predictions:
-        raise DataError(f"{root}: no <event>/<image>.txt prediction file below this folder")
+        archives = sorted(file.name for file in root.glob("*.tar*")) if root.is_dir() else []
+        hint = f"; to score an archive, name it: {root / archives[0]}" if archives else ""
+        raise DataError(f"{root}: no <event>/<image>.txt prediction file in it{hint}")
     return predictions
 
 
@@ -70,25 +81,50 @@ def write_predictions(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _files(root: Path) -> Iterator[tuple[str, str]]:
-    """Name and path of every prediction file in an event folder, in a fixed order."""
+def _files(root: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Name, path and content of every prediction file below `root`, in a fixed order."""
     for parent, folders, files in os.walk(root):
         folders.sort()
-        event = os.path.relpath(parent, root).replace(os.sep, "/")
-        if event == ".":
+        if os.path.samefile(parent, root):  # a file here belongs to no event
             continue
         for file in sorted(files):
             if file.endswith(SUFFIX):
-                yield f"{event}/{file.removesuffix(SUFFIX)}", os.path.join(parent, file)
+                path = os.path.join(parent, file)
+                yield _name(os.path.relpath(path, root)), path, _read(path)
 
 
-def _read_file(path: str) -> NDArray[np.float64]:
-    """The predictions (N, 5) of one file: the quick way, which explains itself on a fault."""
+def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
+    """The same of a tar archive, which is read and never unpacked."""
+    try:
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                path = f"{archive}:{member.name}"
+                is_prediction = member.isfile() and member.name.endswith(SUFFIX)
+                if not is_prediction or "/" not in member.name.strip("./"):
+                    continue
+                if member.size > MAX_FILE_BYTES:
+                    raise DataError(f"{path}: a prediction file may have 64 MiB")
+                stream = opened.extractfile(member)
+                yield _name(member.name), path, stream.read() if stream else b""
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{archive}: is not a readable tar archive ({error})") from error
+
+
+def _name(path: str) -> str:
+    return path.replace(os.sep, "/").removeprefix("./").removesuffix(SUFFIX)
+
+
+def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as stream:  # noqa: PTH123  (Path costs as much as the parsing)
-            content = stream.read().rstrip()
+            return stream.read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _parse(path: str, content: bytes) -> NDArray[np.float64]:
+    """The predictions (N, 5) of one file: the quick way, which explains itself on a fault."""
+    content = content.rstrip()
     lines = content.split(b"\n")
     rows = [line.split() for line in lines[2:]]
     strange = b"_" in content[len(lines[0]) :]  # Python reads 1_0 as a number

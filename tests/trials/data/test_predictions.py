@@ -1,3 +1,4 @@
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,38 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write_predictions(tmp_path / "out", {"e/a": np.zeros((0, 5))})
     assert list(read_predictions(tmp_path / "out")) == ["e/a"]
+
+
+def test_an_archive_of_predictions_reads_as_its_folder_does(tmp_path: Path) -> None:
+    rows = {"1--A/x": np.array([[1.0, 2.0, 3.0, 4.0, 0.5]]), "2--B/y": np.zeros((0, 5))}
+    write_predictions(tmp_path / "detections", rows)
+    archive = tmp_path / "detections.tar.gz"
+    with tarfile.open(archive, "w:gz") as opened:
+        opened.add(tmp_path / "detections", arcname=".")
+    read = read_predictions(archive)
+    assert {name: values.tolist() for name, values in read.items()} == {
+        name: values.tolist() for name, values in rows.items()
+    }
+
+
+def test_a_member_that_stands_in_an_archive_twice_is_refused(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p", {"1--A/x": np.zeros((0, 5))})
+    with tarfile.open(tmp_path / "p.tar", "w") as opened:
+        opened.add(tmp_path / "p" / "1--A", arcname="1--A")
+        opened.add(tmp_path / "p" / "1--A", arcname="1--A")
+    with pytest.raises(DataError, match="twice"):
+        read_predictions(tmp_path / "p.tar")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08broken"])
+def test_a_file_that_is_no_archive_is_one_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "p.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a readable tar archive"):
+        read_predictions(path)
+
+
+def test_a_folder_that_holds_only_an_archive_says_how_to_score_it(tmp_path: Path) -> None:
+    (tmp_path / "p.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"name it: .*p\.tar\.gz"):
+        read_predictions(tmp_path)
