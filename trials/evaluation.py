@@ -123,6 +123,9 @@ def load_validation(
 ) -> tuple[Truth, list[Path]]:
     """The ground truth of a split and the path of each of its images.
 
+    The label file says where the images are; where there is none, they are looked for as
+    `images/<event>/<name>.jpg`, as WIDER FACE has them.
+
     Raises:
         DataError: a file is missing or malformed; an image of the ground truth is not in the
             label file; no face counts as hard, so that nothing can be measured.
@@ -131,6 +134,8 @@ def load_validation(
     truth = read_ground_truth(folder / "gt")
     require_faces(truth, str(folder / "gt"))
     labels = folder / "labelv2.txt"
+    if not labels.exists():
+        return truth, [folder / "images" / f"{name}.jpg" for name in truth.names]
     paths = {
         image.name.removesuffix(Path(image.name).suffix): image.path
         for image in read_labelv2(labels, folder / "images")

@@ -313,3 +313,18 @@ def test_released_weights_give_the_known_aps(
     aps = evaluate_detector(detector, shared_dir / "data" / "widerface_mini").aps
     expected = {"easy": easy, "medium": medium, "hard": hard}
     assert aps.as_dict() == pytest.approx(expected, abs=2e-5)
+
+
+def test_without_a_label_file_images_lie_where_wider_face_has_them(data: Path) -> None:
+    for image in (data / "val" / "images").rglob("*.png"):
+        Image.open(image).save(image.with_suffix(".jpg"), quality=100)
+        image.unlink()
+    (data / "val" / "labelv2.txt").unlink()
+    result = evaluate_detector(OneFace(), data, image_size=64)
+    assert (result.easy, result.medium, result.hard) == (0, 1, 1)
+
+
+def test_an_image_that_is_not_there_is_named(data: Path) -> None:
+    (data / "val" / "labelv2.txt").unlink()
+    with pytest.raises(DataError, match=r"e/0\.jpg"):
+        evaluate_detector(OneFace(), data, image_size=64)
