@@ -37,13 +37,10 @@ def arguments(
 
 
 def set_threads(threads: int) -> None:
-    """CPU threads of torch, and glibc's memory as in a trial."""
+    """CPU threads of torch."""
     import torch
 
-    from trials.device import keep_freed_memory
-
     torch.set_num_threads(threads)
-    keep_freed_memory()
 
 
 def seconds(run: Run, clock: Clock = CPU) -> float:

@@ -10,7 +10,7 @@ the feasible set) included; and the closed form alone, which draws and rejects.
 """
 
 import numpy as np
-from _common import arguments, best_of, medians, set_threads, show, verdict
+from _common import arguments, best_of, medians, seconds, set_threads, show, verdict
 from _reference_counter import build_and_count
 
 DRAWS_AN_ACCEPTANCE = 141
@@ -53,7 +53,9 @@ def closed_form_rate(space, draws):
 
 
 def main(argv=None):
-    options = arguments(__doc__).parse_args(argv)
+    options = arguments(
+        __doc__, ("--candidates", {"type": int, "default": 64, "help": "that are proposed (64)"})
+    ).parse_args(argv)
     set_threads(options.threads)
     from nas.proposals import propose_stage1
     from search_spaces.backbone_ranges import BackboneRanges
@@ -63,8 +65,8 @@ def main(argv=None):
     some = drawn_architectures(space, 1 if options.quick else 6)
     one_draw = np.mean(medians([lambda a=a: build_and_count(a) for a in some], 1))
     baseline = one_draw * DRAWS_AN_ACCEPTANCE
-    number = 2 if options.quick else 64
-    ours = best_of(lambda: propose_stage1(TARGET, number, seed=0), 1) / number
+    number = 2 if options.quick else options.candidates
+    ours = seconds(lambda: propose_stage1(TARGET, number, seed=0)) / number
     alone, draws = closed_form_rate(space, CHUNK)
     show("baseline: build, forward at VGA, reject; a draw", one_draw)
     show(f"baseline: an accepted proposal ({DRAWS_AN_ACCEPTANCE} draws)", baseline)

@@ -16,6 +16,7 @@ from nas.executor import Cluster
 from nas.progress import Update
 from nas.search_dir import SearchDir
 from nas.stages import Note, RunOptions, run_stage
+from trials.data.dataset import LABEL_FILE
 from trials.data.generate import generate
 from trials.recipe import Recipe
 
@@ -54,11 +55,12 @@ def run_demo(
         update: a display for one stage (see `nas.progress.shown`).
         note: hears of what the user should know.
 
-    Raises: as `nas.stages.run_stage`, and DataError if `root/data` holds something else.
+    Raises: as `nas.stages.run_stage`.
     """
     data = root / "data"
-    note(f"drawing {NUM_TRAIN + NUM_VAL} pictures in {data}")
-    generate(data, num_train=NUM_TRAIN, num_val=NUM_VAL, seed=seed, long_side=LONG_SIDE)
+    if not (data / "train" / LABEL_FILE).is_file():  # what `generate` writes last
+        note(f"drawing {NUM_TRAIN + NUM_VAL} pictures in {data}")
+        generate(data, num_train=NUM_TRAIN, num_val=NUM_VAL, seed=seed, long_side=LONG_SIDE)
     directory = SearchDir(root / "search")
     options = {
         "flops": FLOPS,
@@ -72,7 +74,7 @@ def run_demo(
     tables = {}
     with executor.connected() as cluster:  # one Ray for both stages
         run = replace(RunOptions(), connect=lambda _address: _already(cluster))
-        for stage, own in ((1, {"space": "resnet"}), (2, {"template": "best"})):
+        for stage, own in ((1, {"space": "resnet"}), (2, {})):
             with update() as tell:
                 wanted = {**options, **own}
                 summary = run_stage(directory, stage, wanted, run, update=tell, note=note)

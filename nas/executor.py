@@ -7,6 +7,7 @@ the driver about their epochs; everything that has to last lies in the trials' f
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -36,6 +37,7 @@ _RAY_ENVIRONMENT = {
 # Ray's own switch (named after the systems where it is the default) to listen on 127.0.0.1.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _OBJECT_STORE_BYTES = 100 << 20  # trials exchange a few kilobytes
+_KNOCK_S = 10.0
 _LONGEST_TEMPORARY = 30  # Ray puts sockets below it, whose paths may have 107 characters
 
 
@@ -162,11 +164,27 @@ def _start(ray: Any, address: str | None, cpus: int | None, scratch: Path) -> No
         )
         return
     try:
+        _knock(address)
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         hint = "start one with `ray start --head`, or leave --ray-address out; a cluster that "
         hint += "asks for a token needs RAY_AUTH_MODE=token in the environment"
         raise ConfigError(f"no Ray cluster at {address!r} ({_one_line(error)}); {hint}") from error
+
+
+def _knock(address: str) -> None:
+    """Find out quickly whether anybody answers: Ray itself would try for many minutes.
+
+    Raises:
+        OSError, ValueError: nobody does, or it is no address.
+    """
+    if "://" in address:  # of a Ray client, which has a time limit of its own
+        return
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S):
+        pass
 
 
 def _temporary_root() -> str:

@@ -13,9 +13,8 @@ from nas.distributed import ENTRY, WorkerGroup, run_group
 from nas.executor import Cluster
 from nas.tasks import TrialTask
 from nas.tensorboard import tensorboard_log
-from search_spaces.architecture import Architecture, load_architecture
+from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
-from search_spaces.zoo import resolve_architecture
 from trials.data.dataset import FaceDataset
 from trials.device import resolve_device, resolve_precision
 from trials.evaluation import load_validation
@@ -28,7 +27,6 @@ from trials.run import LOCK_FILE, LOCK_WAIT_S, OnEpoch, OnStep, run_trial
 from trials.settings import TrialSettings
 from trials.widerface_ap import APs
 
-ARCHITECTURE_FILE, BEST = "architecture.yaml", "best.pt"
 FOLDER = Path("runs", "train")
 Connect = Callable[[str | None], AbstractContextManager[Cluster]]
 
@@ -60,24 +58,6 @@ class FinalTraining:
     def is_local(self) -> bool:
         """Whether this process does the work, without Ray."""
         return self.group.count == 1 and self.address is None
-
-
-def resolve_candidate(reference: str) -> Architecture:
-    """A built-in name, a YAML file, or a folder of a trial.
-
-    Raises:
-        ConfigError: none of these.
-    """
-    folder = Path(reference)
-    if not folder.is_dir():
-        return resolve_architecture(reference)
-    if (folder / ARCHITECTURE_FILE).is_file():
-        return load_architecture(folder / ARCHITECTURE_FILE)
-    if (folder / BEST).is_file():
-        from trials.model_file import load_model
-
-        return load_model(folder / BEST)[0]
-    raise ConfigError(f"{folder}: holds no candidate, neither {ARCHITECTURE_FILE} nor {BEST}")
 
 
 def choose_group(gpus: int | None, workers: int | None) -> tuple[WorkerGroup, str]:

@@ -15,7 +15,8 @@ from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.backbone_ranges import BackboneRanges
 from search_spaces.backbone_space import BackboneSpace, Sample
 from search_spaces.backbone_template import family_for
-from search_spaces.constraints import flops_window, require_integer
+from search_spaces.checks import require_integer
+from search_spaces.constraints import flops_window
 from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, ScrfdNasError
 from search_spaces.files import read_text, write_text

@@ -1,10 +1,11 @@
 """What a stage was asked for: flags, a YAML file and earlier runs become one frozen request."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+from search_spaces.checks import is_number, require_fields, require_integer
 from search_spaces.errors import ConfigError, IncomparableError
 from trials.fingerprint import differences
 from trials.recipe import Recipe
@@ -15,6 +16,7 @@ _RUN_ONLY = frozenset(
     {"num_candidates", "data", "loader_workers", "eval_every", "retries", "template"}
     | {"cpus_per_trial", "gpus_per_trial"}
 )
+_HASH_OF = {"data_fingerprint": "data", "template_hash": "template"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +58,12 @@ class StageRequest:
 
     def __post_init__(self) -> None:
         for name, low in (("flops", 1), ("num_candidates", 1), ("retries", 0)):
-            _check_integer(name, getattr(self, name), low)
-        if not _is_number(self.tolerance) or not 0 < self.tolerance < 1:
+            object.__setattr__(self, name, require_integer(getattr(self, name), name, low))
+        if not is_number(self.tolerance) or not 0 < self.tolerance < 1:
             raise ConfigError(f"tolerance must be between 0 and 1, got {self.tolerance!r}")
         for name in ("cpus_per_trial", "gpus_per_trial"):
             value = getattr(self, name)
-            if value is not None and (not _is_number(value) or value < 0):
+            if value is not None and (not is_number(value) or value < 0):
                 raise ConfigError(f"{name} must be a number of at least 0, got {value!r}")
         if not isinstance(self.ranges, Mapping):
             raise ConfigError(f"ranges must be a mapping, got {self.ranges!r}")
@@ -125,15 +127,9 @@ REQUESTS: dict[int, type[Stage1Request] | type[Stage2Request]] = {
 def request_from_dict(stage: int, content: object, source: str) -> AnyRequest:
     """The inverse of `to_dict`. Raises ConfigError, its message begins with `source`."""
     cls = REQUESTS[stage]
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{source}: must be a mapping, got {type(content).__name__}")
-    check_keys(content, option_names(stage), source)
-    required = [item.name for item in fields(cls) if _is_required(item)]
-    missing = [name for name in required if name not in content]
-    if missing:
-        raise ConfigError(f"{source}: lacks the keys {missing}")
+    values = require_fields(cls, content, source)
     try:
-        return cls(**content)
+        return cls(**values)
     except (ConfigError, TypeError) as error:
         raise ConfigError(f"{source}: {error}") from error
 
@@ -143,20 +139,13 @@ def option_names(stage: int) -> list[str]:
     return [item.name for item in fields(REQUESTS[stage])]
 
 
-def check_keys(content: Mapping[Any, Any], known: list[str], source: str) -> None:
-    """Refuse unknown keys. Raises ConfigError."""
-    unknown = sorted(str(key) for key in content if key not in known)
-    if unknown:
-        raise ConfigError(f"{source}: unknown keys {unknown}; known are {known}")
-
-
 def check_comparable(before: StageRequest, now: StageRequest, where: Path) -> None:
     """Refuse to continue under a request whose results could not be compared.
 
     Raises:
         IncomparableError: shows every difference as `key: old -> new`.
     """
-    changed = differences(before.comparable(), now.comparable())
+    changed = request_differences(before, now, before.comparable())
     if changed:
         raise IncomparableError(
             f"{where}: stage {before.stage} was started with other options, and its results "
@@ -165,14 +154,13 @@ def check_comparable(before: StageRequest, now: StageRequest, where: Path) -> No
         )
 
 
-def _check_integer(name: str, value: object, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ConfigError(f"{name} must be an integer of at least {low}, got {value!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_required(item: Any) -> bool:
-    return item.default is MISSING and item.default_factory is MISSING
+def request_differences(before: StageRequest, now: StageRequest, keys: Iterable[str]) -> list[str]:
+    """`key: old -> new` for those of `keys` that differ; beside a hash, what it is of."""
+    theirs, ours = before.to_dict(), now.to_dict()
+    shown = []
+    for key in keys:
+        if theirs.get(key) != ours.get(key):
+            shown += [name for name in (_HASH_OF.get(key), key) if name]
+    return differences(
+        {key: theirs.get(key) for key in shown}, {key: ours.get(key) for key in shown}
+    )

@@ -8,16 +8,17 @@ from nas.request import (
     AnyRequest,
     Stage2Request,
     check_comparable,
-    check_keys,
     option_names,
+    request_differences,
     request_from_dict,
 )
 from nas.search_dir import SearchDir
 from nas.status import best_of
 from search_spaces.architecture import Architecture, load_architecture
+from search_spaces.checks import require_mapping
 from search_spaces.cost import flops_by_part, total
 from search_spaces.errors import ConfigError, DataError, IncomparableError
-from trials.fingerprint import data_fingerprint, differences
+from trials.fingerprint import data_fingerprint
 from trials.recipe import Recipe
 
 DEFAULT_DATA = Path("data/retinaface")  # where SCRFD keeps WIDER FACE
@@ -38,7 +39,7 @@ def resolve_request(
 
     Raises: as `run_stage`.
     """
-    check_keys(options, [*option_names(stage), "batch_size"], "options")
+    require_mapping(options, "the request", [*option_names(stage), "batch_size"])
     stored = directory.requests()
     before = stored.get(stage)
     values: dict[str, Any] = before.to_dict() if before else _inherited(stored, stage)
@@ -55,7 +56,7 @@ def resolve_request(
         values["recipe"] = {**values["recipe"], "batch_size": options["batch_size"]}
     if "flops" not in values:
         raise ConfigError("--flops is needed to begin a search, such as --flops 2.5G")
-    request = request_from_dict(stage, values, "options")
+    request = request_from_dict(stage, values, "the request")
     if before:
         check_comparable(before, request, directory.root)
     _check_common(directory, request, stored)
@@ -76,8 +77,7 @@ def _check_common(
     other = stored.get(3 - request.stage)
     if other is None:
         return
-    theirs, ours = ({k: r.to_dict()[k] for k in _COMMON} for r in (other, request))
-    changed = differences(theirs, ours)
+    changed = request_differences(other, request, _COMMON)
     if changed:
         raise IncomparableError(
             f"{directory.root}: stage {request.stage} must have what stage {other.stage} had; "
@@ -109,23 +109,29 @@ def _template(
     if reference is None and isinstance(before, Stage2Request) and kept.is_file():
         return before.template, load_architecture(kept)
     text = "best" if reference is None else str(reference)
-    if text == "best":
+    if text == "best" or (text.isascii() and text.isdigit()):
+        return stage1_template(directory, text)
+
+    from trials.candidate import resolve_candidate  # needs torch
+
+    return text, resolve_candidate(text)
+
+
+def stage1_template(directory: SearchDir, reference: str) -> tuple[str, Architecture]:
+    """A stage-1 candidate by its number or as `best`: its number as text, and itself.
+
+    Raises:
+        ConfigError: there is no such candidate, or none has finished.
+    """
+    if reference == "best":
         best = best_of(directory.outcomes(1))
         if best is None:
             rule = "--template best needs a finished stage-1 candidate"
             raise ConfigError(f"{rule}, found none in {directory.stage_folder(1)}")
-        text = str(best[0])
-    if text.isascii() and text.isdigit():
-        return text, _numbered_template(directory, int(text))
-    from search_spaces.zoo import resolve_architecture
-
-    return text, resolve_architecture(text)
-
-
-def _numbered_template(directory: SearchDir, number: int) -> Architecture:
-    numbers = directory.numbers(1)
+        reference = str(best[0])
+    numbers, number = directory.numbers(1), int(reference)
     if number not in numbers:
         known = f"1 to {max(numbers)}" if numbers else "none"
         rule = "--template must be the number of a stage-1 candidate"
         raise ConfigError(f"{rule} ({known} in {directory.root}), got {number}")
-    return load_architecture(directory.architecture_file(1, number))
+    return reference, load_architecture(directory.architecture_file(1, number))

@@ -16,8 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-from nas.request import REQUESTS, AnyRequest, check_keys, request_from_dict
+from nas.request import REQUESTS, AnyRequest, request_from_dict
 from search_spaces.architecture import Architecture, load_architecture
+from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError, ScrfdNasError
 from search_spaces.files import dump_yaml, read_yaml, write_text
 from trials.metrics import METRICS_FILE
@@ -150,13 +151,11 @@ class SearchDir:
             return {}
         content = read_yaml(self.search_file)
         names = {f"stage{stage}": stage for stage in REQUESTS}
-        if not isinstance(content, Mapping):
-            raise ConfigError(f"{self.search_file}: must be a mapping with {', '.join(names)}")
-        check_keys(content, list(names), str(self.search_file))
-        for name, section in content.items():
+        sections = require_mapping(content, str(self.search_file), names)
+        for name, section in sections.items():
             if not isinstance(section, Mapping) or "request" not in section:
                 raise ConfigError(f"{self.search_file}: {name} lacks its request")
-        return {names[name]: dict(section) for name, section in content.items()}
+        return {names[name]: dict(section) for name, section in sections.items()}
 
     @contextmanager
     def held(self, stage: int) -> Iterator[None]:
@@ -164,7 +163,10 @@ class SearchDir:
 
         Raises:
             BusyError: another driver is alive; the message says which.
+            ConfigError: the root is a file.
         """
+        if self.root.exists() and not self.root.is_dir():
+            raise ConfigError(f"{self.root}: is not a folder; choose another --search-dir")
         self.root.mkdir(parents=True, exist_ok=True)
         with self.lock_file.open("a+", encoding="utf-8") as handle:
             _wait_for_lock(handle, self)
@@ -204,8 +206,13 @@ def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
     found = sorted(path.parent for path in runs.glob(f"*/{SEARCH_FILE}"))
     if len(found) == 1:
         return SearchDir(found[0])
-    rule = f"--search-dir is needed where {runs}/ does not hold exactly one search"
-    raise ConfigError(f"{rule}, found {', '.join(map(str, found)) or 'none'}")
+    if not found:
+        raise ConfigError(
+            f"no search lies in {runs}/: give --search-dir, or begin one with `scrfd-nas stage1 "
+            "--flops 2.5G --data DIR`"
+        )
+    several = ", ".join(map(str, found))
+    raise ConfigError(f"--search-dir is needed where {runs}/ holds several searches: {several}")
 
 
 def _wait_for_lock(handle: IO[str], directory: SearchDir) -> None:

@@ -11,17 +11,18 @@ from nas import executor
 from nas.executor import Cluster
 from nas.progress import SearchProgress, Update
 from nas.proposals import propose
+from nas.recorder import Recorder
 from nas.request import AnyRequest
 from nas.resolve import resolve_request
 from nas.search_dir import BusyError, SearchDir
 from nas.status import stage_rows
 from nas.study import Entry, Study
-from nas.tasks import Resources, TrialEvent, TrialTask, plain_settings
+from nas.tasks import Resources, TrialTask, plain_settings
 from reports.leaderboard import leaderboard, write_leaderboard
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.cost import flops_by_part, params_by_part, total
 from search_spaces.errors import IncomparableError
-from trials.result import Outcome, TrialFailure, TrialResult, save_outcome
+from trials.result import Outcome, TrialFailure, TrialResult
 
 
 class Proposed(Protocol):
@@ -113,13 +114,23 @@ def run_stage(
     with directory.held(stage):
         if directory.requests() != known:
             raise BusyError(f"{directory.root}: was changed by another process; run this again")
-        directory.write_request(request)
-        candidates = _ensure_candidates(directory, request, template, run, note)
+        if stage == 2:
+            _note_unfinished(directory, note)
+        candidates = _candidates(directory, request, template, run, note)
+        # Not earlier: a request that nothing satisfies must not bind the next one.
+        directory.write_request(_with_granted_resources(request, known))
+        _save_candidates(directory, stage, candidates, template)
         try:
             request = _run_trials(directory, request, candidates, run, update, note)
         finally:
             table = write_stage_leaderboard(directory, stage)
     return Summary(request=request, table=table, outcomes=directory.outcomes(stage))
+
+
+def _note_unfinished(directory: SearchDir, note: Note) -> None:
+    unfinished = set(directory.numbers(1)) - set(directory.outcomes(1))
+    if unfinished:
+        note(f"stage 1 has {len(unfinished)} candidates without a result yet")
 
 
 def write_stage_leaderboard(directory: SearchDir, stage: int) -> pd.DataFrame:
@@ -129,16 +140,14 @@ def write_stage_leaderboard(directory: SearchDir, stage: int) -> pd.DataFrame:
     return table
 
 
-def _ensure_candidates(
+def _candidates(
     directory: SearchDir,
     request: AnyRequest,
     template: Architecture | None,
     run: RunOptions,
     note: Note,
 ) -> dict[int, Architecture]:
-    """The stage's candidates, numbered from 1; proposes those that have no file yet."""
-    if template is not None:
-        save_architecture(template, directory.stage_folder(2) / "template.yaml")
+    """The stage's candidates, numbered from 1: those that have a file, and new ones."""
     existing = directory.candidates(request.stage)
     if len(existing) >= request.num_candidates:
         if len(existing) > request.num_candidates:
@@ -155,9 +164,35 @@ def _ensure_candidates(
                 "program proposes another candidate under this number; choose another "
                 "--search-dir, or leave --num-candidates as it was"
             )
-    for number in sorted(set(numbered) - set(existing)):
-        save_architecture(numbered[number], directory.architecture_file(request.stage, number))
     return numbered
+
+
+def _save_candidates(
+    directory: SearchDir,
+    stage: int,
+    candidates: Mapping[int, Architecture],
+    template: Architecture | None,
+) -> None:
+    """Write the files that are not there yet."""
+    if template is not None:
+        save_architecture(template, directory.stage_folder(stage) / "template.yaml")
+    for number in sorted(set(candidates) - set(directory.numbers(stage))):
+        save_architecture(candidates[number], directory.architecture_file(stage, number))
+
+
+def _with_granted_resources(request: AnyRequest, known: Mapping[int, AnyRequest]) -> AnyRequest:
+    """`request` with resources that a cluster has granted before, not those asked for now.
+
+    Otherwise a run without flags would go on asking for a GPU that is not there.
+    """
+    granted = known.get(request.stage) or known.get(1)
+    if granted is None:
+        return replace(request, cpus_per_trial=None, gpus_per_trial=None)
+    return replace(
+        request,
+        cpus_per_trial=granted.cpus_per_trial,
+        gpus_per_trial=granted.gpus_per_trial,
+    )
 
 
 def _run_trials(
@@ -192,7 +227,7 @@ def _run_trials(
         )
         directory.write_request(request)
         tasks = [_task(directory, request, n, candidates[n], resources, run) for n in pending]
-        recorder = _Recorder(directory, stage, study, progress, update)
+        recorder = Recorder(directory, stage, study, progress, update)
         try:
             cluster.run(tasks, resources, on_event=recorder.note, retries=request.retries)
         finally:
@@ -243,39 +278,3 @@ def _task(
         folder=str(directory.trial_folder(request.stage, number).resolve()),
         entry=run.entry,
     )
-
-
-@dataclass(frozen=True)
-class _Recorder:
-    """Turns the executor's events into files, the study, and the display."""
-
-    directory: SearchDir
-    stage: int
-    study: Study
-    progress: SearchProgress
-    update: Update
-
-    def note(self, event: TrialEvent) -> None:
-        """Record one event; what must not be lost goes first."""
-        outcome, text = None, ""
-        if event.kind == "started":
-            self.study.start(event.number)
-        elif event.kind == "epoch" and event.hard is not None:
-            self.study.report(event.number, event.epoch, event.hard)
-        elif event.kind == "retried" and event.failure:
-            text = f"candidate {event.number}: {event.failure.reason}; it is tried again"
-        elif event.kind in ("finished", "failed"):
-            outcome, text = self._outcome(event)
-            self.study.finish(event.number, outcome)
-        self.progress.note(event, outcome)
-        self.update(self.progress.status(), text)
-
-    def _outcome(self, event: TrialEvent) -> tuple[Outcome, str]:
-        """What the trial's folder says, or the failure, which is put there."""
-        folder = self.directory.trial_folder(self.stage, event.number)
-        result = self.directory.outcome(self.stage, event.number)
-        if isinstance(result, TrialResult):
-            return result, f"candidate {event.number}: hard AP {result.hard:.4f}"
-        failure = event.failure or TrialFailure(reason="it ended without a result")
-        save_outcome(failure, folder)
-        return failure, f"candidate {event.number} failed: {failure.reason}"

@@ -8,11 +8,11 @@ stages (C2-C5, strides 4, 8, 16, 32), a PAFPN neck on C3-C5, and a head on strid
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search_spaces.checks import require_fields, require_integer
 from search_spaces.errors import ConfigError
 from search_spaces.files import dump_yaml, parse_yaml, read_text, write_text
 
@@ -152,10 +152,10 @@ class Architecture:
                 message begins with `source`.
         """
         try:
-            outer = _checked_keys(cls, content, "the architecture")
+            outer = require_fields(cls, content, "the architecture")
             parts = {"backbone": Backbone, "neck": Neck, "head": Head}
             for key, part in parts.items():
-                outer[key] = part(**_checked_keys(part, outer[key], key))
+                outer[key] = part(**require_fields(part, outer[key], key))
             return cls(**outer)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
@@ -187,22 +187,16 @@ def _require(holds: bool, rule: str, value: object) -> None:
 
 def _set_integer(part: object, name: str, low: int, high: int) -> None:
     value = getattr(part, name)
-    object.__setattr__(part, name, _integer(value, _label(part, name), low, high))
+    checked = require_integer(value, _label(part, name), low, high)
+    object.__setattr__(part, name, checked)
 
 
 def _set_integers(part: object, name: str, length: int, high: int) -> None:
     label, values = _label(part, name), getattr(part, name)
     is_sequence = isinstance(values, list | tuple)
     _require(is_sequence and len(values) == length, f"{label} must be {length} integers", values)
-    checked = tuple(_integer(value, label, 1, high) for value in values)
+    checked = tuple(require_integer(value, label, 1, high) for value in values)
     object.__setattr__(part, name, checked)
-
-
-def _integer(value: Any, label: str, low: int, high: int) -> int:
-    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-    rule = f"{label} must be an integer from {low} to {high}"
-    _require(is_integer and low <= value <= high, rule, value)
-    return int(value)
 
 
 def _label(part: object, name: str) -> str:
@@ -213,22 +207,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _checked_keys(cls: type[Any], content: object, label: str) -> dict[str, Any]:
-    """`content` as keyword arguments of the dataclass `cls`: known keys, all required ones."""
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{label} must be a mapping, got {type(content).__name__}")
-    known = [item.name for item in fields(cls)]
-    unknown = sorted(str(key) for key in content if key not in known)
-    if unknown:
-        raise ConfigError(f"{label} has unknown keys {unknown}; known are {known}")
-    required = [item.name for item in fields(cls) if _is_required(item)]
-    missing = [name for name in required if name not in content]
-    if missing:
-        raise ConfigError(f"{label} lacks the keys {missing}")
-    return dict(content)
-
-
-def _is_required(item: Any) -> bool:
-    return item.default is MISSING and item.default_factory is MISSING

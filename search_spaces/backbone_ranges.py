@@ -12,7 +12,7 @@ depths 1-10. It contains mobilenet_0.5g, mobilenet_1g, scrfd_0.5g and scrfd_1g.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import lcm
@@ -22,7 +22,8 @@ import numpy as np
 
 from search_spaces.architecture import BLOCKS, MAX_DEPTH, MAX_WIDTH, NUM_STAGES
 from search_spaces.chains import WIDTH_STEP, Ints
-from search_spaces.constraints import exact, require_integer
+from search_spaces.checks import require_fields, require_integer
+from search_spaces.constraints import exact
 from search_spaces.errors import ConfigError
 from search_spaces.randomness import raw_words
 
@@ -67,7 +68,7 @@ class BackboneRanges:
         """
         if family not in FAMILIES:
             raise ConfigError(f"the family must be one of {', '.join(FAMILIES)}, got {family!r}")
-        check_fields(cls, changes, "ranges of step 1")
+        require_fields(cls, changes, "ranges of step 1")
         own = {"blocks": ("depthwise",), "stem": (8, 40)} if family == "mobile" else {}
         ranges = cls(**{**own, **changes})
         if ranges.family != family:
@@ -184,16 +185,6 @@ def ratio_range(value: Any, name: str) -> tuple[float, float]:
         rule = f"the {name} range must be 0 < low <= high <= {MAX_RATIO}"
         raise ConfigError(f"{rule}, got low={begin}, high={end}")
     return float(begin), float(end)
-
-
-def check_fields(cls: type[Any], content: Any, label: str) -> None:
-    """Refuse keys that the dataclass `cls` lacks. Raises ConfigError."""
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{label} must be a mapping, got {type(content).__name__}")
-    known = [item.name for item in fields(cls)]
-    unknown = sorted(str(key) for key in content if key not in known)
-    if unknown:
-        raise ConfigError(f"{label} has unknown keys {unknown}; known are {known}")
 
 
 def _pair(value: Any, name: str) -> tuple[Any, Any]:

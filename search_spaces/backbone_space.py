@@ -18,12 +18,12 @@ from search_spaces.backbone_counting import count_in_window, list_in_window, nea
 from search_spaces.backbone_ranges import BackboneRanges, Draws, draw, next_width_weights
 from search_spaces.backbone_template import neck_and_head
 from search_spaces.chains import WIDTH_STEP, Ints
+from search_spaces.checks import require_integer
 from search_spaces.constraints import (
     Window,
     flops_window,
     in_giga,
     relaxation,
-    require_integer,
 )
 from search_spaces.cost import flops_by_part, total
 from search_spaces.errors import InfeasibleError

@@ -13,7 +13,8 @@ from dataclasses import replace
 from search_spaces.architecture import Head, Neck
 from search_spaces.backbone_ranges import FAMILIES
 from search_spaces.chains import WIDTH_STEP
-from search_spaces.constraints import norm_groups, require_integer
+from search_spaces.checks import require_integer
+from search_spaces.constraints import norm_groups
 from search_spaces.errors import ConfigError
 from search_spaces.zoo import load_zoo
 

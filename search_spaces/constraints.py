@@ -9,19 +9,12 @@ from fractions import Fraction
 from typing import Any
 
 from search_spaces.architecture import Head
+from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
 
 NORM_GROUPS = (8, 16, 32, 64)
 
 Window = tuple[int, int]
-
-
-def require_integer(value: Any, label: str, low: int) -> int:
-    """`value` as an int of at least `low`. Raises ConfigError otherwise."""
-    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not is_integer or value < low:
-        raise ConfigError(f"{label} must be an integer of at least {low}, got {value!r}")
-    return int(value)
 
 
 def exact(value: Any, label: str) -> Fraction:

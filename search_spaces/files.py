@@ -83,9 +83,11 @@ def parse_yaml(text: str, source: str) -> Any:
             if isinstance(event, yaml.AliasEvent):
                 raise ConfigError(f"{source}: YAML aliases are not accepted, write the value out")
         return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ConfigError(f"{source}: is not valid YAML: {line}{error.problem}") from error
     except yaml.YAMLError as error:
-        first = " ".join(str(error).split())
-        raise ConfigError(f"{source}: is not valid YAML: {first}") from error
+        raise ConfigError(f"{source}: is not valid YAML: {' '.join(str(error).split())}") from error
     except (RecursionError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise

@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from search_spaces.architecture import MAX_DEPTH, MAX_WIDTH
-from search_spaces.backbone_ranges import check_fields, integer_range, ratio_range
+from search_spaces.backbone_ranges import integer_range, ratio_range
 from search_spaces.chains import WIDTH_STEP
+from search_spaces.checks import require_fields
 from search_spaces.errors import ConfigError
 
 
@@ -44,8 +45,7 @@ class NetworkRanges:
     @classmethod
     def changed(cls, changes: Any) -> "NetworkRanges":
         """The defaults with `changes` to single fields. Raises ConfigError."""
-        check_fields(cls, changes, "ranges of step 2")
-        return cls(**changes)
+        return cls(**require_fields(cls, changes, "ranges of step 2"))
 
     @property
     def neck_widths(self) -> list[int]:

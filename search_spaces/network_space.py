@@ -22,6 +22,7 @@ import numpy as np
 from search_spaces.architecture import Architecture, Neck
 from search_spaces.backbone_space import Sample
 from search_spaces.chains import Ints
+from search_spaces.checks import require_integer
 from search_spaces.constraints import (
     Window,
     exact_tolerance,
@@ -29,7 +30,6 @@ from search_spaces.constraints import (
     in_giga,
     norm_groups,
     relaxation,
-    require_integer,
 )
 from search_spaces.errors import InfeasibleError
 from search_spaces.network_backbones import (

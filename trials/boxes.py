@@ -31,11 +31,6 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
     return overlap / union.clamp(min=IOU_EPS)
 
 
-def pairwise_iou(boxes_N4: Tensor, others_G4: Tensor) -> Tensor:
-    """IoU of every box with every other: (N, 4), (G, 4) -> (N, G)."""
-    return iou(boxes_N4[:, None], others_G4[None])
-
-
 def diou(boxes: Tensor, others: Tensor) -> Tensor:
     """Distance IoU: IoU - (distance of centres / diagonal of the enclosing box)^2.
 

@@ -9,8 +9,6 @@ import torch
 
 from search_spaces.errors import ConfigError
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-
 
 def resolve_device(name: str) -> torch.device:
     """`auto` is the GPU if there is one.
@@ -76,23 +74,6 @@ def limited_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def keep_freed_memory() -> bool:
-    """Let the C library keep freed memory for the next step instead of returning it.
-
-    By default glibc maps every large tensor anew, and each step pays for tens of thousands
-    of page faults (measured on a CPU: a fifth of a training step). Returns whether it could
-    be arranged: only glibc has these settings.
-    """
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    kept = mallopt(_M_MMAP_THRESHOLD, 1 << 30), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    return kept == (1, 1)
 
 
 def available_cores() -> int:

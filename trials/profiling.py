@@ -17,7 +17,7 @@ from torch import nn
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from trials.batches import TrainingBatches
-from trials.device import keep_freed_memory, limited_threads, resolve_device, resolve_precision
+from trials.device import limited_threads, resolve_device, resolve_precision
 from trials.evaluation import load_validation
 from trials.head_layout import Outputs
 from trials.inference import detect_files, input_size
@@ -94,8 +94,6 @@ def profile_training(
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device)
     with limited_threads(settings.threads):
-        if device.type == "cpu":
-            keep_freed_memory()
         training = start_training(
             architecture, recipe, seed=settings.seed, device=device, precision=precision
         )

@@ -1,14 +1,14 @@
 """What became of a trial: finished with APs, or failed with a reason. Nothing in between."""
 
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 
+from search_spaces.checks import require_fields, require_integer, require_number
 from search_spaces.errors import ConfigError, DataError, TrialError
 from search_spaces.files import read_text, write_json
 from trials.widerface_ap import APs
@@ -84,11 +84,11 @@ class TrialResult:
 
     def __post_init__(self) -> None:
         for name in ("easy", "medium", "hard", "best_hard"):
-            _set_number(self, name, 0.0, 1.0)
+            object.__setattr__(self, name, require_number(getattr(self, name), name, 0, 1))
         for name in ("loss", "duration_s", "images_per_second"):
-            _set_number(self, name, 0.0, math.inf)
+            object.__setattr__(self, name, require_number(getattr(self, name), name, 0))
         for name in ("epochs", "best_epoch", "params"):
-            _check_integer(self, name, 1)
+            object.__setattr__(self, name, require_integer(getattr(self, name), name, 1))
         if self.best_epoch > self.epochs:
             rule = f"best_epoch must not exceed epochs of {self.epochs}"
             raise ConfigError(f"{rule}, got {self.best_epoch}")
@@ -126,8 +126,8 @@ class TrialFailure:
         if not isinstance(self.reason, str) or not self.reason.strip():
             raise ConfigError(f"reason must be text and not empty, got {self.reason!r}")
         object.__setattr__(self, "reason", " ".join(self.reason.split()))
-        _check_integer(self, "epoch", 0)
-        _check_integer(self, "attempts", 1)
+        for name, low in (("epoch", 0), ("attempts", 1)):
+            object.__setattr__(self, name, require_integer(getattr(self, name), name, low))
 
     @property
     def state(self) -> str:
@@ -173,9 +173,7 @@ def outcome_from_dict(content: object, source: str = "result") -> Outcome:
     if not isinstance(state, str) or state not in kinds:
         raise ConfigError(f"{source}: state must be one of {list(kinds)}, got {state!r}")
     values = {key: value for key, value in content.items() if key != "state"}
-    known = {item.name for item in fields(kinds[state])}
-    if not set(values) <= known:
-        raise ConfigError(f"{source}: unknown keys {sorted(set(values) - known, key=str)}")
+    require_fields(kinds[state], values, f"{source}: a {state} result")
     try:
         outcome: Outcome = kinds[state](**values)
         return outcome
@@ -205,17 +203,3 @@ def load_result(folder: str | os.PathLike[str]) -> TrialResult | None:
     """The result of a finished trial; None if it failed or has not finished."""
     outcome = load_outcome(folder)
     return outcome if isinstance(outcome, TrialResult) else None
-
-
-def _set_number(part: object, name: str, low: float, high: float) -> None:
-    value = getattr(part, name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not low <= value <= high:
-        raise ConfigError(f"{name} must be a finite number from {low} to {high}, got {value!r}")
-    object.__setattr__(part, name, float(value))
-
-
-def _check_integer(part: object, name: str, low: int) -> None:
-    value = getattr(part, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ConfigError(f"{name} must be an integer of at least {low}, got {value!r}")

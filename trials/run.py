@@ -1,83 +1,32 @@
-"""The life of one candidate: train, evaluate, record; to be killed and continued at will."""
+"""The life of one candidate: have its folder, run its epochs, record; continued at will."""
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
 from search_spaces.architecture import Architecture
-from search_spaces.errors import ConfigError, IncomparableError, TrialError
-from trials.batches import TrainingBatches
-from trials.checkpoint import BEST, PREVIOUS, Checkpoint, load_checkpoint, save_checkpoint
-from trials.device import (
-    keep_freed_memory,
-    limited_threads,
-    resolve_device,
-    resolve_precision,
-)
-from trials.evaluation import evaluate_detector, load_validation
+from search_spaces.errors import ConfigError
+from trials.device import Precision, limited_threads, resolve_device, resolve_precision
+from trials.epochs import OnEpoch, OnStep, Trial, run_epochs
 from trials.fingerprint import request_fingerprint
 from trials.lock import exclusive
-from trials.metrics import write_metrics
-from trials.model_file import save_model
 from trials.parallel import ALONE, Workers
 from trials.recipe import Recipe
 from trials.request import claim, trial_request
-from trials.result import EpochReport, TrialFault, TrialResult, load_result, save_outcome
+from trials.result import TrialFault, TrialResult, load_result
 from trials.settings import TrialSettings
-from trials.training import EpochLosses, Training, start_training, train_epoch
-from trials.widerface_ap import APs
+
+__all__ = ["LOCK_FILE", "LOCK_WAIT_S", "OnEpoch", "OnStep", "run_trial"]
 
 LOCK_FILE, LOG_FILE = "lock", "trial.log"
-EVALUATION_BATCH = 8
 LOCK_WAIT_S = 60.0
 
 log = logging.getLogger(__name__)
-
-OnEpoch: TypeAlias = Callable[[EpochReport], None]
-OnStep: TypeAlias = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trial:
-    """What does not change during a trial."""
-
-    architecture: Architecture
-    recipe: Recipe
-    data_root: Path
-    folder: Path
-    settings: TrialSettings
-    device: torch.device
-    request: str
-    workers: Workers
-    on_epoch: OnEpoch | None
-    on_step: OnStep | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Progress:
-    """What a trial has behind it."""
-
-    reports: tuple[EpochReport, ...] = ()
-    train_s: float = 0.0
-    images_trained: int = 0
-    step_s: float = 0.0
-
-    @property
-    def epoch(self) -> int:
-        return len(self.reports)
-
-    @property
-    def best(self) -> EpochReport | None:
-        """The evaluated epoch with the highest hard AP, the first among equals."""
-        evaluated = [report for report in self.reports if report.aps]
-        return max(evaluated, key=_hard, default=None)
 
 
 def run_trial(
@@ -115,24 +64,25 @@ def run_trial(
         IncomparableError: the folder belongs to a different request.
         TrialFault: diverged, out of memory, or the folder is in use.
         DataError: the data cannot be read.
+        ConfigError: no such device, or a precision that it does not have.
     """
     path = Path(folder)
     request = trial_request(architecture, recipe, data_root, settings)
-    if workers.count != settings.workers:
-        raise ConfigError(f"settings ask for {settings.workers} workers, got {workers.count}")
+    device, precision = _machine(settings, workers)
     with _owned(path, request, lock_wait_s) if workers.leads else nullcontext():
-        finished = workers.share(lambda: load_result(path))
+        finished = workers.share(lambda: _finished(path))
         if finished is not None:
             return finished
         log_to = _log_to(path / LOG_FILE) if workers.leads else nullcontext()
         with log_to, limited_threads(settings.threads):
-            trial = _Trial(
+            trial = Trial(
                 architecture=architecture,
                 recipe=recipe,
                 data_root=Path(data_root),
                 folder=path,
                 settings=settings,
-                device=resolve_device(settings.device),
+                device=device,
+                precision=precision,
                 request=request_fingerprint(request),
                 workers=workers,
                 on_epoch=on_epoch,
@@ -141,10 +91,18 @@ def run_trial(
             return _logged(trial)
 
 
-def _logged(trial: _Trial) -> TrialResult:
+def _machine(settings: TrialSettings, workers: Workers) -> tuple[torch.device, Precision]:
+    """What the settings ask of this machine, before the folder is touched."""
+    if workers.count != settings.workers:
+        raise ConfigError(f"settings ask for {settings.workers} workers, got {workers.count}")
+    device = resolve_device(settings.device)
+    return device, resolve_precision(settings.precision, device)
+
+
+def _logged(trial: Trial) -> TrialResult:
     """Run the trial; what ends it goes to its log too."""
     try:
-        return _run(trial)
+        return run_epochs(trial)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.exception("out of memory")
         advice = "choose a smaller batch_size in the recipe or a smaller image size"
@@ -154,188 +112,13 @@ def _logged(trial: _Trial) -> TrialResult:
         raise
 
 
-def _run(trial: _Trial) -> TrialResult:
-    settings = trial.settings
-    precision = resolve_precision(settings.precision, trial.device)
-    training = start_training(
-        trial.architecture,
-        trial.recipe,
-        seed=settings.seed,
-        device=trial.device,
-        precision=precision,
-        workers=trial.workers,
-    )
-    if trial.device.type == "cpu":
-        keep_freed_memory()
-    progress = _restore(trial, training)
-    where = f"{trial.device}, {torch.get_num_threads()} threads, {precision.name}"
-    log.info("epochs %d to %d on %s", progress.epoch + 1, settings.epochs, where)
-    if progress.epoch < settings.epochs:
-        load_validation(trial.data_root)  # what cannot be evaluated is refused before training
-        batches = TrainingBatches(
-            trial.data_root, trial.recipe, settings, trial.device, trial.workers
-        )
-        while progress.epoch < settings.epochs:
-            progress = _run_epoch(trial, training, batches, progress)
-    return trial.workers.share(lambda: _finish(trial, training, progress))
-
-
-def _finish(trial: _Trial, training: Training, progress: _Progress) -> TrialResult:
-    """The result, put on disk."""
-    result = _result(trial, training, progress)
-    save_outcome(result, trial.folder)
-    (trial.folder / PREVIOUS).unlink(missing_ok=True)
-    log.info("finished: hard AP %.4f", result.hard)
-    return result
-
-
-def _restore(trial: _Trial, training: Training) -> _Progress:
-    """Put the newest checkpoint, if there is one, into `training`."""
-    checkpoint = trial.workers.share(lambda: load_checkpoint(trial.folder, log.warning))
-    if checkpoint is None:
-        return _Progress()
-    if checkpoint.request != trial.request:
-        raise IncomparableError(
-            f"{trial.folder}: its checkpoint is of request {checkpoint.request}, this is "
-            f"{trial.request}; choose another folder or remove it"
-        )
-    training.model.load_state_dict(checkpoint.model)
-    training.optimizer.load_state_dict(checkpoint.optimizer)
-    training.scaler.load_state_dict(checkpoint.scaler)
-    if training.average is not None and checkpoint.average is not None:
-        training.average.module.load_state_dict(checkpoint.average)
-        training.average.updates = checkpoint.average_updates
-    if trial.workers.leads:
-        write_metrics(checkpoint.reports, trial.folder)
-    return _Progress(
-        reports=checkpoint.reports,
-        train_s=checkpoint.train_s,
-        images_trained=checkpoint.images_trained,
-        step_s=checkpoint.step_s,
-    )
-
-
-def _run_epoch(
-    trial: _Trial, training: Training, batches: TrainingBatches, progress: _Progress
-) -> _Progress:
-    """Train one epoch, evaluate if it is due, and put both on disk."""
-    started = time.perf_counter()
-    epoch, steps = progress.epoch + 1, len(batches)
-    total = steps * trial.settings.epochs
-    losses = train_epoch(
-        training,
-        batches.of_epoch(epoch),
-        epoch=epoch,
-        first_iteration=steps * (epoch - 1),
-        iterations=total,
-        on_step=lambda done: trial.on_step(done, total) if trial.on_step else None,
-    )
-    leads = trial.workers.leads
-    is_due = leads and trial.settings.is_evaluated(epoch)
-    aps = _evaluate(trial, training, epoch) if is_due else None
-    report = _report(epoch, trial.settings.epochs, losses, aps)
-    before = progress.best
-    progress = replace(
-        progress,
-        reports=(*progress.reports, report),
-        train_s=progress.train_s + time.perf_counter() - started,
-        images_trained=progress.images_trained + losses.images,
-        step_s=progress.step_s + losses.seconds,
-    )
-    if aps is not None and (before is None or aps.hard > _hard(before)):
-        _save_best(trial, training, report)
-    if leads:
-        save_checkpoint(_checkpoint(trial, training, progress), trial.folder)
-        _announce(trial, progress)
-    return progress
-
-
-def _evaluate(trial: _Trial, training: Training, epoch: int) -> APs:
+def _finished(folder: Path) -> TrialResult | None:
+    """The result that is there; a damaged one counts as none, and is earned again."""
     try:
-        evaluation = evaluate_detector(
-            training.evaluated,
-            trial.data_root,
-            image_size=trial.settings.image_size,
-            device=trial.device,
-            batch_size=EVALUATION_BATCH,
-        )
-    except TrialError as error:
-        raise TrialFault(f"epoch {epoch}: {error}", kind="diverged", epoch=epoch) from error
-    return evaluation.aps
-
-
-def _save_best(trial: _Trial, training: Training, report: EpochReport) -> None:
-    aps = report.aps
-    meta = {"epoch": report.epoch, "request": trial.request, "seed": trial.settings.seed}
-    if aps is not None:
-        meta |= {"easy": aps.easy, "medium": aps.medium, "hard": aps.hard}
-    weights = training.evaluated.state_dict()
-    save_model(trial.folder / BEST, trial.architecture, weights, meta)
-
-
-def _checkpoint(trial: _Trial, training: Training, progress: _Progress) -> Checkpoint:
-    average = training.average
-    return Checkpoint(
-        request=trial.request,
-        reports=progress.reports,
-        train_s=progress.train_s,
-        images_trained=progress.images_trained,
-        step_s=progress.step_s,
-        model=training.model.state_dict(),
-        optimizer=training.optimizer.state_dict(),
-        average=average.module.state_dict() if average else None,
-        average_updates=average.updates if average else 0,
-        scaler=training.scaler.state_dict(),
-    )
-
-
-def _announce(trial: _Trial, progress: _Progress) -> None:
-    report = progress.reports[-1]
-    write_metrics(progress.reports, trial.folder)
-    text = f"epoch {report.epoch}/{report.epochs}: loss {report.loss:.4f}"
-    text += f", {report.images_per_second:.1f} images/s"
-    if report.aps is not None:
-        text += f", hard AP {report.aps.hard:.4f}"
-    log.info("%s", text)
-    if trial.on_epoch is not None:
-        trial.on_epoch(report)
-
-
-def _report(epoch: int, epochs: int, losses: EpochLosses, aps: APs | None) -> EpochReport:
-    return EpochReport(
-        epoch=epoch,
-        epochs=epochs,
-        loss=losses.total,
-        cls_loss=losses.cls,
-        box_loss=losses.box,
-        keypoint_loss=losses.keypoint,
-        learning_rate=losses.learning_rate,
-        images_per_second=losses.images / max(losses.seconds, 1e-9),
-        aps=aps,
-    )
-
-
-def _result(trial: _Trial, training: Training, progress: _Progress) -> TrialResult:
-    last, best = progress.reports[-1], progress.best
-    if last.aps is None or best is None:
-        raise TrialFault(f"{trial.folder}: the last epoch's evaluation is missing")
-    return TrialResult(
-        easy=last.aps.easy,
-        medium=last.aps.medium,
-        hard=last.aps.hard,
-        epochs=last.epoch,
-        best_epoch=best.epoch,
-        best_hard=_hard(best),
-        loss=last.loss,
-        duration_s=progress.train_s,
-        images_per_second=progress.images_trained / max(progress.step_s, 1e-9),
-        params=sum(parameter.numel() for parameter in training.model.parameters()),
-        request=trial.request,
-    )
-
-
-def _hard(report: EpochReport) -> float:
-    return report.aps.hard if report.aps is not None else -1.0
+        return load_result(folder)
+    except ConfigError as error:
+        log.warning("%s", error)
+        return None
 
 
 @contextmanager

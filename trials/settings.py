@@ -3,9 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_OPTIONAL = ("threads", "loader_workers")
+_LIMITS = {
+    "epochs": (1, 100_000),
+    "image_size": (32, 8192),
+    "seed": (0, 2**32 - 1),
+    "threads": (1, 1024),
+    "loader_workers": (0, 256),
+    "eval_every": (0, 100_000),
+    "workers": (1, 4096),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +47,12 @@ class TrialSettings:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        _check_integer("epochs", self.epochs, 1, 100_000)
-        _check_integer("image_size", self.image_size, 32, 8192)
-        _check_integer("seed", self.seed, 0, 2**32 - 1)
-        _check_integer("eval_every", self.eval_every, 0, 100_000)
-        _check_integer("workers", self.workers, 1, 4096)
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None or name not in _OPTIONAL:
+                object.__setattr__(self, name, require_integer(value, name, low, high))
         if self.image_size % 32:
             raise ConfigError(f"image_size must be a multiple of 32, got {self.image_size}")
-        if self.threads is not None:
-            _check_integer("threads", self.threads, 1, 1024)
-        if self.loader_workers is not None:
-            _check_integer("loader_workers", self.loader_workers, 0, 256)
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
         if not isinstance(self.device, str) or not self.device:
@@ -65,9 +71,3 @@ class TrialSettings:
     def is_evaluated(self, epoch: int) -> bool:
         """Whether epoch `epoch`, from 1, ends with an evaluation."""
         return epoch == self.epochs or (self.eval_every > 0 and epoch % self.eval_every == 0)
-
-
-def _check_integer(name: str, value: object, low: int, high: int) -> None:
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or not low <= value <= high:  # type: ignore[operator]
-        raise ConfigError(f"{name} must be an integer from {low} to {high}, got {value!r}")

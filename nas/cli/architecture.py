@@ -23,9 +23,9 @@ def flops(
 ) -> None:
     """Show the FLOPs (multiply-adds at 480x640) and parameters of an architecture by part."""
     from search_spaces.cost import params_by_part
-    from search_spaces.zoo import resolve_architecture
+    from trials.candidate import resolve_candidate
 
-    candidate = resolve_architecture(architecture)
+    candidate = resolve_candidate(architecture)
     cost = _cost(candidate)
     if as_json:
         common.print_json(cost)

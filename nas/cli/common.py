@@ -49,33 +49,54 @@ def print_table(
     rows: Iterable[Sequence[object]],
     *,
     text_columns: Sequence[str] = (),
+    gap: int = 2,
 ) -> None:
-    """Print a table to standard output; columns are right-aligned but for `text_columns`."""
-    from rich.table import Table
+    """Print a table to standard output; columns are right-aligned but for `text_columns`.
 
-    table = Table(title=title, title_justify="left")
+    `gap` is the number of spaces between columns.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, gap - 1, 0, 0),  # the box itself puts one space between columns
+    )
     for column in columns:
         justify: Any = "left" if column in text_columns else "right"
         table.add_column(column, justify=justify, no_wrap=True)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))
     print_rich(table)
 
 
 def print_rich(renderable: "Table | str") -> None:
-    """Print a rich table or plain text to standard output, never cut to a narrow pipe."""
+    """Print a rich table or plain text to standard output, wide enough to cut nothing."""
     from rich.console import Console
+    from rich.measure import Measurement
 
-    is_terminal = sys.stdout.isatty()
-    output = Console(file=sys.stdout, width=None if is_terminal else 200, highlight=False)
+    output = Console(file=sys.stdout, highlight=False, soft_wrap=isinstance(renderable, str))
+    if not isinstance(renderable, str):
+        needed = Measurement.get(output, output.options.update(max_width=10_000), renderable)
+        output.width = max(output.width, needed.maximum)
     output.print(renderable, markup=False)
+
+
+def print_note(text: str) -> None:
+    """Write a line for people to standard error, unwrapped."""
+    _stderr_console().print(text, soft_wrap=True)
 
 
 @cache
 def _stderr_console() -> "Console":
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nas.cli import common
-from nas.cli.search import print_leaderboards
+from nas.cli.leaderboards import print_leaderboards
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,8 @@ def demo(
     ),
     num_candidates: Annotated[int, typer.Option(min=1, help="Of each stage.")] = 6,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Of every trial. [fits 6 minutes on two cores]")
+        int | None,
+        typer.Option(min=1, help="Of every trial. (default: fits 6 minutes on two cores)"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of faces, proposals and trials.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
@@ -32,15 +33,18 @@ def demo(
     from nas.demo import EPOCHS, run_demo
     from nas.progress import shown
 
-    console = common.console
-    result = run_demo(
-        out,
-        num_candidates=num_candidates,
-        epochs=EPOCHS if epochs is None else epochs,
-        seed=seed,
-        update=lambda: shown(console),
-        note=console.print,
-    )
+    try:
+        result = run_demo(
+            out,
+            num_candidates=num_candidates,
+            epochs=EPOCHS if epochs is None else epochs,
+            seed=seed,
+            update=lambda: shown(common.console),
+            note=common.print_note,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        common.print_note(f"stopped; the same command continues the demo in {out}")
+        raise
     print_leaderboards(result.directory, result.tables, as_json=as_json)
     if as_json:
         return

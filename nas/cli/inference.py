@@ -206,8 +206,9 @@ def _measure(
 
 def _subject(model: str) -> "Detector | str":
     """A detector (an architecture's has random weights), or the path of an ONNX file."""
-    from nas.cli.model import architecture_of, model_file
+    from nas.cli.model import model_file
     from search_spaces.network.detector import build_detector
+    from trials.candidate import resolve_candidate
     from trials.model_file import load_model
 
     if model.lower().endswith(".onnx"):
@@ -215,4 +216,4 @@ def _subject(model: str) -> "Detector | str":
     path = model_file(Path(model))
     if path.suffix == ".pt" and os.path.exists(path):
         return load_model(path)[1]
-    return build_detector(architecture_of(model))
+    return build_detector(resolve_candidate(model))

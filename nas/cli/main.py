@@ -16,15 +16,16 @@ from search_spaces.errors import ScrfdNasError
 
 COMMAND_FILES = (
     "demo",
+    "search",
     "architecture",
     "propose",
     "data",
-    "score",
     "trial",
-    "profile",
     "train",
     "evaluate",
-    "search",
+    "score",
+    "model",
+    "profile",
 )
 EXIT_ERROR = 1
 EXIT_USAGE = 2

@@ -9,9 +9,8 @@ from nas.cli import common, inference
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search_spaces.architecture import Architecture
+    pass
 
-ARCHITECTURE_FILE = "architecture.yaml"
 MODEL_FILE = "best.pt"
 _JSON = typer.Option("--json", help="Print one JSON document on standard output.")
 
@@ -101,10 +100,11 @@ def export_config(
     """Write the configuration with which the SCRFD repository trains a candidate."""
     from search_spaces.files import write_text
     from search_spaces.mmdet_template import mmdet_config
+    from trials.candidate import resolve_candidate
 
     if format != "mmdet":
         raise ConfigError(f"--format must be mmdet, got {format!r}")
-    text = mmdet_config(architecture_of(candidate), epochs)
+    text = mmdet_config(resolve_candidate(candidate), epochs)
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -131,25 +131,6 @@ def import_config(
         typer.echo(architecture.to_yaml(), nl=False)
     else:
         common.print_rich(f"wrote {out}")
-
-
-def architecture_of(reference: str) -> "Architecture":
-    """The architecture of a built-in name, YAML file, candidate's folder or model file.
-
-    Raises:
-        ConfigError: none of these.
-        DataError: a damaged model file.
-    """
-    from search_spaces.architecture import load_architecture
-    from search_spaces.zoo import resolve_architecture
-    from trials.model_file import load_model
-
-    path = Path(reference)
-    if path.is_dir():
-        return load_architecture(path / ARCHITECTURE_FILE)
-    if path.suffix == ".pt":
-        return load_model(path)[0]
-    return resolve_architecture(reference)
 
 
 def model_file(path: Path) -> Path:

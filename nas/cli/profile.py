@@ -43,12 +43,12 @@ def profile(
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show where a training step's time goes, and images a second."""
-    from search_spaces.zoo import resolve_architecture
+    from trials.candidate import resolve_candidate
     from trials.profiling import profile_training
     from trials.recipe import load_recipe
     from trials.settings import TrialSettings
 
-    candidate, chosen = resolve_architecture(architecture), load_recipe(recipe)
+    candidate, chosen = resolve_candidate(architecture), load_recipe(recipe)
     if batch_size is not None:
         chosen = replace(chosen, batch_size=batch_size)
     settings = TrialSettings(

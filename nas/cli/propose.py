@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
+from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ def propose(
         typer.Option(help="Stage 1: auto, mobile or resnet. (default: auto, mobile up to 1G)"),
     ] = None,
     template: Annotated[
-        str | None, typer.Option(metavar="FILE|NAME|N", help="Stage 2: what to start from.")
+        str | None, typer.Option(metavar="FILE|NAME|N|best", help="Stage 2: what to start from.")
     ] = None,
     search_dir: Annotated[
-        Path | None, typer.Option(help="Where candidate N of --template lies.")
+        Path | None, typer.Option(help="Where candidate N lies. (default: the only search in runs)")
     ] = None,
     stage2_space: Annotated[
         str | None, typer.Option("--stage2-space", help="Stage 2: free or scaled. (default: free)")
@@ -128,7 +129,7 @@ def propose(
         proposals = _propose(stage, options, ranges, search_dir, progress)
     files = write_proposals(proposals, out)
     if proposals.note:
-        common.console.print(f"note: {proposals.note}", markup=False)
+        common.print_note(f"note: {proposals.note}")
     if as_json:
         common.print_json(_document(proposals, files))
     else:
@@ -154,7 +155,8 @@ def _propose(
             raise ConfigError("stage 1 needs a target: give --flops, such as --flops 2.5G")
         return propose_stage1(target, ranges=ranges, progress=progress, **chosen)
     if "template" not in chosen:
-        raise ConfigError("stage 2 needs --template: a built-in name, a file or a number")
+        rule = "stage 2 needs --template: a built-in name, a file, a candidate's number or best"
+        raise ConfigError(rule)
     start = _template(str(chosen.pop("template")), search_dir)
     target = target if target is not None else total(flops_by_part(start))
     return propose_stage2(start, target, ranges=ranges, progress=progress, **chosen)
@@ -184,38 +186,33 @@ def _read_config(
         return {}, {}
     from search_spaces.files import read_yaml
 
-    content = read_yaml(path)
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{path}: must be a mapping, got {type(content).__name__}")
-    unknown = sorted(str(key) for key in content if key not in (*known, "ranges"))
-    if unknown:
-        raise ConfigError(f"{path}: unknown keys {unknown}; known are {[*known, 'ranges']}")
-    ranges = content.get("ranges") or {}
+    content = require_mapping(read_yaml(path), str(path), (*known, "ranges"))
+    ranges = content.pop("ranges", None) or {}
     if not isinstance(ranges, Mapping):
         raise ConfigError(f"{path}: ranges must be a mapping, got {type(ranges).__name__}")
-    return {key: value for key, value in content.items() if key != "ranges"}, dict(ranges)
+    return content, dict(ranges)
 
 
 def _template(reference: str, search_dir: Path | None) -> "Architecture":
-    """The architecture that FILE, NAME or N means.
+    """The architecture that FILE, NAME, N or `best` means.
 
-    N is a candidate of `search_dir`, which is a search directory or a `propose` folder.
+    N is a candidate of `search_dir`, which is a search directory or a `propose` folder;
+    without one, of the only search in `runs`.
     """
+    from nas.proposals import TABLE_FILE
+    from nas.resolve import stage1_template
+    from nas.search_dir import SearchDir, find_search_dir
     from search_spaces.architecture import load_architecture
-    from search_spaces.zoo import resolve_architecture
+    from trials.candidate import resolve_candidate
 
-    if not (reference.isascii() and reference.isdigit()):
-        return resolve_architecture(reference)
+    is_number = reference.isascii() and reference.isdigit()
+    if not is_number and reference != "best":
+        return resolve_candidate(reference)
     if search_dir is None:
-        raise ConfigError(f"--template {reference} is a candidate's number: give its --search-dir")
-    number = f"{int(reference):04d}"
-    places = [search_dir / "stage1" / number / "architecture.yaml", search_dir / f"{number}.yaml"]
-    for place in places:
-        if place.is_file():
-            return load_architecture(place)
-    raise ConfigError(
-        f"{search_dir} has no candidate {reference}: neither {places[0]} nor {places[1]}"
-    )
+        return stage1_template(find_search_dir(None), reference)[1]
+    if is_number and (search_dir / TABLE_FILE).is_file():
+        return load_architecture(search_dir / f"{int(reference):04d}.yaml")
+    return stage1_template(SearchDir(search_dir), reference)[1]
 
 
 def _document(proposals: "Proposals", files: list[Path]) -> dict[str, Any]:

@@ -6,35 +6,60 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common
+from nas.cli import common, leaderboards
 from search_spaces.errors import ConfigError, TrialError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from nas.search_dir import SearchDir
 
-_FLOPS = typer.Option(help="Target at 480x640, such as 2.5G.", show_default=False)
-_DATA = typer.Option(help="Folder with train/ and val/ in labelv2 layout. [data/retinaface]")
-_NUM = typer.Option(help="Candidates; may grow from run to run. [64]", min=1)
-_EPOCHS = typer.Option(help="Of every trial. [80]", min=1)
-_SIZE = typer.Option(help="Training crops' side in pixels. [640]", min=32)
-_RECIPE = typer.Option(help="reference, quick, or a YAML file. [reference]")
-_BATCH = typer.Option("--batch-size", "--batch", help="Images an iteration. [the recipe's]", min=1)
-_SEED = typer.Option(help="Of the proposals and the trials. [0]", min=0)
-_TOLERANCE = typer.Option(help="Relative deviation from the FLOPs target. [0.02]")
-_GPUS = typer.Option(help="GPUs (or a share of one) a trial. [1 where there are GPUs]", min=0)
-_CPUS = typer.Option(help="Cores a trial. [the machine's, shared among the trials]", min=0.01)
-_RETRIES = typer.Option(help="How often a failed trial is tried again. [1]", min=0)
-_EVAL = typer.Option(help="Epochs between evaluations; 0: only at the end. [0]", min=0)
-_PRECISION = typer.Option(help="auto, fp32, bf16 or fp16. [auto: bf16 on a GPU]")
-_WORKERS = typer.Option(help="Processes a trial that prepare images.", min=0)
-_ADDRESS = typer.Option(help="A running Ray cluster: auto or HOST:PORT. [this machine alone]")
-_DIRECTORY = typer.Option(help="Where the search lies. [runs/scrfdgen<FLOPS>]")
-_CONFIG = typer.Option(help="YAML file of options; flags override it.")
+_FLOPS = typer.Option(help="Target at 480x640, such as 2.5G; to begin a search.")
+_FLOPS_2 = typer.Option(help="Target at 480x640. (default: stage 1's, else the template's)")
+_DATA = typer.Option(
+    help="Folder with train/ and val/ in labelv2 layout. (default: data/retinaface)"
+)
+_NUM = typer.Option(help="Candidates; may grow from run to run. (default: 64)", min=1)
+_EPOCHS = typer.Option(help="Of every trial. (default: 80)", min=1)
+_SIZE = typer.Option(help="Training crops' side in pixels, x32. (default: 640)", min=32)
+_RECIPE = typer.Option(help="reference, quick, or a YAML file. (default: reference)")
+_BATCH = typer.Option(
+    "--batch-size", "--batch", help="Images an iteration. (default: the recipe's)", min=1
+)
+_SEED = typer.Option(help="Of the proposals and the trials. (default: 0)", min=0)
+_SPACE = typer.Option(help="auto, mobile or resnet. (default: auto, mobile up to 1G)")
+_TOLERANCE = typer.Option(help="Relative deviation from the FLOPs target. (default: 0.02)")
+_TEMPLATE = typer.Option(
+    help="A stage-1 number, best, a built-in name or a YAML file. (default: best)",
+    metavar="N|best|NAME|FILE",
+)
+_STAGE2_SPACE = typer.Option(
+    "--stage2-space", help="free: every depth and width; scaled: one ratio. (default: free)"
+)
+_RATIO = typer.Option(help="Deviation of each stage's FLOPs relative to the stem's. (default: 0.1)")
+_GPUS = typer.Option(
+    help="GPUs a trial, or a share of one. (default: 1 where there are GPUs)", min=0
+)
+_CPUS = typer.Option(
+    help="Cores a trial. (default: the machine's, shared among the trials)", min=0.01
+)
+_RETRIES = typer.Option(help="How often a failed trial is tried again. (default: 1)", min=0)
+_EVAL = typer.Option(help="Epochs between evaluations; 0: only at the end. (default: 0)", min=0)
+_PRECISION = typer.Option(
+    help="auto, fp32, bf16 or fp16. (default: auto, fp32 on a CPU, bf16 or fp16 on a GPU)"
+)
+_WORKERS = typer.Option(
+    help="Processes a trial that prepare images. (default: its cores but one on a GPU, else 0)",
+    min=0,
+)
+_ADDRESS = typer.Option(
+    help="A running Ray cluster: auto or HOST:PORT. (default: this machine alone)"
+)
+_DIRECTORY = typer.Option(
+    help="Where the search lies. (default: runs/scrfdgen<FLOPS>, or the only one in runs)"
+)
+_CONFIG = typer.Option(help="YAML file of options and of the space's ranges; flags override it.")
 _RETRY_FAILED = typer.Option("--retry-failed", help="Try the failed candidates again.")
 _JSON = typer.Option("--json", help="Print one JSON document on standard output.")
-_STAGE = typer.Option(help="1 or 2. [both]", min=1, max=2)
+_STAGE = typer.Option(help="1 or 2. (default: both)", min=1, max=2)
 
 _RUN_FLAGS = ("search_dir", "config", "ray_address", "retry_failed", "as_json")
 
@@ -56,9 +81,7 @@ def stage1(
     search_dir: Annotated[Path | None, _DIRECTORY] = None,
     ray_address: Annotated[str | None, _ADDRESS] = None,
     seed: Annotated[int | None, _SEED] = None,
-    space: Annotated[
-        str | None, typer.Option(help="auto, mobile or resnet. [auto: mobile up to 1G]")
-    ] = None,
+    space: Annotated[str | None, _SPACE] = None,
     tolerance: Annotated[float | None, _TOLERANCE] = None,
     recipe: Annotated[str | None, _RECIPE] = None,
     batch_size: Annotated[int | None, _BATCH] = None,
@@ -78,20 +101,12 @@ def stage1(
 
 
 def stage2(
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help="A stage-1 number, best, a built-in name or a YAML file. [best]",
-            metavar="N|best|NAME|FILE",
-        ),
-    ] = None,
+    template: Annotated[str | None, _TEMPLATE] = None,
     search_dir: Annotated[Path | None, _DIRECTORY] = None,
     num_candidates: Annotated[int | None, _NUM] = None,
-    stage2_space: Annotated[str | None, typer.Option(help="free or scaled. [free]")] = None,
-    ratio_tolerance: Annotated[
-        float | None, typer.Option(help="Of each stage's FLOPs relative to the stem's. [0.1]")
-    ] = None,
-    flops: Annotated[str | None, _FLOPS] = None,
+    stage2_space: Annotated[str | None, _STAGE2_SPACE] = None,
+    ratio_tolerance: Annotated[float | None, _RATIO] = None,
+    flops: Annotated[str | None, _FLOPS_2] = None,
     data: Annotated[Path | None, _DATA] = None,
     epochs: Annotated[int | None, _EPOCHS] = None,
     image_size: Annotated[int | None, _SIZE] = None,
@@ -155,23 +170,7 @@ def report(
     if not stages:
         raise ConfigError(f"{directory.root}: stage {stage} has not begun")
     tables = {number: write_stage_leaderboard(directory, number) for number in stages}
-    print_leaderboards(directory, tables, as_json=as_json)
-
-
-def print_leaderboards(
-    directory: "SearchDir", tables: Mapping[int, "pd.DataFrame"], *, as_json: bool
-) -> None:
-    """Print the leaderboards of some stages, and where they lie."""
-    from reports.leaderboard import to_records
-
-    records = {number: to_records(table) for number, table in tables.items()}
-    if as_json:
-        content = {f"stage{number}": rows for number, rows in records.items()}
-        common.print_json({"search_dir": str(directory.root), **content})
-        return
-    for number, rows in records.items():
-        _print_leaderboard(f"Stage {number}", rows)
-        common.print_rich(f"in {directory.leaderboard_file(number)}")
+    leaderboards.print_leaderboards(directory, tables, as_json=as_json)
 
 
 def _run_stage(stage: int, flags: dict[str, Any]) -> None:
@@ -182,14 +181,16 @@ def _run_stage(stage: int, flags: dict[str, Any]) -> None:
     options = _options(stage, given, flags["config"])
     directory = _directory(flags["search_dir"], options.get("flops"))
     run = RunOptions(address=flags["ray_address"], retry_failed=flags["retry_failed"])
-    console = common.console
     try:
-        with shown(console) as update:
-            summary = run_stage(directory, stage, options, run, update=update, note=console.print)
+        with shown(common.console) as update:
+            summary = run_stage(
+                directory, stage, options, run, update=update, note=common.print_note
+            )
     except (KeyboardInterrupt, SystemExit):
-        console.print(f"stopped; the same command continues the search in {directory.root}")
+        common.print_note(f"stopped; the same command continues the search in {directory.root}")
         raise
-    print_leaderboards(directory, {stage: summary.table}, as_json=flags["as_json"])
+    tables = {stage: summary.table}
+    leaderboards.print_leaderboards(directory, tables, as_json=flags["as_json"])
     if not summary.num_finished:
         reason = next(iter(summary.table["reason"]), "there are no candidates")
         raise TrialError(f"no candidate of stage {stage} finished; the first failed: {reason}")
@@ -233,23 +234,3 @@ def _directory(given: Path | None, flops: object) -> "SearchDir":
     if isinstance(flops, int):
         return SearchDir(Path("runs") / f"scrfdgen{flops / 1e9:g}g")
     return find_search_dir(None)
-
-
-def _print_leaderboard(title: str, rows: list[dict[str, Any]]) -> None:
-    from search_spaces.cost import PARTS
-
-    columns = ["rank", "candidate", "hard", "medium", "easy", "FLOPs", "params"]
-    columns += [*(f"{part} %" for part in PARTS), "epochs", "minutes", "state"]
-    common.print_table(title, columns, map(_cells, rows), text_columns=("state",))
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    from search_spaces.cost import PARTS
-
-    cells = ["" if row["rank"] is None else str(row["rank"]), str(row["candidate"])]
-    cells += ["" if row[k] is None else f"{row[k]:.4f}" for k in ("hard", "medium", "easy")]
-    cells += [common.format_flops(row["flops"]), f"{row['params']:,}"]
-    cells += [f"{100 * row[f'share_{part}']:.1f}" for part in PARTS]
-    seconds = row["duration_s"]
-    cells += [str(row["epochs"]), "" if seconds is None else f"{seconds / 60:.1f}"]
-    return [*cells, f"{row['state']}: {row['reason']}" if row["reason"] else row["state"]]

@@ -68,10 +68,10 @@ def train(
     from nas.final_training import (
         FinalTraining,
         choose_group,
-        resolve_candidate,
         training_folder,
     )
     from nas.final_training import train as run_training
+    from trials.candidate import resolve_candidate
     from trials.recipe import load_recipe
     from trials.settings import TrialSettings
 

@@ -38,13 +38,13 @@ def trial(
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Train and evaluate one architecture; run it again to continue."""
-    from search_spaces.zoo import resolve_architecture
+    from trials.candidate import resolve_candidate
     from trials.recipe import load_recipe
     from trials.request import default_folder
     from trials.run import run_trial
     from trials.settings import TrialSettings
 
-    candidate, chosen = resolve_architecture(architecture), load_recipe(recipe)
+    candidate, chosen = resolve_candidate(architecture), load_recipe(recipe)
     settings = TrialSettings(
         epochs=epochs,
         image_size=image_size,

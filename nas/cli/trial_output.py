@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trials.result import EpochReport, TrialResult
     from trials.run import OnEpoch, OnStep
 
-_COLUMNS = ("easy", "medium", "hard", "flops", "params", "epochs", "minutes")
+_COLUMNS = ("easy", "medium", "hard", "FLOPs", "params", "epochs", "minutes")
 
 
 def result_content(
@@ -36,7 +36,8 @@ def result_content(
 def print_result(candidate: "Architecture", content: dict[str, Any]) -> None:
     """The same for a reader."""
     row = [f"{content[name]:.4f}" for name in ("easy", "medium", "hard")]
-    row += [common.format_flops(content["flops"]), str(content["params"]), str(content["epochs"])]
+    row += [common.format_flops(content["flops"]), f"{content['params']:,}"]
+    row.append(str(content["epochs"]))
     row.append(f"{content['duration_s'] / 60:.1f}")
     common.print_table(candidate.name or candidate.content_hash, _COLUMNS, [row])
     common.print_rich(f"in {content['folder']}")

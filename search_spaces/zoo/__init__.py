@@ -40,7 +40,7 @@ def resolve_architecture(reference: str) -> Architecture:
     if reference in zoo_names():
         return load_zoo(reference)
     path = Path(reference)
-    if os.path.exists(path) or path.suffix in (".yaml", ".yml"):
+    if (reference and os.path.exists(path)) or path.suffix in (".yaml", ".yml"):
         return load_architecture(path)
     raise ConfigError(
         f"{reference!r} is neither a file nor a built-in architecture; {_suggestion(reference)}"

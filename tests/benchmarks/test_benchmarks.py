@@ -13,7 +13,10 @@ from search_spaces.cost import flops_by_part, total
 from search_spaces.zoo import load_zoo
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+SCRIPTS = (
+    "assignment_and_losses", "fvcore_confirmation", "gpu", "input_pipeline", "proposals_step1",
+    "proposals_step2", "training_step", "trial_start", "validation", "widerface_ap",
+)  # fmt: skip
 LONGER = {"trial_start"}
 EXTRA = {"gpu": ["--device", "cpu"]}
 

@@ -89,6 +89,7 @@ def test_template_may_be_a_file_or_a_number(
     template = load_zoo("scrfd_0.5g")
     save_architecture(template, tmp_path / "search" / "stage1" / "0007" / "architecture.yaml")
     save_architecture(template, tmp_path / "proposed" / "0003.yaml")
+    (tmp_path / "proposed" / "candidates.csv").touch()
     references = [
         ("--template", str(tmp_path / "proposed" / "0003.yaml")),
         ("--template", "7", "--search-dir", str(tmp_path / "search")),
@@ -143,8 +144,9 @@ def test_fewer_than_asked_is_said_on_standard_error(
         (["--stage", "1", "--flops", "1G", "--blocks", "basic"], "no blocks basic"),
         (["--stage", "1", "--flops", "1G", "--template", "3"], "--template belongs to --stage 2"),
         (["--stage", "2", "--space", "mobile"], "--space belongs to --stage 1"),
-        (["--stage", "2", "--template", "3"], "give its --search-dir"),
-        (["--stage", "2", "--template", "3", "--search-dir", "none"], "has no candidate 3"),
+        (["--stage", "2", "--template", "3"], "no search lies in runs/: give --search-dir"),
+        (["--stage", "2", "--template", "3", "--search-dir", "none"], "(none in none), got 3"),
+        (["--stage", "2", "--template", "best", "--search-dir", "none"], "a finished stage-1"),
         (["--stage", "2", "--template", "scrfd_3g"], "did you mean"),
         (["--stage", "2", "--template", "scrfd_1g", "--ratio-tolerance", "0"], "got 0"),
         (["--stage", "2", "--template", "scrfd_1g", "--stage2-space", "all"], "got 'all'"),

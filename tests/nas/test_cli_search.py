@@ -200,12 +200,12 @@ def test_a_wrong_config_is_named(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["stage1"], "--search-dir is needed"),
+        (["stage1"], "begin one with `scrfd-nas stage1 --flops"),
         (["stage1", "--flops", "1G"], "scrfd-nas data generate"),
         (["stage1", "--search-dir", "new", "--data", "data"], "--flops is needed"),
         (["stage2", "--search-dir", "new", "--template", "1"], "number of a stage-1 candidate"),
         (["stage2", "--search-dir", "new", "--template", "scrfd_x"], "scrfd_x"),
-        (["status"], "--search-dir is needed"),
+        (["status"], "no search lies in runs/: give --search-dir"),
         (["report", "--search-dir", "data"], "holds no search"),
     ],
 )
@@ -222,3 +222,53 @@ def test_errors_say_what_to_do(
 def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["stage1", "--num-candidates", "0"]) == 2
     assert run(["stage1", "--flopz", "1G"]) == 2
+
+
+def test_a_finished_leaderboard_fits_80_columns(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert run(stage1(data)) == 0
+    table = capsys.readouterr().out
+    assert "…" not in table
+    assert 60 < max(map(len, table.splitlines())) <= 80
+    assert "Stage 1: 3 of 3 finished, epochs: 2" in table
+
+
+def test_square_brackets_of_a_reason_are_shown(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **more: Any) -> None:
+        raise OSError(5, "no [red] disk")
+
+    assert run(stage1(data, num=2)) == 0
+    monkeypatch.setattr(fake_trials, "run", fail)
+    assert run(stage1(data, num=3)) == 0
+    assert "failed: OSError: [Errno 5] no [red] disk" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "defaults"),
+    [
+        ("stage1", ["data/retinaface", "64", "80", "640", "0.02", "reference", "runs/scrfdgen"]),
+        ("stage2", ["best", "free", "0.1", "64"]),
+        ("demo", ["fits 6 minutes", "runs/demo"]),
+    ],
+)
+def test_help_names_the_defaults(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    defaults: list[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert run([command, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for value in defaults:
+        assert f"default: {value}" in text
+
+
+def test_a_file_is_no_search_directory(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("taken").touch()
+    assert run(stage1(data, "--search-dir", "taken")) == 1
+    assert "taken: is not a folder; choose another --search-dir" in capsys.readouterr().err

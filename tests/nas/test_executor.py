@@ -13,6 +13,7 @@ import pytest
 from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_data
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
+from nas import executor
 from nas.executor import Cluster, _failure, connected
 from nas.signals import StopSignal, Terminated
 from nas.tasks import Resources, TrialEvent, TrialTask, plain_settings, run_task
@@ -212,6 +213,17 @@ def test_ray_writes_nothing_to_standard_output(tmp_path: Path) -> None:
 def test_default_resources(cpus: float, gpus: float, trials: int, expected: Resources) -> None:
     cluster = Cluster(cpus=cpus, gpus=gpus, scratch=Path(), stop=StopSignal())
     assert cluster.default_resources(trials) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [("127.0.0.1:9", "refused"), ("somewhere", "Invalid address")],
+)
+def test_a_cluster_that_does_not_answer_is_named_at_once(address: str, reason: str) -> None:
+    with pytest.raises((OSError, ValueError), match=reason):
+        executor._knock(address)
+    with pytest.raises(ConfigError, match=f"no Ray cluster at '{address}' .*`ray start --head`"):
+        executor._start(None, address, None, Path())
 
 
 @pytest.mark.parametrize("values", [{"cpus_per_trial": 0}, {"cpus_per_trial": float("nan")}])

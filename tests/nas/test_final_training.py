@@ -16,7 +16,6 @@ from nas.final_training import (
     FinalTraining,
     MetricsFollower,
     choose_group,
-    resolve_candidate,
     train,
     training_folder,
 )
@@ -25,6 +24,7 @@ from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_
 from search_spaces.errors import ConfigError, DataError, IncomparableError
 from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
+from trials.candidate import resolve_candidate
 from trials.data.generate import generate
 from trials.metrics import write_metrics
 from trials.model_file import save_model

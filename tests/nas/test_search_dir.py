@@ -138,12 +138,12 @@ def test_another_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_only_search_is_found(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="found none"):
+    with pytest.raises(ConfigError, match=r"no search lies in .*: give --search-dir, or begin one"):
         find_search_dir(None, tmp_path)
     SearchDir(tmp_path / "a").write_request(FIRST)
     assert find_search_dir(None, tmp_path).root == tmp_path / "a"
     SearchDir(tmp_path / "b").write_request(FIRST)
-    with pytest.raises(ConfigError, match=r"found .*a, .*b"):
+    with pytest.raises(ConfigError, match=r"several searches: .*a, .*b"):
         find_search_dir(None, tmp_path)
     assert find_search_dir(tmp_path / "b", tmp_path).root == tmp_path / "b"
     with pytest.raises(ConfigError, match="holds no search"):

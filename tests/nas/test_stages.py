@@ -19,7 +19,7 @@ from nas.search_dir import BusyError, SearchDir
 from nas.stages import RunOptions, Summary, run_stage
 from nas.study import read_study
 from search_spaces.architecture import save_architecture
-from search_spaces.errors import ConfigError, DataError, IncomparableError
+from search_spaces.errors import ConfigError, DataError, IncomparableError, InfeasibleError
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Search:
     data: Path
     notes: list[str] = field(default_factory=list)
     cluster: FakeCluster = field(default_factory=FakeCluster)
+    propose: Any = propose
 
     @property
     def directory(self) -> SearchDir:
@@ -39,7 +40,7 @@ class Search:
         self.cluster = FakeCluster()
         run = RunOptions(
             entry=ENTRY,
-            propose=propose,
+            propose=self.propose,
             connect=self.cluster.connect,
             retry_failed=retry_failed,
         )
@@ -144,8 +145,52 @@ def test_changed_data_are_refused_and_moved_data_are_not(search: Search) -> None
     search.begin(3, data=str(moved))
     assert search.cluster.asked == [3]
     (moved / "train" / "labelv2.txt").write_text("# other.jpg 10 10\n")
-    with pytest.raises(IncomparableError, match="data_fingerprint"):
+    with pytest.raises(IncomparableError, match="Different: data_fingerprint: '"):
         search.begin(4, data=str(moved))
+
+
+def test_other_data_are_refused_with_both_places(search: Search) -> None:
+    search.begin(2)
+    other = make_data(search.root / "other")
+    (other / "train" / "labelv2.txt").write_text("# other.jpg 10 10\n")
+    with pytest.raises(IncomparableError, match=rf"data: '{search.data}' -> '{other}'"):
+        search.begin(3, data=str(other))
+
+
+def test_a_request_that_nothing_satisfies_does_not_bind_the_next_one(search: Search) -> None:
+    def none_there(request: Any, template: Any) -> Any:
+        raise InfeasibleError("relax --ratio-tolerance")
+
+    search.begin(2)
+    search.propose = none_there
+    with pytest.raises(InfeasibleError):
+        search.run(2, template="1", num_candidates=2, ratio_tolerance=0.001)
+    search.propose = propose
+    summary = search.run(2, template="2", num_candidates=2, ratio_tolerance=0.2)
+    assert summary.num_finished == 2
+
+
+def test_resources_that_were_refused_are_not_asked_for_again(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(cluster: FakeCluster, resources: Any) -> None:
+        if resources.gpus_per_trial:
+            raise ConfigError("--gpus-per-trial must not exceed the 0 that Ray has, got 1")
+
+    monkeypatch.setattr(FakeCluster, "check", refuse)
+    with pytest.raises(ConfigError, match="--gpus-per-trial"):
+        search.begin(2, gpus_per_trial=1)
+    assert search.begin(2).num_finished == 2
+    with pytest.raises(ConfigError, match="--gpus-per-trial"):
+        search.begin(3, gpus_per_trial=1)
+    assert search.begin(3).num_finished == 3
+
+
+def test_stage_2_tells_of_an_unfinished_stage_1(search: Search) -> None:
+    search.begin(3)
+    search.directory.result_file(1, 2).unlink()
+    search.run(2, template="1", num_candidates=1)
+    assert "stage 1 has 1 candidates without a result yet" in search.notes
 
 
 def test_a_failed_trial_has_a_reason_and_no_ap_and_the_search_goes_on(search: Search) -> None:
@@ -254,7 +299,7 @@ def test_stage_2_continues_with_its_template(search: Search) -> None:
     search.run(2, template="1", num_candidates=2)
     search.run(2, num_candidates=3)
     assert search.cluster.asked == [3]
-    with pytest.raises(IncomparableError, match="template_hash"):
+    with pytest.raises(IncomparableError, match="template: '1' -> '2'; template_hash"):
         search.run(2, template="2", num_candidates=3)
 
 

@@ -7,7 +7,6 @@ from trials.boxes import (
     diou,
     distances_to_sides,
     iou,
-    pairwise_iou,
 )
 
 
@@ -40,14 +39,14 @@ def test_two_empty_boxes_have_iou_zero_not_nan():
     assert iou(boxes([3, 3, 3, 3]), boxes([3, 3, 3, 3])).item() == 0
 
 
-def test_pairwise_iou_has_one_row_a_box():
-    found = pairwise_iou(boxes([0, 0, 4, 4], [0, 0, 2, 2]), boxes([0, 0, 2, 2]))
+def test_iou_broadcasts_to_one_row_a_box():
+    found = iou(boxes([0, 0, 4, 4], [0, 0, 2, 2])[:, None], boxes([0, 0, 2, 2])[None])
     assert found.tolist() == [[0.25], [1.0]]
 
 
-def test_pairwise_iou_of_nothing():
-    assert pairwise_iou(boxes(), boxes([0, 0, 1, 1])).shape == (0, 1)
-    assert pairwise_iou(boxes([0, 0, 1, 1]), boxes()).shape == (1, 0)
+def test_iou_of_nothing():
+    assert iou(boxes()[:, None], boxes([0, 0, 1, 1])[None]).shape == (0, 1)
+    assert iou(boxes([0, 0, 1, 1])[:, None], boxes()[None]).shape == (1, 0)
 
 
 def test_area_is_negative_when_one_side_is_inverted():

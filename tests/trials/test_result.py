@@ -62,7 +62,7 @@ def test_a_failure_has_no_ap() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hard": float("nan")}, "hard must be a finite number from 0.0 to 1.0, got nan"),
+        ({"hard": float("nan")}, "hard must be a finite number from 0 to 1, got nan"),
         ({"hard": 1.01}, "hard must be a finite number"),
         ({"easy": None}, "easy must be a finite number"),
         ({"loss": float("inf")}, "loss must be a finite number"),

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
-from search_spaces.errors import DataError, IncomparableError
+from search_spaces.errors import ConfigError, DataError, IncomparableError
 from trials.data.ground_truth import write_ground_truth
 from trials.fingerprint import data_fingerprint
 from trials.lock import exclusive
@@ -317,10 +317,29 @@ def test_out_of_memory_comes_with_advice(
     def fail(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("12 GiB")
 
-    monkeypatch.setattr("trials.run.train_epoch", fail)
+    monkeypatch.setattr("trials.epochs.train_epoch", fail)
     with pytest.raises(TrialFault, match="smaller batch_size") as fault:
         run(data, tmp_path)
     assert fault.value.kind == "memory"
+
+
+def test_a_damaged_result_is_earned_again_from_the_checkpoint(
+    data: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(undisturbed, folder)
+    (folder / "result.json").write_text('{"state": "fini')
+    run(data, folder, settings={"eval_every": 2}, on_epoch=lambda report: pytest.fail("trained"))
+    assert_same_outcome(folder, undisturbed)
+
+
+@pytest.mark.parametrize("wrong", [{"device": "cuda:99"}, {"device": "cpu", "precision": "fp16"}])
+def test_what_the_machine_cannot_do_does_not_claim_the_folder(
+    data: Path, tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigError):
+        run(data, tmp_path / "new", settings=wrong)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_default_folder_is_the_requests_own(data: Path) -> None:

@@ -1,0 +1,62 @@
+"""How `stage1`, `stage2`, `report` and `demo` show leaderboards."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nas.cli import common
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nas.search_dir import SearchDir
+
+_APS = ("hard", "medium", "easy")
+
+
+def print_leaderboards(
+    directory: "SearchDir", tables: Mapping[int, "pd.DataFrame"], *, as_json: bool
+) -> None:
+    """Print the leaderboards of some stages, and where they lie."""
+    from reports.leaderboard import to_records
+
+    records = {number: to_records(table) for number, table in tables.items()}
+    if as_json:
+        content = {f"stage{number}": rows for number, rows in records.items()}
+        common.print_json({"search_dir": str(directory.root), **content})
+        return
+    for number, rows in records.items():
+        _print_leaderboard(number, rows)
+        common.print_rich(f"in {directory.leaderboard_file(number)}\n")
+    common.print_rich("stem to head: where a candidate spends its FLOPs, in %")
+
+
+def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One table that fits 80 columns, unless some candidates are not finished."""
+    from search_spaces.cost import PARTS
+
+    finished = [row for row in rows if row["state"] == "finished"]
+    is_complete = len(finished) == len(rows)
+    columns = ["rank", "cand.", *_APS, "FLOPs", "params", *PARTS, "min"]
+    columns += [] if is_complete else ["epochs", "state"]
+    title = f"Stage {stage}: {len(finished)} of {len(rows)} finished"
+    if finished:
+        title += f", epochs: {finished[0]['epochs']}"
+    cells = (_cells(row) if is_complete else [*_cells(row), *_state(row)] for row in rows)
+    common.print_table(title, columns, cells, text_columns=("state",), gap=1)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    from search_spaces.cost import PARTS
+
+    cells = ["" if row["rank"] is None else str(row["rank"]), str(row["candidate"])]
+    cells += ["" if row[name] is None else f"{row[name]:.4f}" for name in _APS]
+    cells += [common.format_flops(row["flops"]), f"{row['params'] / 1e6:.3f}M"]
+    cells += [f"{100 * row[f'share_{part}']:.0f}" for part in PARTS]
+    seconds = row["duration_s"]
+    return [*cells, "" if seconds is None else f"{seconds / 60:.1f}"]
+
+
+def _state(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Epochs behind it, and what became of it."""
+    state = f"{row['state']}: {row['reason']}" if row["reason"] else row["state"]
+    return str(row["epochs"]), state

@@ -1,0 +1,61 @@
+"""Checks of single values, for everything that is validated on construction."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from search_spaces.errors import ConfigError
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is an int or a float; True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def require_integer(value: Any, label: str, low: int, high: int | None = None) -> int:
+    """`value` as an int from `low` to `high`; numpy's integers count too.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not is_integer or value < low or (high is not None and value > high):
+        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ConfigError(f"{label} must be an integer {limits}, got {value!r}")
+    return int(value)
+
+
+def require_number(value: Any, label: str, low: float, high: float = math.inf) -> float:
+    """`value` as a finite float from `low` to `high`. Raises ConfigError if it is not."""
+    if not is_number(value) or not math.isfinite(value) or not low <= value <= high:
+        limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ConfigError(f"{label} must be a finite number {limits}, got {value!r}")
+    return float(value)
+
+
+def require_mapping(
+    content: Any, label: str, known: Iterable[str], required: Iterable[str] = ()
+) -> dict[str, Any]:
+    """`content` as a dict with keys out of `known`, all of `required` among them.
+
+    Raises:
+        ConfigError: it is not; the message begins with `label`.
+    """
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{label} must be a mapping, got {type(content).__name__}")
+    names = list(known)
+    unknown = sorted(str(key) for key in content if key not in names)
+    if unknown:
+        raise ConfigError(f"{label} has unknown keys {unknown}; known are {names}")
+    missing = [name for name in required if name not in content]
+    if missing:
+        raise ConfigError(f"{label} lacks the keys {missing}")
+    return dict(content)
+
+
+def require_fields(cls: type[Any], content: Any, label: str) -> dict[str, Any]:
+    """`content` as keyword arguments of the dataclass `cls`. Raises ConfigError."""
+    own = fields(cls)
+    without_default = [f.name for f in own if f.default is f.default_factory is MISSING]
+    return require_mapping(content, label, [f.name for f in own], without_default)

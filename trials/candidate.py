@@ -1,0 +1,32 @@
+"""From what a user calls a candidate to its Architecture."""
+
+from pathlib import Path
+
+from search_spaces.architecture import Architecture, load_architecture
+from search_spaces.errors import ConfigError
+from search_spaces.zoo import resolve_architecture
+from trials.checkpoint import BEST
+from trials.model_file import load_model
+
+ARCHITECTURE_FILE = "architecture.yaml"
+
+
+def resolve_candidate(reference: str) -> Architecture:
+    """A built-in name, a YAML file, a model file (.pt), or the folder of a trial.
+
+    Raises:
+        ConfigError: none of these.
+        DataError: a damaged model file.
+    """
+    path = Path(reference)
+    if path.is_dir():
+        return _of_folder(path)
+    return load_model(path)[0] if path.suffix == ".pt" else resolve_architecture(reference)
+
+
+def _of_folder(folder: Path) -> Architecture:
+    if (folder / ARCHITECTURE_FILE).is_file():
+        return load_architecture(folder / ARCHITECTURE_FILE)
+    if (folder / BEST).is_file():
+        return load_model(folder / BEST)[0]
+    raise ConfigError(f"{folder}: holds no candidate, neither {ARCHITECTURE_FILE} nor {BEST}")
