@@ -168,7 +168,7 @@ def _start(ray: Any, address: str | None, cpus: int | None, scratch: Path) -> No
         ray.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         hint = "start one with `ray start --head`, or leave --ray-address out; a cluster that "
-        hint += "asks for a token needs RAY_AUTH_MODE=token in the environment"
+        hint += "asks for a token (Ray 2.60 does) needs RAY_AUTH_MODE=token in the environment"
         raise ConfigError(f"no Ray cluster at {address!r} ({_one_line(error)}); {hint}") from error
 
 

@@ -1,6 +1,7 @@
 """Entry point of `scrfd-nas`: builds the command line and turns faults into one line.
 
-Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 130 interrupted,
+143 ended by SIGTERM.
 Every command file has a `register(app)` function and imports heavy packages (torch, Ray)
 only inside its commands, so that `--help` answers at once.
 """
