@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import count, islice
 
 import torch
-from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
@@ -25,7 +24,7 @@ from trials.losses import detection_loss
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
 from trials.targets import Targets
-from trials.training import Batch, Training, start_training
+from trials.training import Batch, Training, start_training, update_weights
 
 PARTS = ("input", "forward", "assignment_and_loss", "backward", "optimizer")
 WARM_UP = 2
@@ -126,13 +125,7 @@ def timed_step(training: Training, batch: Batch, rate: float) -> dict[str, float
     training.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(training.scaler.scale(terms.total))
     times["backward"] = watch.lap()
-    if training.recipe.gradient_clip:
-        training.scaler.unscale_(training.optimizer)
-        nn.utils.clip_grad_norm_(training.model.parameters(), training.recipe.gradient_clip)
-    training.scaler.step(training.optimizer)
-    training.scaler.update()
-    if training.average is not None:
-        training.average.update(training.model)
+    update_weights(training)
     times["optimizer"] = watch.lap()
     return times
 

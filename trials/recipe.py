@@ -1,12 +1,12 @@
 """Recipe: how a network is trained, as plain data. `reference` is SCRFD's, `quick` is ours."""
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from search_spaces.checks import require_integer, require_number
 from search_spaces.errors import ConfigError
 from trials.data.augment import CROP_SCALES, MAX_CROP_SCALE, Augmentation
 
@@ -73,7 +73,7 @@ class Recipe:
         for name, (low, high) in _RANGES.items():
             _set_number(self, name, low, high)
         for name, top in (("batch_size", 65536), ("warmup_iterations", 10**9)):
-            _check_integer(self, name, int(name == "batch_size"), top)
+            _set_integer(self, name, int(name == "batch_size"), top)
         for name in ("nesterov", "clip_boxes", "distort", "boxes_from_anchors"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")
@@ -180,15 +180,12 @@ def _check_choice(recipe: Recipe, name: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def _check_integer(recipe: Recipe, name: str, low: int, high: int) -> None:
-    value = getattr(recipe, name)
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or not low <= value <= high:
-        raise ConfigError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+def _set_integer(recipe: Recipe, name: str, low: int, high: int) -> None:
+    object.__setattr__(recipe, name, require_integer(getattr(recipe, name), name, low, high))
 
 
 def _set_number(recipe: Recipe, name: str, low: float, high: float) -> None:
-    value = _number(getattr(recipe, name), name, low, high)
+    value = require_number(getattr(recipe, name), name, low, high)
     object.__setattr__(recipe, name, value)
 
 
@@ -196,14 +193,7 @@ def _set_numbers(recipe: Recipe, name: str, low: float, high: float) -> None:
     values = getattr(recipe, name)
     if not isinstance(values, list | tuple):
         raise ConfigError(f"{name} must be a list of numbers, got {values!r}")
-    object.__setattr__(recipe, name, tuple(_number(v, name, low, high) for v in values))
-
-
-def _number(value: object, name: str, low: float, high: float) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not low <= value <= high:  # type: ignore[arg-type,operator]
-        raise ConfigError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    object.__setattr__(recipe, name, tuple(require_number(v, name, low, high) for v in values))
 
 
 BUILTIN: dict[str, Recipe] = {

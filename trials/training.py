@@ -177,6 +177,12 @@ def train_step(training: Training, batch: Batch, rate: float) -> torch.Tensor:
     training.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(training.scaler.scale(terms.total))
     training.workers.average_gradients(training.model.parameters())
+    update_weights(training)
+    return torch.stack([terms.total, terms.cls, terms.box, terms.keypoint]).detach()
+
+
+def update_weights(training: Training) -> None:
+    """Clip the gradients, step the optimiser, and move the average of the weights."""
     if training.recipe.gradient_clip:
         training.scaler.unscale_(training.optimizer)
         nn.utils.clip_grad_norm_(training.model.parameters(), training.recipe.gradient_clip)
@@ -184,7 +190,6 @@ def train_step(training: Training, batch: Batch, rate: float) -> torch.Tensor:
     training.scaler.update()
     if training.average is not None:
         training.average.update(training.model)
-    return torch.stack([terms.total, terms.cls, terms.box, terms.keypoint]).detach()
 
 
 def batch_loss(training: Training, batch: Batch) -> LossTerms:

@@ -28,13 +28,13 @@ def evaluate(
         str, typer.Option(help="vga, multi, original, or a size in pixels for the long side.")
     ] = "vga",
     image_size: Annotated[
-        int | None, typer.Option(help="Long side in mode vga. [640]", min=1)
+        int | None, typer.Option(help="Long side in mode vga. (default: 640)", min=1)
     ] = None,
     save_predictions: Annotated[
         Path | None, typer.Option(help="New folder for WIDER FACE text files.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images at once. [8 on a GPU, else 1]")
+        int | None, typer.Option(min=1, help="Images at once. (default: 8 on a GPU, else 1)")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; for .pt.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,

@@ -32,13 +32,13 @@ def train(
     recipe: Annotated[str, typer.Option(help="reference, quick, or a YAML file.")] = "reference",
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", "--batch", min=1, help="Of each worker. [the recipe's]"),
+        typer.Option("--batch-size", "--batch", min=1, help="Of each worker (default: recipe's)."),
     ] = None,
     image_size: Annotated[int, typer.Option(help="Training crops' side, in pixels.")] = 640,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the training; run again with it to continue. [runs/train/..]"),
+        typer.Option(help="Folder to continue in. (default: in runs/train)"),
     ] = None,
     eval_every: Annotated[
         int, typer.Option(min=0, help="Epochs between evaluations; 0: only at the end.")
@@ -52,7 +52,7 @@ def train(
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(help="A running Ray cluster: auto or HOST:PORT. [this machine alone]"),
+        typer.Option(help="A running Ray cluster: auto or HOST:PORT. (default: this machine)"),
     ] = None,
     retries: Annotated[
         int, typer.Option(min=0, help="How often workers that died are started again.")
