@@ -1,8 +1,9 @@
 """How many training images does a core prepare from 1024-px JPEGs?
 
 Decode, random crop, resize to 640, flip, distort, normalise. Ours: the training set's own
-samples, distorted as a batch of one; decoded each time, and from the file cache that all
-trials of a machine share (`--cache`).
+samples in batches of 8, as a training reads them; decoded each time, and from the file cache
+that all trials of a machine share (`--cache DIR`). Where a GPU trains, it crops, resizes and
+distorts, and the cores only copy pixels for it: their part of it is measured on its own.
 
 Baseline: the reference's pipeline, float32 steps of numpy and OpenCV. OpenCV is not among
 this project's packages, so its time is taken from a figure measured outside: 2.82 times
@@ -21,16 +22,22 @@ from pathlib import Path
 import numpy as np
 from _common import arguments, medians, set_threads, show, verdict
 
-SIZE = 640
+SIZE, BATCH = 640, 8
+WAYS = (
+    "decoding each time",
+    "from the file cache",
+    "decoding, the rest on a GPU",
+    "file cache, the rest on a GPU",
+)
 BASELINE_IN_DECODES = 2.82  # see above
 
 
 def plain_sample(path, faces, augmentation, rng):
     """The reference's steps, each a pass over a float32 image."""
     from trials.data.augment import box_centers, crop_faces, draw_crop, flip_faces
-    from trials.data.dataset import trainable
     from trials.data.distortion import draw_distortion
     from trials.data.images import read_image, resize_fast
+    from trials.data.samples import trainable
 
     image = read_image(path)
     counted = faces.select(trainable(faces))
@@ -89,12 +96,19 @@ def from_hsv(hue, saturation, value):
     return np.stack([red, green, blue], axis=2)
 
 
-def our_sample(samples, index, epoch=0):
-    """A sample of the training set as the network gets it."""
-    from trials.data.loader import collate, finish
+def our_batch(samples, indices, epoch=0):
+    """A batch as the network gets it, all of it computed on the CPU."""
+    from trials.data.loader import collate
 
-    sample = samples.sample(index, epoch)
-    return finish(collate([sample]))[0], sample.faces
+    batch = collate([samples.sample(index, epoch) for index in indices])
+    return batch.finish(), batch.faces
+
+
+def packed_batch(samples, indices, epoch=0):
+    """What a CPU does of a batch where a GPU does the rest."""
+    from trials.data.device_batch import pack
+
+    return pack([samples.sample(index, epoch) for index in indices])
 
 
 def training_sets(root, cache_folder):
@@ -108,14 +122,29 @@ def training_sets(root, cache_folder):
     return decoding, TrainingSet(dataset, image_size=SIZE, seed=0, cache=cache)
 
 
-def difference(plain, ours):
-    """Largest and mean difference of two samples in grey levels."""
-    apart = np.abs(plain.transpose(2, 0, 1) - ours.numpy()) * 128
-    return float(apart.max()), float(apart.mean())
+def differences(plain, cached, images):
+    """Grey levels between three ways to the same samples, whose faces must be equal.
+
+    Returns:
+        largest and mean difference of the plain steps and ours on the CPU, and of ours on
+        the CPU and on the device, here computed by the CPU too.
+    """
+    apart = []
+    for index in range(images):
+        (pixels, faces), (found, (kept,)) = plain(index), our_batch(cached, [index])
+        packed = packed_batch(cached, [index])
+        for ours in (kept, packed.faces[0]):
+            assert np.array_equal(faces.boxes_N4, ours.boxes_N4)
+        on_cpu, on_device = found[0].numpy(), packed.finish("cpu")[0].numpy()
+        for one, other in ((pixels.transpose(2, 0, 1), on_cpu), (on_cpu, on_device)):
+            gap = np.abs(one - other) * 128
+            apart += [gap.max(), gap.mean()]
+    table = np.array(apart).reshape(images, 4)
+    return table[:, 0].max(), table[:, 1].mean(), table[:, 2].max(), table[:, 3].mean()
 
 
 def measure(root, scratch, number, rounds, goal):
-    """Print seconds an image and the two ratios."""
+    """Print seconds an image and the ratios."""
     from trials.data.augment import Augmentation
     from trials.data.dataset import SAMPLE_STREAM
     from trials.data.images import read_image
@@ -128,30 +157,35 @@ def measure(root, scratch, number, rounds, goal):
         rng = np.random.default_rng([0, 0, index, SAMPLE_STREAM])
         return plain_sample(images[index].path, images[index].faces, augmentation, rng)
 
-    apart = []
-    for index in range(number):
-        (pixels, faces), (found, kept) = plain(index), our_sample(cached, index)
-        assert np.array_equal(faces.boxes_N4, kept.boxes_N4)
-        apart.append(difference(pixels, found))
-    worst, mean = np.max(apart, axis=0)[0], np.mean(apart, axis=0)[1]
-    print("  same crops and faces; grey levels apart at most and on average:", end=" ")
-    print(f"{worst:.3g}, {mean:.2g}")
+    def batched(prepare, samples):
+        starts = range(0, number, BATCH)
+        return lambda: [prepare(samples, range(i, min(i + BATCH, number))) for i in starts]
+
+    print("  same crops and faces; grey levels apart after the colours, at most and on average:")
+    gaps = differences(plain, cached, number)
+    for name, most, mean in (("plain", *gaps[:2]), ("on the device", *gaps[2:])):
+        print(f"    ours and {name}: {most:.3g}, {mean:.2g}")
     runs = [
         lambda: [plain(index) for index in range(number)],
         lambda: [read_image(images[index].path) for index in range(number)],
+        *(batched(our_batch, samples) for samples in (decoding, cached)),
+        *(batched(packed_batch, samples) for samples in (decoding, cached)),
     ]
-    for samples in (decoding, cached):
-        runs.append(lambda samples=samples: [our_sample(samples, i) for i in range(number)])
-    numpy_only, decoded, uncached, from_files = (t / number for t in medians(runs, rounds))
+    report([seconds / number for seconds in medians(runs, rounds)], goal)
+
+
+def report(times, goal):
+    """Print the times an image and their ratios to the baseline."""
+    numpy_only, decoded, *ours = times
     usual = BASELINE_IN_DECODES * decoded
     show("numpy alone, not a baseline, an image", numpy_only)
     show("Pillow's decoding, an image", decoded)
     show("baseline: numpy and OpenCV, 2.82 decodings, an image", usual)
-    show("ours, decoding each time, an image", uncached)
-    show("ours, from the file cache, an image", from_files)
-    show("ours, images a second and core, from the file cache", 1 / from_files, "images/s")
-    verdict("training images a second, decoding each time", usual / uncached, goal)
-    verdict("training images a second, from the cache", usual / from_files, goal)
+    for name, seconds in zip(WAYS, ours, strict=True):
+        show(f"ours, {name}, an image", seconds)
+        show("  images a second and core", 1 / seconds, "images/s")
+    for name, seconds in zip(WAYS, ours, strict=True):
+        verdict(f"training images a second, {name}", usual / seconds, goal)
 
 
 def main(argv=None):

@@ -57,6 +57,7 @@ def main(argv=None):
         __doc__, ("--candidates", {"type": int, "default": 64, "help": "that are proposed (64)"})
     ).parse_args(argv)
     set_threads(options.threads)
+    from nas.call_counting import forget_counts
     from nas.proposals import propose_stage1
     from search_spaces.backbone_ranges import BackboneRanges
     from search_spaces.backbone_space import CHUNK, BackboneSpace
@@ -66,6 +67,7 @@ def main(argv=None):
     one_draw = np.mean(medians([lambda a=a: build_and_count(a) for a in some], 1))
     baseline = one_draw * DRAWS_AN_ACCEPTANCE
     number = 2 if options.quick else options.candidates
+    forget_counts()
     ours = seconds(lambda: propose_stage1(TARGET, number, seed=0)) / number
     alone, draws = closed_form_rate(space, CHUNK)
     show("baseline: build, forward at VGA, reject; a draw", one_draw)

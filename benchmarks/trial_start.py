@@ -1,11 +1,16 @@
 """How long until a trial's first step, and what does a trial cost the driver?
 
 The start: a fresh Python process imports what a trial needs, reads the data, builds
-SCRFD-0.5G and trains its first batch (`--image-size`, `--batch-size`); wall time, and CPU
-time of that process. The driver: `nas.executor` runs `--trials` trials that do nothing but
-report two epochs; CPU time of the driver's process in `Cluster.run`, and wall time, which
-includes Ray's own processes. The goal is for 1,000 trials; with fewer, set-up weighs more
-and what grows with their number less.
+SCRFD-0.5G and trains its first batch (`--image-size`, `--batch-size`); wall time, CPU time
+of that process, and both by part.
+
+The driver: a whole stage (`nas.stages.run_stage`: study, leaderboard, Ray) of `--trials`
+trials that train nothing and report two epochs; CPU time and memory of the driver's process
+between the first and the last end of a trial, in the first and the last tenth too, where
+what grows with the number of trials would show; `--without-ray` leaves Ray's part out. With
+`--seconds` each trial sleeps that long on one of `--slots` logical cores, and the share of
+the slots' time in which a trial ran is printed, from when the first trials run in all slots
+to the last trial's start.
 """
 
 import json
@@ -15,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from _common import CPU, WALL, arguments, set_threads, show
@@ -22,15 +29,31 @@ from _common import CPU, WALL, arguments, set_threads, show
 CHILD = """
 import json, sys, time
 from pathlib import Path
+marks = []
+def mark(part):
+    marks.append((part, time.time(), time.process_time()))
+mark("Python")
 sys.path.insert(0, sys.argv[1])
+import torch
+mark("import of torch")
 from search_spaces.zoo import load_zoo
+from trials import batches
 from trials.recipe import Recipe
 from trials.run import run_trial
 from trials.settings import TrialSettings
+mark("imports of the project (torchvision, scipy, Pillow)")
+of_epoch = batches.TrainingBatches.of_epoch
+def marked(self, epoch):
+    mark("labels, network, optimiser")
+    for batch in of_epoch(self, epoch):
+        mark("first batch")
+        yield batch
+batches.TrainingBatches.of_epoch = marked
 root, size, batch, threads = Path(sys.argv[2]), *map(int, sys.argv[3:6])
 class Done(Exception): pass
 def stop(done, total):
-    print(json.dumps({"cpu": time.process_time(), "at": time.time()}))
+    mark("first step")
+    print(json.dumps(marks))
     raise Done
 settings = TrialSettings(epochs=1, image_size=size, threads=threads, device="cpu")
 try:
@@ -42,78 +65,198 @@ except Done:
 
 
 def first_step(root, size, batch, threads):
-    """Wall and CPU seconds from the start of a process to the end of its first step."""
+    """(part, wall, CPU) seconds of each part, from a process' start to its first step's end."""
     project = str(Path(__file__).resolve().parents[1])
-    started = time.time()
+    before, cpu_before = time.time(), 0.0
     done = subprocess.run(
         [sys.executable, "-c", CHILD, project, root, str(size), str(batch), str(threads)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    moment = json.loads(done.stdout.splitlines()[-1])
-    return moment["at"] - started, moment["cpu"]
+    parts = []
+    for part, at, cpu in json.loads(done.stdout.splitlines()[-1]):
+        parts.append((part, at - before, cpu - cpu_before))
+        before, cpu_before = at, cpu
+    return parts
 
 
-def driver_seconds(trials, scratch):
-    """CPU and wall seconds of the driver a trial, Ray's start not included."""
+@dataclass(frozen=True)
+class Proposed:
+    """As `nas.proposals.Proposals`."""
+
+    architectures: tuple
+    note = None
+
+
+def propose(request, template):
+    """Distinct candidates, at once."""
+    from search_spaces.zoo import load_zoo
+
+    first = load_zoo("scrfd_0.5g")
+    grown = (replace(first.backbone, widths=(8, 8, 8 + n, 640 + n)) for n in range(2000))
+    chosen = [replace(first, backbone=backbone) for backbone in grown]
+    return Proposed(tuple(chosen[: request.num_candidates]))
+
+
+def make_data(root, seconds):
+    """A data folder that passes for one, of trials that do not read it."""
+    for split in ("train", "val"):
+        (root / split / "images").mkdir(parents=True)
+        (root / split / "labelv2.txt").write_text(f"# {split}.jpg 64 64\n")
+    (root / "val" / "gt").mkdir()
+    (root / "seconds.json").write_text(json.dumps(seconds))
+
+
+def memory_mib():
+    """Resident memory of this process now (on Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+class OneByOne:
+    """As `nas.executor.Cluster`, without Ray: trials one after the other in this process."""
+
+    cpus, gpus = 1.0, 0.0
+
+    def check(self, resources):
+        """Everything fits."""
+
+    def default_resources(self, num_trials):
+        """Unused: the request names them."""
+        from nas.tasks import Resources
+
+        return Resources(cpus_per_trial=1)
+
+    def run(self, tasks, resources, *, on_event, on_step, **_):
+        """Run the tasks; the listeners hear what they would hear of Ray's."""
+        from nas.tasks import TrialEvent, run_task
+
+        for task in tasks:
+
+            def on_epoch(report, number=task.number):
+                values = {"epoch": report.epoch, "epochs": report.epochs, "hard": report.aps.hard}
+                on_event(TrialEvent(kind="epoch", number=number, **values))
+
+            on_event(TrialEvent(kind="started", number=task.number))
+            run_task(task, on_epoch)
+            on_event(TrialEvent(kind="finished", number=task.number))
+            on_step()
+
+
+def run_search(trials, slots, seconds, scratch, without_ray=False):
+    """Ends of trials as (CPU, wall, MiB of the driver), and its root."""
     here = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     from nas.executor import connected
-    from nas.tasks import Resources, TrialTask, plain_settings
-    from search_spaces.zoo import load_zoo
-    from trials.recipe import Recipe
-    from trials.settings import TrialSettings
+    from nas.run_options import RunOptions
+    from nas.search_dir import SearchDir
+    from nas.stages import run_stage
 
-    tasks = [
-        TrialTask(
-            number=number,
-            architecture=load_zoo("scrfd_0.5g").to_dict(),
-            recipe=Recipe().to_dict(),
-            settings=plain_settings(TrialSettings(epochs=2)),
-            data_root=scratch,
-            folder=f"{scratch}/{number:04d}",
-            entry="_instant_trial:run",
-        )
-        for number in range(1, trials + 1)
-    ]
-    events = []
-    with connected(cpus=2) as cluster:
-        cpu, wall = CPU(), WALL()
-        cluster.run(tasks, Resources(cpus_per_trial=1), on_event=events.append)
-        cpu, wall = CPU() - cpu, WALL() - wall
-    finished = sum(event.kind == "finished" for event in events)
-    assert finished == trials, f"{finished} of {trials} trials finished"
-    return cpu / trials, wall / trials
+    root, data = Path(scratch) / "search", Path(scratch) / "nothing"
+    make_data(data, seconds)
+    ends = []
+
+    def watch(event):
+        if event.kind == "finished":
+            ends.append((CPU(), WALL(), memory_mib()))
+            if len(ends) % max(1, trials // 10) == 0:
+                print(f"  {len(ends)} trials, {ends[-1][0] - ends[0][0]:.2f} s of CPU, "
+                      f"{ends[-1][2]:.0f} MiB", file=sys.stderr)  # fmt: skip
+
+    @contextmanager
+    def local(address):
+        with nullcontext(OneByOne()) if without_ray else connected(None, cpus=slots) as cluster:
+            yield cluster
+
+    run = RunOptions(entry="_instant_trial:run", propose=propose, connect=local, watch=watch)
+    options = {
+        "flops": 500_000_000, "data": str(data), "num_candidates": trials, "epochs": 2,
+        "image_size": 64, "cpus_per_trial": 1.0, "eval_every": 1,
+    }  # fmt: skip
+    silent = {"update": lambda status, note: None, "note": print}
+    summary = run_stage(SearchDir(root), 1, options, run, **silent)
+    assert summary.num_finished == trials, f"{summary.num_finished} of {trials} trials finished"
+    return ends, root
+
+
+def show_driver(ends):
+    """Cost and growth of the driver; returns CPU seconds a trial."""
+
+    def pace(part):
+        (cpu, wall, _), (last_cpu, last_wall, _) = part[0], part[-1]
+        return (last_cpu - cpu) / (len(part) - 1), (last_wall - wall) / (len(part) - 1)
+
+    tenth = max(2, len(ends) // 10)
+    cpu, wall = pace(ends)
+    show(f"driver, CPU a trial, at {len(ends)} trials", cpu)
+    show("the same, first tenth of the trials", pace(ends[:tenth])[0])
+    show("the same, last tenth", pace(ends[-tenth:])[0])
+    show("driver and Ray, wall a trial", wall)
+    show("driver, memory after a tenth of the trials", ends[tenth - 1][2], "MiB")
+    show("driver, memory at the end", ends[-1][2], "MiB")
+    return cpu
+
+
+def occupancy(root, slots):
+    """Share of the slots' time in which a trial ran, from when all ran to the last start."""
+    times = [json.loads(file.read_text()) for file in root.glob("stage1/*/times.json")]
+    starts = sorted(started for started, _ in times)
+    first, last = starts[slots - 1], starts[-1]
+    busy = sum(max(0.0, min(ended, last) - max(started, first)) for started, ended in times)
+    return busy / (slots * (last - first))
 
 
 def met(holds):
     return "met" if holds else "missed"
 
 
+def measure_start(options, scratch):
+    """Print how a trial starts."""
+    from trials.data.generate import generate
+
+    size, batch = (64, 2) if options.quick else (options.image_size, options.batch_size)
+    generate(Path(scratch) / "data", num_train=batch, num_val=2)
+    parts = first_step(f"{scratch}/data", size, batch, options.threads)
+    for part, wall, cpu in parts:
+        show(f"{part}, wall", wall)
+        show(f"{part}, CPU", cpu)
+    wall, cpu = (sum(values) for values in list(zip(*parts, strict=True))[1:])
+    show("a trial's start to the end of its first step, wall", wall)
+    show("a trial's start to the end of its first step, CPU", cpu)
+    print(f"start: {wall:.3g} s to the first step (goal under 8: {met(wall < 8)})")
+
+
+def measure_driver(options, scratch):
+    """Print what a trial costs the driver, and how busy it keeps the slots."""
+    slots = options.slots
+    ends, root = run_search(options.trials, slots, options.seconds, scratch, options.without_ray)
+    cpu = show_driver(ends)
+    print(f"driver: {cpu:.3g} s of CPU a trial (goal under 0.2: {met(cpu < 0.2)})")
+    if options.seconds and options.trials > slots:
+        share = occupancy(root, slots)
+        what = f"{slots} slots, trials of {options.seconds:g} s"
+        print(f"slots: {share:.2%} busy, {what} (goal above 95 %: {met(share > 0.95)})")
+
+
 def main(argv=None):
     options = arguments(
         __doc__,
-        ("--trials", {"type": int, "default": 40, "help": "trials that do nothing (40); 0: none"}),
+        ("--trials", {"type": int, "default": 40, "help": "trials of a stage (40); 0: none"}),
+        ("--slots", {"type": int, "default": 2, "help": "trials at once (2)"}),
+        ("--seconds", {"type": float, "default": 0.0, "help": "each trial lasts (0)"}),
+        (
+            "--without-ray",
+            {"action": "store_true", "help": "the driver's own part, in one process"},
+        ),
+        ("--no-start", {"action": "store_true", "help": "the driver only"}),
         ("--image-size", {"type": int, "default": 640}),
         ("--batch-size", {"type": int, "default": 8}),
     ).parse_args(argv)
     set_threads(options.threads)
-    from trials.data.generate import generate
-
-    size, batch = (64, 2) if options.quick else (options.image_size, options.batch_size)
     with tempfile.TemporaryDirectory() as scratch:
-        generate(Path(scratch) / "data", num_train=batch, num_val=2)
-        wall, cpu = first_step(f"{scratch}/data", size, batch, options.threads)
-        show("a trial's start to the end of its first step, wall", wall)
-        show("a trial's start to the end of its first step, CPU", cpu)
-        print(f"start: {wall:.3g} s to the first step (goal under 8: {met(wall < 8)})")
-        if options.quick or not options.trials:
-            return
-        cpu, wall = driver_seconds(options.trials, scratch)
-    show(f"driver, CPU a trial, at {options.trials} trials", cpu)
-    show(f"driver and Ray, wall a trial, at {options.trials} trials", wall)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    show("driver, memory", used, "MiB")
-    print(f"driver: {cpu:.3g} s of CPU a trial (goal under 0.2: {met(cpu < 0.2)})")
+        if not options.no_start:
+            measure_start(options, scratch)
+        if not options.quick and options.trials:
+            measure_driver(options, scratch)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from trials.data.dataset import FaceDataset
 from trials.device import resolve_device, resolve_precision
-from trials.evaluation import load_validation
+from trials.evaluation import load_evaluated
 from trials.lock import exclusive
 from trials.metrics import METRICS_FILE
 from trials.recipe import Recipe
@@ -150,8 +150,9 @@ def _prepare(training: FinalTraining) -> TrialResult | None:
     """Refuse here what the workers would refuse after minutes; the result if there is one."""
     settings, folder = training.settings, training.folder
     request = trial_request(training.architecture, training.recipe, training.data, settings)
-    FaceDataset(training.data, "train", faceless=False)
-    load_validation(training.data)
+    held_out = training.settings.held_out
+    FaceDataset(training.data, "train", faceless=False, held_out=held_out)
+    load_evaluated(training.data, held_out=held_out)
     if not (folder / REQUEST_FILE).exists():
         return None
     with exclusive(folder / LOCK_FILE, LOCK_WAIT_S):

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from nas.status import StageStatus, best_of
+from nas.status import StageStatus, stage_status
 from nas.tasks import TrialEvent
-from trials.result import Outcome, TrialResult
+from trials.result import Outcome
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,7 @@ class SearchProgress:
         epochs_done: by candidate, for all candidates, when the driver started.
         outcomes: of the candidates that had one by then.
         clock: seconds; for tests.
+        expected: candidates that there will be, where not all are chosen yet.
     """
 
     def __init__(
@@ -33,54 +34,67 @@ class SearchProgress:
         epochs_done: Mapping[int, int],
         outcomes: Mapping[int, Outcome],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        expected: int = 0,
     ) -> None:
         self._stage, self._epochs, self._clock = stage, epochs, clock
+        self._expected = expected
         self._done, self._outcomes = dict(epochs_done), dict(outcomes)
         self._running: set[int] = set()
         self._before = sum(self._done.values())
         self._started = clock()
 
     def note(self, event: TrialEvent, outcome: Outcome | None) -> None:
-        """Count an event; `outcome` is that of a finished or failed trial."""
+        """Count an event; `outcome` is that of a trial that has ended."""
         number = event.number
+        self._done.setdefault(number, 0)
         if event.kind in ("started", "epoch"):
             self._running.add(number)
-        else:
+        elif event.kind != "promoted":
             self._running.discard(number)
         if event.kind == "epoch":
             self._done[number] = max(self._done.get(number, 0), event.epoch)
         if outcome is not None:
             self._outcomes[number] = outcome
 
+    def forget(self, number: int) -> None:
+        """A candidate that had ended is taken up again."""
+        self._outcomes.pop(number, None)
+
     def status(self) -> StageStatus:
         """Where the stage stands."""
-        failed = {n for n, o in self._outcomes.items() if not isinstance(o, TrialResult)}
-        done = sum(self._done.values())
-        total = sum(self._done[n] if n in failed else self._epochs for n in self._done)
-        best = best_of(self._outcomes)
-        return StageStatus(
-            stage=self._stage,
-            candidates=len(self._done),
-            finished=len(self._outcomes) - len(failed),
-            failed=len(failed),
-            running=len(self._running),
-            waiting=len(self._done) - len(self._outcomes) - len(self._running),
-            best_hard=best[1] if best else None,
-            best_candidate=best[0] if best else None,
-            epochs_done=done,
-            epochs_total=total,
-            seconds_left=self._seconds_left(done, total),
+        return stage_status(
+            self._stage,
+            self._epochs,
+            self._done,
+            self._outcomes,
+            self._running,
+            expected=self._expected,
+            pace=self._pace(),
             active=True,
         )
 
-    def _seconds_left(self, done: int, total: int) -> float | None:
-        if done <= self._before:
-            return None
-        pace = (self._clock() - self._started) / (done - self._before)
-        return max(0.0, pace * (total - done))
+    def _pace(self) -> float | None:
+        new = sum(self._done.values()) - self._before
+        return (self._clock() - self._started) / new if new > 0 else None
 
 
-Update = Callable[[StageStatus, str], None]
+class Showable(Protocol):
+    """What a display shows: a line, and a bar of `done` out of `total`."""
+
+    @property
+    def done(self) -> int:
+        """Of `total`."""
+
+    @property
+    def total(self) -> int:
+        """What the bar counts to."""
+
+    def describe(self) -> str:
+        """One line for people."""
+
+
+Update = Callable[[Showable, str], None]
 
 
 @contextmanager
@@ -104,13 +118,11 @@ def _live(console: "Console") -> Iterator[Update]:
     ) as bar:
         task = bar.add_task("starting", total=None)
 
-        def update(status: StageStatus, note: str) -> None:
+        def update(status: Showable, note: str) -> None:
             if note:
                 bar.console.print(note, markup=False, soft_wrap=True)
-            total = max(status.epochs_total, 1)
-            bar.update(
-                task, description=status.describe(), total=total, completed=status.epochs_done
-            )
+            total = max(status.total, 1)
+            bar.update(task, description=status.describe(), total=total, completed=status.done)
 
         yield update
 
@@ -119,7 +131,7 @@ def _live(console: "Console") -> Iterator[Update]:
 def _plain(console: "Console") -> Iterator[Update]:
     printed = [float("-inf")]
 
-    def update(status: StageStatus, note: str) -> None:
+    def update(status: Showable, note: str) -> None:
         now = time.monotonic()
         if note:
             console.print(note, markup=False, soft_wrap=True)

@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from nas.flops import confirm_flops
-from nas.request import AnyRequest, Stage1Request
+from nas.pool import Pool, sample_pool, stage1_pool, stage2_pool
+from nas.request import AnyRequest
 from search_spaces.architecture import Architecture, save_architecture
-from search_spaces.backbone_ranges import BackboneRanges
-from search_spaces.backbone_space import BackboneSpace, Sample
-from search_spaces.backbone_template import family_for
-from search_spaces.checks import require_integer
-from search_spaces.constraints import flops_window
+from search_spaces.constraints import Window
 from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, ScrfdNasError
 from search_spaces.files import read_text, write_text
-from search_spaces.network_ranges import NetworkRanges
-from search_spaces.network_space import NetworkSpace
-from search_spaces.randomness import seeded_generator
 
 TABLE_FILE = "candidates.csv"
 _TABLE_COLUMNS = ("number", "file", "flops", *PARTS, "params", "hash")
@@ -85,65 +79,18 @@ def propose(
     """The candidates that a stage's request asks for; `template` for stage 2 only.
 
     Raises:
-        ConfigError, InfeasibleError: see `propose_stage1` and `propose_stage2`.
+        ConfigError, InfeasibleError: see `nas.pool`.
     """
-    if isinstance(request, Stage1Request):
-        return propose_stage1(
-            request.flops,
-            request.num_candidates,
-            request.seed,
-            space=request.space,
-            tolerance=request.tolerance,
-            ranges=request.ranges,
-            progress=progress,
-        )
-    if template is None:
-        raise ConfigError("stage 2 needs a template architecture, got none")
-    return propose_stage2(
-        template,
-        request.flops,
-        request.num_candidates,
-        request.seed,
-        stage2_space=request.stage2_space,
-        ratio_tolerance=request.ratio_tolerance,
-        tolerance=request.tolerance,
-        ranges=request.ranges,
-        progress=progress,
-    )
+    pool = sample_pool(request, template)
+    return confirmed(pool, pool.architectures, progress)
 
 
 def propose_stage1(
-    flops: int,
-    num: int,
-    seed: int,
-    *,
-    space: str = "auto",
-    tolerance: float = 0.02,
-    ranges: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    flops: int, num: int, seed: int, *, progress: Progress | None = None, **options: Any
 ) -> Proposals:
-    """Step 1: `num` backbones under the neck and head of the budget.
-
-    Asking for more with the same seed begins with the same candidates.
-
-    Args:
-        flops: budget in multiply-adds at 480x640.
-        num: candidates wanted; fewer come back if there are no more (see `note`).
-        seed: of the sampling.
-        space: `auto`, `mobile` or `resnet`.
-        tolerance: relative deviation from the budget.
-        ranges: changes to fields of `BackboneRanges`.
-        progress: called with candidates confirmed and wanted.
-
-    Raises:
-        ConfigError: a value breaks a rule.
-        InfeasibleError: no architecture satisfies the constraints.
-    """
-    _check(flops, num, seed, tolerance)
-    drawn_from = BackboneRanges.of_family(family_for(space, flops), **_changes(ranges))
-    backbones = BackboneSpace.for_budget(flops, drawn_from, tolerance)
-    sample = backbones.sample(seeded_generator(seed, purpose=1), num)
-    return _confirmed(sample, backbones.window, progress)
+    """Step 1 (see `nas.pool.stage1_pool`), confirmed; `progress` hears of each candidate."""
+    pool = stage1_pool(flops, num, seed, **options)
+    return confirmed(pool, pool.architectures, progress)
 
 
 def propose_stage2(
@@ -152,37 +99,34 @@ def propose_stage2(
     num: int,
     seed: int,
     *,
-    stage2_space: str = "free",
-    ratio_tolerance: float = 0.1,
-    tolerance: float = 0.02,
-    ranges: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Proposals:
-    """Step 2: `num` networks around `template`, uniform among all that satisfy the constraints.
+    """Step 2 (see `nas.pool.stage2_pool`), confirmed; `progress` hears of each candidate."""
+    pool = stage2_pool(template, flops, num, seed, **options)
+    return confirmed(pool, pool.architectures, progress)
 
-    The template itself is a candidate only if it is drawn (and a member: its GroupNorm
-    groups must be those of the rule). See `propose_stage1` for what is not said here.
 
-    Args:
-        stage2_space: `free` or `scaled` (see `search_spaces.network_space`).
-        ratio_tolerance: on each stage's FLOPs relative to the stem's.
-        ranges: changes to fields of `NetworkRanges`.
+def confirmed(
+    pool: Pool, kept: Sequence[Architecture], progress: Progress | None = None
+) -> Proposals:
+    """Those of the pool's candidates that are `kept`, each counted by fvcore on its network.
 
     Raises:
-        ConfigError: a value breaks a rule.
-        InfeasibleError: no architecture satisfies the constraints.
+        FlopsError: the closed form and fvcore differ (a fault of this program).
     """
-    _check(flops, num, seed, tolerance)
-    networks = NetworkSpace(
-        template=template,
-        flops=flops,
-        space=stage2_space,
-        ratio_tolerance=ratio_tolerance,
-        tolerance=tolerance,
-        ranges=NetworkRanges.changed(_changes(ranges)),
+    candidates = []
+    for number, architecture in enumerate(kept, start=1):
+        candidates.append(_candidate(number, architecture, pool.window))
+        if progress:
+            progress(number, len(kept))
+    return Proposals(
+        candidates=tuple(candidates),
+        feasible=pool.sample.feasible,
+        note=pool.note,
+        draws=pool.sample.draws,
+        accepted=pool.sample.accepted,
     )
-    sample = networks.sample(seeded_generator(seed, purpose=2), num)
-    return _confirmed(sample, networks.window, progress)
 
 
 def write_proposals(proposals: Proposals, folder: str | os.PathLike[str]) -> list[Path]:
@@ -204,35 +148,7 @@ def write_proposals(proposals: Proposals, folder: str | os.PathLike[str]) -> lis
     return files
 
 
-def _check(flops: int, num: int, seed: int, tolerance: float) -> None:
-    flops_window(flops, tolerance)
-    require_integer(num, "the number of candidates", 1)
-    require_integer(seed, "the seed", 0)
-
-
-def _changes(ranges: Mapping[str, Any] | None) -> dict[str, Any]:
-    if ranges is not None and not isinstance(ranges, Mapping):
-        raise ConfigError(f"ranges must be a mapping, got {type(ranges).__name__}")
-    return {str(name): value for name, value in (ranges or {}).items()}
-
-
-def _confirmed(sample: Sample, window: tuple[int, int], progress: Progress | None) -> Proposals:
-    """The sample as numbered candidates, each counted by fvcore on its torch network."""
-    candidates = []
-    for number, architecture in enumerate(sample.architectures, start=1):
-        candidates.append(_candidate(number, architecture, window))
-        if progress:
-            progress(number, len(sample.architectures))
-    return Proposals(
-        candidates=tuple(candidates),
-        feasible=sample.feasible,
-        note=sample.note,
-        draws=sample.draws,
-        accepted=sample.accepted,
-    )
-
-
-def _candidate(number: int, architecture: Architecture, window: tuple[int, int]) -> Candidate:
+def _candidate(number: int, architecture: Architecture, window: Window) -> Candidate:
     counted = confirm_flops(architecture)
     if not window[0] <= counted <= window[1]:
         raise ScrfdNasError(

@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from nas.request import REQUESTS, AnyRequest, request_from_dict
+from nas.study_storage import JOURNAL, StudyPlace
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError, ScrfdNasError
-from search_spaces.files import dump_yaml, read_yaml, write_text
+from search_spaces.files import dump_yaml, read_yaml, remove_left_overs, write_text
 from trials.metrics import METRICS_FILE
-from trials.result import RESULT_FILE, Outcome, load_outcome
+from trials.result import RESULT_FILE, Outcome, TrialResult, load_outcome
 
 SEARCH_FILE = "search.yaml"
-STAGES = (1, 2)
+STAGES = tuple(REQUESTS)
 _PACKAGES = ("scrfd-nas", "torch", "torchvision", "ray", "optuna", "numpy", "fvcore")
+_LEFT_OVER_S = 3600.0  # longer than `report` and the like, which write here too, take for a file
 _LOCK_WAIT_S = 2.0  # longer than another terminal's `status` holds it
 
 
@@ -65,8 +67,15 @@ class SearchDir:
 
     @property
     def journal(self) -> Path:
-        """Optuna's storage, both stages."""
+        """Optuna's storage, all stages, unless they have another (see `study_place`)."""
         return self.root / "study.journal"
+
+    def study_place(self, stage: int) -> StudyPlace:
+        """Where the study of a stage is kept. Raises ConfigError: `search.yaml` is damaged."""
+        request = self.requests().get(stage)
+        if request is None or request.storage == JOURNAL:
+            return StudyPlace(journal=self.journal)
+        return StudyPlace(journal=self.journal, url=request.storage, search=request.study)
 
     @property
     def lock_file(self) -> Path:
@@ -89,6 +98,10 @@ class SearchDir:
         """The candidate itself."""
         return self.trial_folder(stage, number) / "architecture.yaml"
 
+    def recipe_file(self, stage: int, number: int) -> Path:
+        """The candidate's recipe, where it is the recipe that is searched (stage 3)."""
+        return self.trial_folder(stage, number) / "recipe.yaml"
+
     def result_file(self, stage: int, number: int) -> Path:
         """What became of a candidate."""
         return self.trial_folder(stage, number) / RESULT_FILE
@@ -105,15 +118,26 @@ class SearchDir:
 
     def outcome(self, stage: int, number: int) -> Outcome | None:
         """What became of a candidate; None while it is unfinished or its record is damaged."""
-        try:
-            return load_outcome(self.trial_folder(stage, number))
-        except ConfigError:
-            return None  # it trains again from its checkpoint, and writes the record anew
+        return _outcome_in(self.trial_folder(stage, number))
 
     def outcomes(self, stage: int) -> dict[int, Outcome]:
         """The outcomes of all candidates that have one."""
         found = {number: self.outcome(stage, number) for number in self.numbers(stage)}
         return {number: outcome for number, outcome in found.items() if outcome is not None}
+
+    def seed_folder(self, stage: int, number: int, seed: int) -> Path:
+        """Of a candidate's training with another seed than the search's (`nas.confirm`)."""
+        return self.trial_folder(stage, number) / "seeds" / str(seed)
+
+    def hards_by_seed(self, stage: int, number: int) -> dict[int, float]:
+        """Hard APs of a candidate's finished trainings with other seeds, by seed."""
+        names = [path.name for path in (self.trial_folder(stage, number) / "seeds").glob("*")]
+        hards = {}
+        for seed in sorted(int(name) for name in names if name.isascii() and name.isdigit()):
+            outcome = _outcome_in(self.seed_folder(stage, number, seed))
+            if isinstance(outcome, TrialResult):
+                hards[seed] = outcome.hard
+        return hards
 
     def epochs_done(self, stage: int, number: int) -> int:
         """Epochs that a candidate has behind it, by its metrics file."""
@@ -134,6 +158,11 @@ class SearchDir:
             for stage, section in self._sections().items()
         }
 
+    def origin(self, stage: int) -> dict[str, Any]:
+        """When a stage was begun (`created`), and by which versions (`versions`), if known."""
+        section = self._sections().get(stage, {})
+        return {key: value for key, value in section.items() if key != "request"}
+
     def write_request(self, request: AnyRequest) -> None:
         """Record what a stage was asked for, beside the versions that ran it first."""
         sections = self._sections()
@@ -141,7 +170,7 @@ class SearchDir:
         sections[request.stage] = {
             "request": request.to_dict(),
             "created": before.get("created", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
-            "versions": before.get("versions", _versions()),
+            "versions": before.get("versions", package_versions()),
         }
         content = {f"stage{stage}": sections[stage] for stage in sorted(sections)}
         write_text(self.search_file, dump_yaml(content))
@@ -178,6 +207,8 @@ class SearchDir:
                 started=time.time(),
                 epochs_before=before,
             )
+            for folder in (self.root, *map(self.stage_folder, STAGES)):
+                remove_left_overs(folder, _LEFT_OVER_S)
             _write(handle, json.dumps(asdict(driver)))
             try:
                 yield
@@ -191,6 +222,13 @@ class SearchDir:
                 return None if _is_free(handle) else _parse_driver(handle.read())
         except OSError:
             return None
+
+
+def _outcome_in(folder: Path) -> Outcome | None:
+    try:
+        return load_outcome(folder)
+    except ConfigError:
+        return None  # it trains again from its checkpoint, and writes the record anew
 
 
 def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
@@ -264,7 +302,8 @@ def _write(handle: IO[str], text: str) -> None:
     handle.flush()
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """What runs now: Python and the packages that decide a result, by name."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -1,63 +1,29 @@
 """The two stages: candidates -> trials -> study -> leaderboard, continued at any point."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
-from nas import executor
-from nas.executor import Cluster
-from nas.progress import SearchProgress, Update
-from nas.proposals import propose
-from nas.recorder import Recorder
-from nas.request import AnyRequest
+from nas.asking import Ask
+from nas.disk import naming_full_disks
+from nas.progress import Update
+from nas.request import NO_SCREEN, AnyRequest, RedistributionRequest
 from nas.resolve import resolve_request
+from nas.run_options import RunOptions
+from nas.screening import screened_candidates
 from nas.search_dir import BusyError, SearchDir
+from nas.stage_candidates import StageCandidates
+from nas.stage_trials import Note, run_trials
 from nas.status import stage_rows
-from nas.study import Entry, Study
-from nas.tasks import Resources, TrialTask, plain_settings
 from reports.leaderboard import leaderboard, write_leaderboard
 from search_spaces.architecture import Architecture, save_architecture
-from search_spaces.cost import flops_by_part, params_by_part, total
 from search_spaces.errors import IncomparableError
-from trials.result import Outcome, TrialFailure, TrialResult
+from search_spaces.files import dump_yaml, write_text
+from trials.result import Outcome, TrialResult
 
-
-class Proposed(Protocol):
-    """What a source of candidates hands over (see `nas.proposals.Proposals`)."""
-
-    @property
-    def architectures(self) -> Sequence[Architecture]:
-        """Distinct candidates; asking for more begins with the same ones."""
-
-    @property
-    def note(self) -> str | None:
-        """What the user should be told."""
-
-
-Propose = Callable[[AnyRequest, Architecture | None], Proposed]
-Connect = Callable[[str | None], AbstractContextManager[Cluster]]
-Note = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a stage is run now; nothing of it is part of the request.
-
-    Attributes:
-        address: of a Ray cluster; None: this machine.
-        retry_failed: give failed trials another chance.
-        entry: what runs one trial (see `TrialTask`).
-        propose, connect: where candidates and machines come from.
-    """
-
-    address: str | None = None
-    retry_failed: bool = False
-    entry: str = "trials.run:run_trial"
-    propose: Propose = propose
-    connect: Connect = executor.connected
+__all__ = ["Note", "RunOptions", "Summary", "run_stage", "write_stage_leaderboard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +59,7 @@ def run_stage(
 
     Args:
         directory: of the search; made if absent.
-        stage: 1 or 2.
+        stage: 1, 2, or 3 for `stage-sr`.
         options: keys of the stage's request; what is left out is as in the run before, in
             stage 1 (for stage 2), or the default.
         run: how to run it now.
@@ -106,22 +72,28 @@ def run_stage(
         InfeasibleError: no candidate satisfies the constraints.
         DataError: there are no data.
         BusyError: another driver works in the directory.
+        DiskFullError: no space is left; the search can be continued.
+        LimitReached: the search has cost the hours that it may; it can be continued.
         KeyboardInterrupt, Terminated: a signal; the directory can be continued.
     """
     known = directory.requests()
     # Before the directory is made and held, so that a mistyped option leaves nothing behind.
     request, template = resolve_request(directory, stage, options)
-    with directory.held(stage):
+    with naming_full_disks(directory.root), directory.held(stage):
         if directory.requests() != known:
             raise BusyError(f"{directory.root}: was changed by another process; run this again")
         if stage == 2:
             _note_unfinished(directory, note)
-        candidates = _candidates(directory, request, template, run, note)
+        candidates, ask = _candidates(directory, request, template, run, update, note)
         # Not earlier: a request that nothing satisfies must not bind the next one.
         directory.write_request(_with_granted_resources(request, known))
-        _save_candidates(directory, stage, candidates, template)
+        _save_candidates(directory, request, candidates, template)
         try:
-            request = _run_trials(directory, request, candidates, run, update, note)
+            chosen = StageCandidates(
+                directory=directory, request=request, architectures=candidates, ask=ask
+            )
+            with directory.study_place(stage).guarded():
+                request = run_trials(chosen, run, update, note)
         finally:
             table = write_stage_leaderboard(directory, stage)
     return Summary(request=request, table=table, outcomes=directory.outcomes(stage))
@@ -145,14 +117,27 @@ def _candidates(
     request: AnyRequest,
     template: Architecture | None,
     run: RunOptions,
+    update: Update,
     note: Note,
-) -> dict[int, Architecture]:
-    """The stage's candidates, numbered from 1: those that have a file, and new ones."""
+) -> tuple[dict[int, Architecture], Ask | None]:
+    """The stage's candidates, numbered from 1: those that have a file, and new ones.
+
+    With a strategy that chooses on demand, the new ones are still to be asked for.
+    """
     existing = directory.candidates(request.stage)
+    if isinstance(request, RedistributionRequest) and template is not None:
+        count = max([request.num_candidates, *existing])
+        return dict.fromkeys(range(1, count + 1), template), None
     if len(existing) >= request.num_candidates:
         if len(existing) > request.num_candidates:
             note(f"{len(existing)} candidates exist already; asked for {request.num_candidates}")
-        return existing
+        return existing, None
+    if request.screen != NO_SCREEN:
+        chosen = screened_candidates(directory, request, template, run, update, note)
+        return dict(enumerate(chosen, start=1)), None
+    ask = run.strategy(request, template)
+    if ask is not None:
+        return existing, ask
     proposed = run.propose(request, template)
     if proposed.note:
         note(proposed.note)
@@ -160,24 +145,29 @@ def _candidates(
     for number, architecture in existing.items():
         if numbered.get(number) != architecture:
             raise IncomparableError(
-                f"{directory.architecture_file(request.stage, number)}: this version of the "
-                "program proposes another candidate under this number; choose another "
-                "--search-dir, or leave --num-candidates as it was"
+                f"{directory.architecture_file(request.stage, number)}: random search would have "
+                "another candidate under this number (a strategy chose this one, or another "
+                "version of the program); choose another --strategy or --search-dir, or leave "
+                "--num-candidates as it was"
             )
-    return numbered
+    return numbered, None
 
 
 def _save_candidates(
     directory: SearchDir,
-    stage: int,
+    request: AnyRequest,
     candidates: Mapping[int, Architecture],
     template: Architecture | None,
 ) -> None:
     """Write the files that are not there yet."""
+    stage = request.stage
     if template is not None:
         save_architecture(template, directory.stage_folder(stage) / "template.yaml")
     for number in sorted(set(candidates) - set(directory.numbers(stage))):
         save_architecture(candidates[number], directory.architecture_file(stage, number))
+        if stage == 3:
+            recipe = dump_yaml(dict(request.recipe_of(number)))
+            write_text(directory.recipe_file(stage, number), recipe)
 
 
 def _with_granted_resources(request: AnyRequest, known: Mapping[int, AnyRequest]) -> AnyRequest:
@@ -192,89 +182,4 @@ def _with_granted_resources(request: AnyRequest, known: Mapping[int, AnyRequest]
         request,
         cpus_per_trial=granted.cpus_per_trial,
         gpus_per_trial=granted.gpus_per_trial,
-    )
-
-
-def _run_trials(
-    directory: SearchDir,
-    request: AnyRequest,
-    candidates: Mapping[int, Architecture],
-    run: RunOptions,
-    update: Update,
-    note: Note,
-) -> AnyRequest:
-    """Run what has no outcome yet; returns the request with the resources it was run with."""
-    stage = request.stage
-    if run.retry_failed:
-        _forget_failures(directory, stage)
-    outcomes = directory.outcomes(stage)
-    study = Study(directory.journal, stage)
-    entries = {number: _entry(directory, stage, number, a) for number, a in candidates.items()}
-    study.synchronize(entries, outcomes)
-    pending = sorted(set(candidates) - set(outcomes))
-    if not pending:
-        note(f"all {len(candidates)} candidates of stage {stage} are done")
-        return request
-    done = {number: directory.epochs_done(stage, number) for number in candidates}
-    progress = SearchProgress(stage, request.epochs, done, outcomes)
-    update(progress.status(), f"stage {stage}: {len(pending)} trials to run, starting Ray")
-    with run.connect(run.address) as cluster:
-        resources = _resources(request, cluster, len(candidates))
-        request = replace(
-            request,
-            cpus_per_trial=resources.cpus_per_trial,
-            gpus_per_trial=resources.gpus_per_trial,
-        )
-        directory.write_request(request)
-        tasks = [_task(directory, request, n, candidates[n], resources, run) for n in pending]
-        recorder = Recorder(directory, stage, study, progress, update)
-        try:
-            cluster.run(tasks, resources, on_event=recorder.note, retries=request.retries)
-        finally:
-            study.stop()
-    return request
-
-
-def _forget_failures(directory: SearchDir, stage: int) -> None:
-    for number, outcome in directory.outcomes(stage).items():
-        if isinstance(outcome, TrialFailure):
-            directory.result_file(stage, number).unlink(missing_ok=True)
-
-
-def _entry(directory: SearchDir, stage: int, number: int, architecture: Architecture) -> Entry:
-    return Entry(
-        architecture=architecture,
-        file=str(directory.architecture_file(stage, number).relative_to(directory.root)),
-        flops=total(flops_by_part(architecture)),
-        params=total(params_by_part(architecture)),
-    )
-
-
-def _resources(request: AnyRequest, cluster: Cluster, num_trials: int) -> Resources:
-    """As asked for, as in the run before, or as the cluster suggests."""
-    chosen = cluster.default_resources(num_trials)
-    if request.gpus_per_trial is not None:
-        chosen = replace(chosen, gpus_per_trial=request.gpus_per_trial)
-    if request.cpus_per_trial is not None:
-        chosen = replace(chosen, cpus_per_trial=request.cpus_per_trial)
-    cluster.check(chosen)
-    return chosen
-
-
-def _task(
-    directory: SearchDir,
-    request: AnyRequest,
-    number: int,
-    architecture: Architecture,
-    resources: Resources,
-    run: RunOptions,
-) -> TrialTask:
-    return TrialTask(
-        number=number,
-        architecture=architecture.to_dict(),
-        recipe=request.recipe,
-        settings=plain_settings(request.settings(resources.threads)),
-        data_root=request.data,
-        folder=str(directory.trial_folder(request.stage, number).resolve()),
-        entry=run.entry,
     )

@@ -1,12 +1,16 @@
 """How a stage stands, from its files alone, so that any terminal can ask."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas.redistribution import crop_shares
+from nas.request import AnyRequest, RedistributionRequest
 from nas.search_dir import Driver, SearchDir
 from nas.study import read_study
+from reports.confirmation import confirmed
 from reports.leaderboard import Row
 from trials.result import Outcome, TrialResult
 
@@ -17,10 +21,11 @@ class StageStatus:
 
     Attributes:
         stage: 1 or 2.
-        candidates: how many there are; the four counts below add up to it.
-        finished, failed, running, waiting: trials by state; interrupted ones wait.
+        candidates: how many there are; the five counts below add up to it.
+        finished, stopped, failed, running, waiting: trials by state; interrupted ones wait.
         best_hard, best_candidate: highest hard AP so far and whose it is.
-        epochs_done, epochs_total: over all trials; a failed one has no epochs to come.
+        epochs_done, epochs_total: over all trials; one that failed or was stopped has no
+            epochs to come, and how many will be stopped is not foreseen.
         seconds_left: estimate; None while there is nothing to estimate it from.
         active: whether a driver is running the stage.
     """
@@ -28,6 +33,7 @@ class StageStatus:
     stage: int
     candidates: int
     finished: int
+    stopped: int
     failed: int
     running: int
     waiting: int
@@ -42,9 +48,20 @@ class StageStatus:
         """Plain JSON data."""
         return asdict(self)
 
+    @property
+    def done(self) -> int:
+        """Of `total`, for a progress bar."""
+        return self.epochs_done
+
+    @property
+    def total(self) -> int:
+        """What a progress bar counts to."""
+        return self.epochs_total
+
     def describe(self) -> str:
         """One line for people."""
         counts = [f"{self.finished}/{self.candidates} finished", f"{self.running} running"]
+        counts += [f"{self.stopped} stopped early"] if self.stopped else []
         counts += [f"{self.failed} failed"] if self.failed else []
         text = f"stage {self.stage}: {', '.join(counts)}"
         if self.best_hard is not None:
@@ -63,35 +80,72 @@ def best_of(outcomes: Mapping[int, Outcome]) -> tuple[int, float] | None:
     return number, finished[number]
 
 
+def stage_status(
+    stage: int,
+    epochs: int,
+    done: Mapping[int, int],
+    outcomes: Mapping[int, Outcome],
+    running: Collection[int],
+    *,
+    expected: int = 0,
+    pace: float | None,
+    active: bool,
+) -> StageStatus:
+    """A status from what is known of the stage's trials.
+
+    Args:
+        stage, active: as in `StageStatus`.
+        epochs: of a whole trial.
+        done: epochs behind each candidate.
+        outcomes: of those that have one.
+        running: candidates that are being trained.
+        expected: candidates that there will be, where not all are chosen yet.
+        pace: seconds an epoch of the whole stage takes, None if it is not known.
+    """
+    candidates = max(expected, len(done))
+    states = Counter(outcome.state for outcome in outcomes.values())
+    ended = {n for n, outcome in outcomes.items() if not isinstance(outcome, TrialResult)}
+    total = sum(done[n] if n in ended else epochs for n in done)
+    total += epochs * (candidates - len(done))
+    best = best_of(outcomes)
+    return StageStatus(
+        stage=stage,
+        candidates=candidates,
+        finished=states["finished"],
+        stopped=states["stopped"],
+        failed=states["failed"],
+        running=len(running),
+        waiting=candidates - len(outcomes) - len(running),
+        best_hard=best[1] if best else None,
+        best_candidate=best[0] if best else None,
+        epochs_done=sum(done.values()),
+        epochs_total=total,
+        seconds_left=None if pace is None else max(0.0, pace * (total - sum(done.values()))),
+        active=active,
+    )
+
+
 def read_status(directory: SearchDir, stage: int) -> StageStatus:
     """The stage's status now. Raises ConfigError if `search.yaml` is damaged."""
     request = directory.requests()[stage]
     numbers, outcomes = directory.numbers(stage), directory.outcomes(stage)
     driver = directory.driver()
     active = driver is not None and driver.stage == stage
-    running = _running(directory, stage) - set(outcomes) if active else set()
     done = {number: directory.epochs_done(stage, number) for number in numbers}
-    failed = {number for number, o in outcomes.items() if not isinstance(o, TrialResult)}
-    total = sum(done[n] if n in failed else request.epochs for n in numbers)
-    best = best_of(outcomes)
-    return StageStatus(
-        stage=stage,
-        candidates=len(numbers),
-        finished=len(outcomes) - len(failed),
-        failed=len(failed),
-        running=len(running),
-        waiting=len(numbers) - len(outcomes) - len(running),
-        best_hard=best[1] if best else None,
-        best_candidate=best[0] if best else None,
-        epochs_done=sum(done.values()),
-        epochs_total=total,
-        seconds_left=_seconds_left(driver, sum(done.values()), total) if active else None,
+    return stage_status(
+        stage,
+        request.epochs,
+        done,
+        outcomes,
+        _running(directory, stage) - set(outcomes) if active else set(),
+        pace=_pace(driver, sum(done.values())) if active else None,
         active=active,
     )
 
 
 def stage_rows(directory: SearchDir, stage: int) -> list[Row]:
     """The stage's candidates for a leaderboard."""
+    request = directory.requests().get(stage)
     outcomes = directory.outcomes(stage)
     driver = directory.driver()
     running = _running(directory, stage) if driver and driver.stage == stage else set()
@@ -106,9 +160,35 @@ def stage_rows(directory: SearchDir, stage: int) -> list[Row]:
                 outcome=outcomes.get(number),
                 state=state,
                 epochs=epochs,
+                select_on=request.select_on if request else "val",
+                crops=_crops(request, number),
+                hards=_hards(directory, stage, number, outcomes.get(number)),
             )
         )
     return rows
+
+
+def _crops(request: AnyRequest | None, number: int) -> dict[float, float]:
+    """Probability by crop scale, in the stage that searches them."""
+    searched = isinstance(request, RedistributionRequest)
+    return crop_shares(request.recipe_of(number)) if request and searched else {}
+
+
+def confirmed_best(directory: SearchDir, stage: int) -> tuple[int, float] | None:
+    """The candidate with the highest mean over several seeds; None if none was confirmed."""
+    outcomes = directory.outcomes(stage)
+    hards = {n: _hards(directory, stage, n, outcome) for n, outcome in outcomes.items()}
+    found = confirmed(hards)
+    return next(((number, item.mean) for number, item in found.items()), None)
+
+
+def _hards(
+    directory: SearchDir, stage: int, number: int, outcome: Outcome | None
+) -> tuple[float, ...]:
+    """Hard APs of a finished candidate: of the search's seed, then of other seeds."""
+    if not isinstance(outcome, TrialResult):
+        return ()
+    return (outcome.hard, *directory.hards_by_seed(stage, number).values())
 
 
 def describe_seconds(seconds: float) -> str:
@@ -120,13 +200,13 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _running(directory: SearchDir, stage: int) -> set[int]:
-    records = read_study(directory.journal, stage)
+    records = read_study(directory.study_place(stage), stage)
     return {record.candidate for record in records if record.state == "running"}
 
 
-def _seconds_left(driver: Driver | None, done: int, total: int) -> float | None:
-    """Epochs to come at the pace that the driver has kept so far."""
+def _pace(driver: Driver | None, done: int) -> float | None:
+    """Seconds an epoch at the pace that the driver has kept so far."""
     if driver is None or done <= driver.epochs_before:
         return None
-    pace = (time.time() - driver.started) / (done - driver.epochs_before)
-    return max(0.0, pace * (total - done))
+    passed_s = time.time() - driver.started  # below 0 where the clock was set back
+    return passed_s / (done - driver.epochs_before) if passed_s > 0 else None

@@ -1,27 +1,30 @@
 """The search's record as Optuna studies: the only file that knows Optuna's storage.
 
-One journal file holds a study a stage, one Optuna trial a candidate. The trials' folders
-are the truth; the study is brought in line with them whenever a search starts, so that
-neither a lost nor a damaged journal loses a result.
+A stage is a study and a candidate an Optuna trial, in a journal file or a database
+(`nas.study_storage`). The trials' folders are the truth; the study is brought in line with them
+whenever a search starts, so that neither a lost nor a damaged storage loses a result.
 """
 
 import logging
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.storages import JournalStorage
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.study_storage import StudyPlace
+from nas.tasks import HardCurve
 from search_spaces.architecture import BLOCKS, MAX_DEPTH, MAX_WIDTH, Architecture
-from trials.result import Outcome, TrialFailure, TrialResult
+from search_spaces.errors import ConfigError
+from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
 
 optuna.logging.set_verbosity(logging.ERROR)
 
@@ -30,7 +33,7 @@ _STATES = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "finished",
     TrialState.FAIL: "failed",
-    TrialState.PRUNED: "pruned",
+    TrialState.PRUNED: "stopped",
 }
 
 
@@ -42,12 +45,16 @@ class Entry:
         architecture: what is trained.
         file: the architecture's file, relative to the search directory.
         flops, params: of the architecture.
+        crops: probability by crop scale, where these are searched.
+        curve: hard AP by epoch, as far as it was evaluated before the study knew of it.
     """
 
     architecture: Architecture
     file: str
     flops: int
     params: int
+    curve: HardCurve = field(default_factory=dict)
+    crops: Mapping[float, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +63,11 @@ class StudyRecord:
 
     Attributes:
         candidate: the candidate's number.
-        state: waiting, running, finished, failed or pruned.
+        state: waiting, running, finished, failed or stopped.
         hard: hard AP of a finished one, else None.
-        reason: of a failed one, else empty.
+        reason: of a failed or stopped one, else empty.
         curve: hard AP by evaluated epoch.
+        ended: seconds since 1970 when it finished or failed, None before.
     """
 
     candidate: int
@@ -67,19 +75,25 @@ class StudyRecord:
     hard: float | None
     reason: str
     curve: Mapping[int, float]
+    ended: float | None = None
 
 
 class Study:
     """One stage's study, open for writing by the one driver that holds the search.
 
     Args:
-        path: the journal file; created if absent, repaired if its end was lost.
-        stage: 1 or 2.
+        place: of the studies; the path of a journal file stands for it. The file is created if
+            absent, and repaired if its end was lost.
+        stage: 1, 2 or 3.
+
+    Raises:
+        ConfigError: the database of `place` cannot be reached.
     """
 
-    def __init__(self, path: str | os.PathLike[str], stage: int) -> None:
-        self._storage = _open_for_writing(Path(path))
-        self._name = f"stage{stage}"
+    def __init__(self, place: StudyPlace | str | os.PathLike[str], stage: int) -> None:
+        place = _place(place)
+        self._storage = place.database() if place.url else _open_for_writing(place.journal)
+        self._name = place.study_name(stage)
         self._id = self._create()
         self._trial_ids: dict[int, int] = {}
 
@@ -94,14 +108,18 @@ class Study:
             self._id = self._create()
         self._trial_ids = {_candidate(trial): trial._trial_id for trial in self._trials()}
         for number in sorted(set(candidates) - set(self._trial_ids)):
-            template = _waiting_trial(number, candidates[number])
-            self._trial_ids[number] = self._storage.create_new_trial(self._id, template)
+            self.add(number, candidates[number])
         for trial in self._trials():
             if trial.state.is_finished():
                 continue
             if outcome := outcomes.get(_candidate(trial)):
                 self.finish(_candidate(trial), outcome)
         self.stop()  # trials of a driver that is gone
+
+    def add(self, number: int, entry: Entry) -> None:
+        """A new candidate, which waits to be started."""
+        template = _waiting_trial(number, entry)
+        self._trial_ids[number] = self._storage.create_new_trial(self._id, template)
 
     def start(self, number: int) -> None:
         """A candidate's trial is running."""
@@ -112,14 +130,18 @@ class Study:
         self._storage.set_trial_intermediate_value(self._trial_ids[number], epoch, hard)
 
     def finish(self, number: int, outcome: Outcome) -> None:
-        """A trial has finished (its value is the hard AP) or failed (it has none)."""
+        """A trial has finished (its value is the hard AP), failed or was stopped (no value)."""
         trial_id = self._trial_ids[number]
         for key, value in _attributes(outcome).items():
             self._storage.set_trial_user_attr(trial_id, key, value)
         if isinstance(outcome, TrialResult):
             self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [outcome.hard])
         else:
-            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            self._storage.set_trial_state_values(trial_id, _state_of(outcome))
+
+    def wait(self, number: int) -> None:
+        """A running trial has left its place and waits to be continued."""
+        self._storage.set_trial_state_values(self._trial_ids[number], TrialState.WAITING)
 
     def stop(self) -> None:
         """No trial is running any more; those that were wait to be continued."""
@@ -150,20 +172,39 @@ class Study:
         return all(_agrees(trial, candidates, outcomes) for trial in trials)
 
 
-def read_study(path: str | os.PathLike[str], stage: int) -> list[StudyRecord]:
+def read_study(place: StudyPlace | str | os.PathLike[str], stage: int) -> list[StudyRecord]:
     """The records of a stage, from any process, without writing; empty if there is no study.
 
     A journal that cannot be read counts as none: the next driver writes it anew.
+
+    Raises:
+        ConfigError: the database of `place` cannot be reached.
     """
-    if not Path(path).is_file():
+    place = _place(place)
+    if not place.exists():
         return []
+    with place.guarded():
+        return _records(place, stage)
+
+
+def _records(place: StudyPlace, stage: int) -> list[StudyRecord]:
     try:
-        storage = JournalStorage(JournalFileBackend(str(path)))
-        study_id = storage.get_study_id_from_name(f"stage{stage}")
+        storage = place.database() if place.url else _open_journal(place.journal)
+        study_id = storage.get_study_id_from_name(place.study_name(stage))
         trials = storage.get_all_trials(study_id)
+    except ConfigError:
+        raise
     except (KeyError, ValueError):
         return []
     return sorted(map(_record, trials), key=lambda record: record.candidate)
+
+
+def _place(place: StudyPlace | str | os.PathLike[str]) -> StudyPlace:
+    return place if isinstance(place, StudyPlace) else StudyPlace(journal=Path(place))
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 def _agrees(
@@ -177,19 +218,19 @@ def _agrees(
     if not trial.state.is_finished():
         return True
     outcome = outcomes.get(number)
-    if isinstance(outcome, TrialResult):
-        return trial.state == TrialState.COMPLETE and trial.values == [outcome.hard]
-    return isinstance(outcome, TrialFailure) and trial.state == TrialState.FAIL
+    if outcome is None or trial.state != _state_of(outcome):
+        return False
+    return not isinstance(outcome, TrialResult) or trial.values == [outcome.hard]
 
 
-def _open_for_writing(path: Path) -> JournalStorage:
+def _open_for_writing(path: Path) -> BaseStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     _repair(path)
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
+        return _open_journal(path)
     except (ValueError, KeyError):  # damaged in the middle: keep it aside, start anew
         path.replace(path.with_name(f"{path.name}.damaged"))
-        return JournalStorage(JournalFileBackend(str(path)))
+        return _open_journal(path)
 
 
 def _repair(path: Path) -> None:
@@ -209,6 +250,9 @@ def _repair(path: Path) -> None:
 
 def _waiting_trial(number: int, entry: Entry) -> FrozenTrial:
     parameters, distributions = _parameters(entry.architecture)
+    for scale, share in entry.crops.items():
+        parameters[f"crop_{scale:g}"] = share
+        distributions[f"crop_{scale:g}"] = FloatDistribution(0.0, 1.0)
     attributes = {
         "candidate": number,
         "hash": entry.architecture.content_hash,
@@ -224,7 +268,13 @@ def _waiting_trial(number: int, entry: Entry) -> FrozenTrial:
             params=parameters,
             distributions=distributions,
             user_attrs=attributes,
+            intermediate_values=dict(entry.curve),
         )
+
+
+def parameters_of(architecture: Architecture) -> dict[str, Any]:
+    """The architecture's free numbers, and its kind of block, by name."""
+    return _parameters(architecture)[0]
 
 
 def _parameters(architecture: Architecture) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -242,7 +292,15 @@ def _parameters(architecture: Architecture) -> tuple[dict[str, Any], dict[str, A
     return parameters, distributions
 
 
+def _state_of(outcome: Outcome) -> TrialState:
+    if isinstance(outcome, TrialStopped):
+        return TrialState.PRUNED
+    return TrialState.COMPLETE if isinstance(outcome, TrialResult) else TrialState.FAIL
+
+
 def _attributes(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, TrialStopped):
+        return {"reason": outcome.reason, "epochs": outcome.epoch}
     if isinstance(outcome, TrialFailure):
         return {"reason": outcome.reason, "attempts": outcome.attempts}
     names = ("easy", "medium", "hard", "epochs", "duration_s")
@@ -261,4 +319,5 @@ def _record(trial: FrozenTrial) -> StudyRecord:
         hard=values[0],
         reason=str(trial.user_attrs.get("reason", "")),
         curve=dict(trial.intermediate_values),
+        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
     )

@@ -4,15 +4,21 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+from reports.curves import read_curve
 from search_spaces.architecture import Architecture
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, ScrfdNasError
+from trials.memory import give_back_free_memory
 from trials.recipe import Recipe
 from trials.result import EpochReport, TrialFailure, TrialFault, failure_of
 from trials.settings import TrialSettings
 
-EventKind = Literal["started", "epoch", "retried", "finished", "failed"]
+EventKind = Literal[
+    "started", "epoch", "retried", "finished", "failed", "reached", "paused", "promoted", "stopped"
+]
+# Hard AP by evaluated epoch, ascending.
+HardCurve: TypeAlias = Mapping[int, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +29,8 @@ class TrialTask:
         number: the candidate's number, from 1.
         architecture, recipe, settings: their `to_dict` forms (settings: the fields).
         data_root, folder: absolute paths that every machine sees.
-        entry: `module:function` with the signature of `trials.run.run_trial`.
+        entry: `module:function` with the signature of `trials.run.advance_trial`.
+        until: the epoch to train up to; None: to the end.
     """
 
     number: int
@@ -32,7 +39,13 @@ class TrialTask:
     settings: Mapping[str, Any]
     data_root: str
     folder: str
-    entry: str = "trials.run:run_trial"
+    entry: str = "trials.run:advance_trial"
+    until: int | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it ends before the trial does."""
+        return self.until is not None and self.until < self.settings["epochs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +73,11 @@ class TrialEvent:
 
     Attributes:
         kind: `started`, `epoch` (with `epoch` and the evaluated `aps`, if any), `retried`
-            (an attempt failed, another follows), `finished`, `failed` (no attempt is left).
-        epoch, epochs: of an `epoch` event; 0 otherwise.
+            (an attempt failed, another follows), `finished`, `failed` (no attempt is left),
+            `reached` (its task's `until`); and a scheduler's decisions at an evaluated epoch:
+            `paused` (waits for others to come as far), `promoted` (continues past a
+            milestone), `stopped` (ends here).
+        epoch, epochs: of an `epoch` event and of a decision; 0 otherwise.
         hard: hard AP of an evaluated epoch.
         failure: of `retried` and `failed`.
     """
@@ -80,15 +96,18 @@ def run_task(task: TrialTask, on_epoch: Callable[[EpochReport], None]) -> None:
     Raises:
         TrialFault: whatever went wrong, as an exception that survives pickling.
     """
+    give_back_free_memory()
     module, _, function = task.entry.partition(":")
     try:
+        settings = TrialSettings(**task.settings)
         run = getattr(importlib.import_module(module), function)
         run(
             Architecture.from_dict(task.architecture),
             Recipe.from_dict(task.recipe),
             Path(task.data_root),
             Path(task.folder),
-            settings=TrialSettings(**task.settings),
+            settings=settings,
+            until=task.until or settings.epochs,
             on_epoch=on_epoch,
         )
     except TrialFault:
@@ -96,6 +115,15 @@ def run_task(task: TrialTask, on_epoch: Callable[[EpochReport], None]) -> None:
     except Exception as error:
         failure = failure_of(error)
         raise TrialFault(failure.reason, failure.kind, failure.epoch) from error
+
+
+def hard_curve(task: TrialTask) -> HardCurve:
+    """What the trial's folder says that it was evaluated to; empty if that is damaged."""
+    try:
+        architecture = Architecture.from_dict(task.architecture)
+        return read_curve(task.folder, task.number, architecture).hard
+    except ScrfdNasError:
+        return {}  # the trial writes its metrics anew, or fails and says why
 
 
 def plain_settings(settings: TrialSettings) -> dict[str, Any]:

@@ -1,29 +1,38 @@
 """The ranked table of one stage's candidates."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reports.confirmation import Confirmed, confirmed
 from search_spaces.architecture import Architecture
 from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError
 from search_spaces.files import replacing
-from trials.result import Outcome, TrialFailure, TrialResult
+from trials.result import Outcome, TrialResult, TrialStopped
 
 UNFINISHED = ("waiting", "running", "interrupted")
 SHARES = tuple(f"share_{part}" for part in PARTS)
 COLUMNS = (
     *("rank", "candidate", "hard", "medium", "easy", "flops", "params"),
     *SHARES,
-    *("epochs", "duration_s", "state", "reason", "hash"),
+    *("epochs", "duration_s", "last_hard", "state", "reason", "hash"),
 )
+CONFIRMATION = {  # column -> attribute of `Confirmed`, type
+    "seeds": ("seeds", "Int64"),
+    "hard_mean": ("mean", "float64"),
+    "hard_low": ("low", "float64"),
+    "hard_high": ("high", "float64"),
+    "tie": ("tie", "Int64"),
+}
 _INTEGERS = ("rank", "candidate", "flops", "params", "epochs")
 _TEXTS = ("state", "reason", "hash")
-_ORDER = {"finished": 0, "running": 1, "interrupted": 2, "waiting": 3, "failed": 4}
+_STATES = ("finished", "stopped", "running", "interrupted", "waiting", "failed")
+_ORDER = {state: place for place, state in enumerate(_STATES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +45,10 @@ class Row:
         outcome: None while it is unfinished.
         state: of an unfinished one: waiting, running or interrupted.
         epochs: epochs that an unfinished or failed one has behind it.
+        select_on: images that its APs are of: `val`, or a part of the training images.
+        crops: probability by crop scale, where these are searched.
+        hards: hard APs of a finished one by seed, the search's own first; one value says
+            that it was not confirmed.
     """
 
     candidate: int
@@ -43,6 +56,9 @@ class Row:
     outcome: Outcome | None = None
     state: str = "waiting"
     epochs: int = 0
+    select_on: str = "val"
+    crops: Mapping[float, float] = field(default_factory=dict)
+    hards: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.state not in UNFINISHED:
@@ -53,20 +69,67 @@ def leaderboard(rows: Iterable[Row]) -> pd.DataFrame:
     """Rank candidates by hard AP.
 
     Finished ones come first, the highest hard AP at the top, equal ones share a rank and
-    stand by number; then the unfinished, then the failed, neither with a rank or an AP.
+    stand by number; then the stopped, by the epoch they came to and their hard AP there
+    (`last_hard`: an AP after few epochs is none after many, so it has no rank); then the
+    unfinished, then the failed.
+
+    Candidates that were trained with several seeds (`reports.confirmation`) come before all
+    others, by their means, and those that are tied share a rank: a single seed's value, the
+    luckiest of many, is no match for a mean.
 
     Returns:
         One row a candidate with `COLUMNS`: APs and shares of compute as fractions of 1,
         FLOPs (multiply-adds at 480x640) and parameters as integers, missing values as NA.
+        Where other images than `val` decide, a column `select_on` follows, which says which.
+        Where crop scales are searched, a column `crop_<scale>` follows for each, with its
+        probability. Where candidates were confirmed, `CONFIRMATION` follows: the number of
+        seeds, mean hard AP with its interval, and the number of the group of the tied.
     """
+    rows = list(rows)
     table = pd.DataFrame([_values(row) for row in rows], columns=list(COLUMNS))
     order = table["state"].map(_ORDER)
-    table = table.assign(order=order, least=-table["hard"].astype("float64"))
-    table = table.sort_values(["order", "least", "candidate"], kind="stable", ignore_index=True)
+    aps = {"least": "hard", "least_last": "last_hard"}
+    keys = {key: -table[name].astype("float64") for key, name in aps.items()}
+    stopped_at = -table["epochs"].where(table["state"] == "stopped", 0).astype("int64")
+    table = table.assign(order=order, stopped_at=stopped_at, **keys)
+    by = ["order", "least", "stopped_at", "least_last", "candidate"]
+    table = table.sort_values(by, kind="stable", ignore_index=True)
     table["rank"] = table["hard"].astype("float64").rank(ascending=False, method="min")
     kinds = dict.fromkeys(COLUMNS, "float64")
     kinds |= dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(_TEXTS, "object")
-    return table[list(COLUMNS)].astype(kinds)
+    table = table[list(COLUMNS)].astype(kinds)
+    if any(row.select_on != "val" for row in rows):
+        names = {row.candidate: row.select_on for row in rows}
+        table["select_on"] = table["candidate"].map(names)
+    crops = {row.candidate: row.crops for row in rows}
+    for scale in dict.fromkeys(scale for shares in crops.values() for scale in shares):
+        table[f"crop_{scale:g}"] = [crops[n].get(scale, np.nan) for n in table["candidate"]]
+    found = confirmed({row.candidate: row.hards for row in rows})
+    return _with_confirmations(table, found) if found else table
+
+
+def _with_confirmations(table: pd.DataFrame, found: Mapping[int, Confirmed]) -> pd.DataFrame:
+    """The confirmed rows first, in the order of `found`, and what was found as columns."""
+    place = {number: index for index, number in enumerate(found)}
+    order = table["candidate"].map(place).astype("float64").fillna(len(place))
+    table = table.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+    items = [found.get(number) for number in table["candidate"]]
+    ties = [item.tie for item in found.values()]
+    ranks = [
+        rank if item is None else ties.index(item.tie) + 1
+        for rank, item in zip(_ranks_after(table, len(found)), items, strict=True)
+    ]
+    table["rank"] = pd.array(ranks, dtype="Int64")
+    for column, (name, dtype) in CONFIRMATION.items():
+        values = [getattr(item, name) if item else None for item in items]
+        table[column] = pd.Series(values, dtype=dtype)
+    return table
+
+
+def _ranks_after(table: pd.DataFrame, first: int) -> list[int | None]:
+    """Ranks by hard AP of the rows from `first` on, which all come after `first` others."""
+    hards = table["hard"].mask(table.index < first).rank(ascending=False, method="min") + first
+    return [None if np.isnan(rank) else int(rank) for rank in hards]
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -101,8 +164,10 @@ def _values(row: Row) -> dict[str, Any]:
         names = ("hard", "medium", "easy", "epochs", "duration_s")
         values |= {name: getattr(row.outcome, name) for name in names}
         values["state"] = row.outcome.state
-    elif isinstance(row.outcome, TrialFailure):
+    elif row.outcome is not None:
         values |= {"state": row.outcome.state, "reason": row.outcome.reason}
+    if isinstance(row.outcome, TrialStopped):
+        values |= {"epochs": row.outcome.epoch, "last_hard": row.outcome.hard}
     return values
 
 

@@ -1,6 +1,7 @@
 """Checks of single values, for everything that is validated on construction."""
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
@@ -28,7 +29,8 @@ def require_integer(value: Any, label: str, low: int, high: int | None = None) -
 
 def require_number(value: Any, label: str, low: float, high: float = math.inf) -> float:
     """`value` as a finite float from `low` to `high`. Raises ConfigError if it is not."""
-    if not is_number(value) or not math.isfinite(value) or not low <= value <= high:
+    # An integer beyond the largest float is compared, never converted: that would overflow.
+    if not is_number(value) or not abs(value) <= sys.float_info.max or not low <= value <= high:
         limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise ConfigError(f"{label} must be a finite number {limits}, got {value!r}")
     return float(value)

@@ -1,8 +1,10 @@
 """Reading and writing small files safely: whole or not at all, YAML without code."""
 
+import errno
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +35,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left_overs(folder: str | os.PathLike[str], older_than_s: float = 0.0) -> None:
+    """Remove what `replacing` could not, in `folder` itself, since its process was killed.
+
+    Without an age, nobody else may be writing there.
+    """
+    for path in Path(folder).glob(".*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime >= older_than_s:
+                path.unlink()
+        except OSError:  # somebody else was faster
+            continue
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether `error`, or one that it came from, says that no space is left."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _umask() -> int:

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from search_spaces.errors import DataError
-from search_spaces.files import replacing
-from trials.model_file import read_tensors
+from trials.model_file import read_tensors, write_tensors
 from trials.result import EpochReport
 from trials.widerface_ap import APs
 
@@ -63,10 +62,13 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> N
         field: getattr(checkpoint, field) for field in checkpoint.__dataclass_fields__
     }
     content["reports"] = [asdict(report) for report in checkpoint.reports]
-    with replacing(last) as temporary:
-        torch.save({"format": FORMAT, **content}, temporary)
+
+
+    def keep_the_one_before() -> None:
         if last.exists():
             os.replace(last, last.with_name(PREVIOUS))
+
+    write_tensors({"format": FORMAT, **content}, last, on_written=keep_the_one_before)
 
 
 def load_checkpoint(

@@ -14,7 +14,7 @@ from search_spaces.errors import IncomparableError, TrialError
 from trials.batches import TrainingBatches
 from trials.checkpoint import BEST, PREVIOUS, Checkpoint, load_checkpoint, save_checkpoint
 from trials.device import Precision
-from trials.evaluation import evaluate_detector, load_validation
+from trials.evaluation import evaluate_detector, load_evaluated
 from trials.metrics import write_metrics
 from trials.model_file import save_model
 from trials.parallel import Workers
@@ -23,8 +23,6 @@ from trials.result import EpochReport, TrialFault, TrialResult, save_outcome
 from trials.settings import TrialSettings
 from trials.training import EpochLosses, Training, start_training, train_epoch
 from trials.widerface_ap import APs
-
-EVALUATION_BATCH = 8
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +36,7 @@ class Trial:
 
     Attributes:
         device, precision: of the settings, as torch's objects.
+        until: the last epoch of this call.
         request: fingerprint of what was asked for.
     """
 
@@ -49,6 +48,7 @@ class Trial:
     device: torch.device
     precision: Precision
     request: str
+    until: int
     workers: Workers
     on_epoch: OnEpoch | None
     on_step: OnStep | None
@@ -74,8 +74,10 @@ class _Progress:
         return max(evaluated, key=_hard, default=None)
 
 
-def run_epochs(trial: Trial) -> TrialResult:
-    """Train what the folder's checkpoint has not behind it; returns the result, put on disk.
+def run_epochs(trial: Trial) -> TrialResult | None:
+    """Train up to epoch `trial.until` what the folder's checkpoint has not behind it.
+
+    Returns the result, put on disk, or None where that was not the last epoch.
 
     Raises: as `trials.run.run_trial`.
     """
@@ -90,14 +92,17 @@ def run_epochs(trial: Trial) -> TrialResult:
     )
     progress = _restore(trial, training)
     where = f"{trial.device}, {torch.get_num_threads()} threads, {trial.precision.name}"
-    log.info("epochs %d to %d on %s", progress.epoch + 1, settings.epochs, where)
-    if progress.epoch < settings.epochs:
-        load_validation(trial.data_root)  # what cannot be evaluated is refused before training
+    log.info("epochs %d to %d on %s", progress.epoch + 1, trial.until, where)
+    if progress.epoch < trial.until:
+        # What cannot be evaluated is refused before training.
+        load_evaluated(trial.data_root, held_out=settings.held_out)
         batches = TrainingBatches(
             trial.data_root, trial.recipe, settings, trial.device, trial.workers
         )
-        while progress.epoch < settings.epochs:
+        while progress.epoch < trial.until:
             progress = _run_epoch(trial, training, batches, progress)
+    if progress.epoch < settings.epochs:
+        return None
     return trial.workers.share(lambda: _finish(trial, training, progress))
 
 
@@ -149,6 +154,7 @@ def _run_epoch(
         epoch=epoch,
         first_iteration=steps * (epoch - 1),
         iterations=total,
+        rungs=[steps * rung for rung in trial.settings.rungs],
         on_step=lambda done: trial.on_step(done, total) if trial.on_step else None,
     )
     leads = trial.workers.leads
@@ -178,7 +184,7 @@ def _evaluate(trial: Trial, training: Training, epoch: int) -> APs:
             trial.data_root,
             image_size=trial.settings.image_size,
             device=trial.device,
-            batch_size=EVALUATION_BATCH,
+            held_out=trial.settings.held_out,
         )
     except TrialError as error:
         raise TrialFault(f"epoch {epoch}: {error}", kind="diverged", epoch=epoch) from error

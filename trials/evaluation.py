@@ -1,7 +1,8 @@
 """The WIDER FACE AP of a detector on the validation part of a data set."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +12,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from search_spaces.errors import DataError
+from search_spaces.network.detector import Detector
 from trials.data.ground_truth import read_ground_truth
+from trials.data.holdout import load_holdout
 from trials.data.labels import read_labelv2
 from trials.data.truth import Truth, require_faces
 from trials.detection import NMS_THRESHOLD, SCORE_THRESHOLD, Detections
 from trials.device import available_cores
+from trials.folding import folded
 from trials.inference import Predict, Thresholds, detect_files, input_size
 from trials.widerface_ap import APs, evaluate
 
 MOST_READERS = 8
+GPU_BATCH = 8
 Progress = Callable[[int, int], None]
 
 
@@ -61,61 +66,91 @@ def evaluate_detector(
     mode: str = "vga",
     image_size: int = 640,
     device: torch.device | str = "cpu",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     score_threshold: float = SCORE_THRESHOLD,
     nms_threshold: float = NMS_THRESHOLD,
     progress: Progress | None = None,
     split: str = "val",
     readers: int | None = None,
+    held_out: float = 0.0,
 ) -> Evaluation:
-    """Evaluate on the images that `<data_root>/<split>/gt` knows.
+    """Evaluate on the images that `<data_root>/<split>/gt` knows, or on held-out ones.
 
     Args:
-        detector: a torch detector (moved to `device`, evaluated in evaluation mode, and put
-            back into its mode) or any function from images to head outputs.
+        detector: a `Detector`, of which a copy is used (see `trials.folding`); another torch
+            module (moved to `device`, evaluated in evaluation mode, and put back into its
+            mode); or any function from images to head outputs.
         data_root: holds `<split>/images`, `<split>/labelv2.txt` and `<split>/gt/*.mat`.
         mode: see `trials.inference.input_size`.
         image_size: long side in pixels for mode `vga`.
         device: where the detector computes.
-        batch_size: images at once.
+        batch_size: images at once; None: `usual_batch_size`.
         score_threshold: as in the WIDER FACE protocol.
         nms_threshold: likewise.
         progress: called with (images done, images) after each image.
         split: folder of the images.
         readers: threads that decode ahead; None: none beside a CPU detector, which uses all
             cores itself, up to 8 beside a GPU.
+        held_out: evaluate on this share of the training images (see `trials.data.holdout`)
+            instead of a split.
 
     Raises:
         DataError: missing or broken images, labels or ground truth; no face counts.
         TrialError: the detector's outputs are not numbers.
     """
-    truth, paths = load_validation(data_root, split)
+    truth, paths = load_evaluated(data_root, split, held_out)
     device = torch.device(device)
     if readers is None:
         readers = 0 if device.type == "cpu" else min(MOST_READERS, available_cores())
-    was_training = isinstance(detector, nn.Module) and detector.training
-    if isinstance(detector, nn.Module):
-        detector.to(device).eval()
-    found = detect_files(
-        detector,
-        paths,
-        input_size(mode, image_size),
-        thresholds=Thresholds(score=score_threshold, nms=nms_threshold),
-        device=device,
-        batch_size=batch_size,
-        readers=readers,
-    )
     predictions: dict[str, NDArray[np.float64]] = {}
-    try:
+    with _ready(detector, device) as predict:
+        found = detect_files(
+            predict,
+            paths,
+            input_size(mode, image_size),
+            thresholds=Thresholds(score=score_threshold, nms=nms_threshold),
+            device=device,
+            batch_size=usual_batch_size(device) if batch_size is None else batch_size,
+            readers=readers,
+        )
         for name, detections in zip(truth.names, found, strict=True):
             predictions[name] = to_rows(detections)
             if progress is not None:
                 progress(len(predictions), len(paths))
-    finally:
-        if isinstance(detector, nn.Module):
-            detector.train(was_training)
     aps = evaluate(predictions, truth)
     return Evaluation(aps=aps, predictions=predictions, face_counts=truth.face_counts)
+
+
+def usual_batch_size(device: torch.device) -> int:
+    """8 on a GPU; 1 on a CPU, whose caches hold the feature maps of one image only."""
+    return GPU_BATCH if device.type == "cuda" else 1
+
+
+@contextmanager
+def _ready(detector: Predict, device: torch.device) -> Iterator[Predict]:
+    """The detector as it is fastest at inference, on `device`."""
+    if isinstance(detector, Detector):
+        yield folded(detector).to(device)
+    elif isinstance(detector, nn.Module):
+        was_training = detector.training
+        detector.to(device).eval()
+        try:
+            yield detector
+        finally:
+            detector.train(was_training)
+    else:
+        yield detector
+
+
+def load_evaluated(
+    data_root: str | os.PathLike[str], split: str = "val", held_out: float = 0.0
+) -> tuple[Truth, list[Path]]:
+    """Ground truth and paths of the held-out images, or, where none are, of a split.
+
+    Raises:
+        DataError: as `load_validation` and `trials.data.holdout.load_holdout`.
+    """
+    return load_holdout(data_root, held_out) if held_out else load_validation(data_root, split)
 
 
 def load_validation(

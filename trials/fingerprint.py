@@ -9,6 +9,9 @@ from typing import Any
 
 from search_spaces.errors import DataError
 
+# What a data folder must have before anything of it is read.
+DATA_LAYOUT = ("train/labelv2.txt", "train/images", "val/images", "val/gt")
+
 
 def data_fingerprint(root: str | os.PathLike[str]) -> str:
     """16 hexadecimal digits over labels, ground truth, and image names and sizes.

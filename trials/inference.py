@@ -13,10 +13,9 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from search_spaces.errors import ConfigError
-from trials.data.images import Image, fitted_size, normalise, read_image, resize_bilinear
+from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize_bilinear
 from trials.detection import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, decode
 from trials.head_layout import Outputs
 
@@ -74,14 +73,19 @@ class _Prepared:
     """One image as network input.
 
     Attributes:
-        pixels_3HW: normalised and padded.
-        fitted: height, width of the image inside the padding.
+        pixels_HW3: resized, uint8, neither normalised nor padded.
+        padded: height, width of the input.
         scale: input pixels per image pixel along x and y.
     """
 
-    pixels_3HW: Tensor
-    fitted: tuple[int, int]
+    pixels_HW3: Image
+    padded: tuple[int, int]
     scale: tuple[float, float]
+
+    @property
+    def fitted(self) -> tuple[int, int]:
+        """Height, width of the image inside the padding."""
+        return self.pixels_HW3.shape[0], self.pixels_HW3.shape[1]
 
 
 def input_size(mode: str, image_size: int = 640) -> InputSize:
@@ -156,16 +160,30 @@ def detect_image(
 
 
 def _prepare(image_HW3: Image, size: InputSize) -> _Prepared:
-    """Resize, normalise, then pad with zeros at the right and the bottom."""
+    """Resize; what comes then is done by batches (`_join`)."""
     height, width = image_HW3.shape[:2]
     new_height, new_width = size.fitted(height, width)
-    full_height, full_width = size.padded(new_height, new_width)
-    pixels_3HW = normalise(resize_bilinear(image_HW3, (new_height, new_width)))
     return _Prepared(
-        pixels_3HW=F.pad(pixels_3HW, (0, full_width - new_width, 0, full_height - new_height)),
-        fitted=(new_height, new_width),
+        pixels_HW3=resize_bilinear(image_HW3, (new_height, new_width)),
+        padded=size.padded(new_height, new_width),
         scale=(new_width / width, new_height / height),
     )
+
+
+def _join(batch: Sequence[_Prepared], device: torch.device) -> Tensor:
+    """Images (B, 3, H, W) on `device`, normalised, zeros at the right and at the bottom.
+
+    They lie in memory as the files have them, colour by colour within a pixel, which is
+    also what convolutions are fast in.
+    """
+    images_BHW3 = torch.zeros(len(batch), *batch[0].padded, 3, device=device)
+    for image_HW3, prepared in zip(images_BHW3, batch, strict=True):
+        height, width = prepared.fitted
+        pixels_HW3 = torch.from_numpy(prepared.pixels_HW3).to(device, non_blocking=True)
+        inside_HW3 = image_HW3[:height, :width]
+        torch.sub(pixels_HW3, MEAN, out=inside_HW3)
+        inside_HW3 /= SCALE
+    return images_BHW3.permute(0, 3, 1, 2)
 
 
 def _detect(
@@ -173,7 +191,7 @@ def _detect(
 ) -> list[Detections]:
     """Detections of the images of a batch, each in pixels of its image."""
     with torch.inference_mode():
-        outputs = predict(torch.stack([image.pixels_3HW for image in batch]).to(device))
+        outputs = predict(_join(batch, device))
         found = decode(
             outputs,
             [image.fitted[0] for image in batch],
@@ -191,7 +209,7 @@ def _batches(prepared: Iterable[_Prepared], batch_size: int) -> Iterator[list[_P
     """Runs of images of the same input size, at most `batch_size` long."""
     batch: list[_Prepared] = []
     for image in prepared:
-        fits = not batch or batch[0].pixels_3HW.shape == image.pixels_3HW.shape
+        fits = not batch or batch[0].padded == image.padded
         if batch and (len(batch) == batch_size or not fits):
             yield batch
             batch = []

@@ -17,7 +17,6 @@ from trials.onnx_detector import OnnxDetector
 
 BEST = "best.pt"
 DEFAULT_SIZE = 640
-GPU_BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ def evaluate_model(request: EvaluationRequest, progress: Progress | None = None)
             mode=request.mode,
             image_size=request.image_size or DEFAULT_SIZE,
             device=device,
-            batch_size=request.batch_size or (GPU_BATCH if device.type == "cuda" else 1),
+            batch_size=request.batch_size,
             progress=progress,
             split=request.split,
         )

@@ -1,7 +1,7 @@
 """A trained model as one file: its architecture and its weights, loadable without code."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ def save_model(
         "model": {name: value.detach().cpu() for name, value in weights.items()},
         "meta": dict(meta or {}),
     }
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    write_tensors(content, path)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[Architecture, Detector]:
@@ -49,6 +48,31 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Architecture, Detector]:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: the weights do not fit the architecture: {reason}") from error
     return architecture, detector.eval()
+
+
+def write_tensors(
+    content: Any, path: str | os.PathLike[str], on_written: Callable[[], None] | None = None
+) -> None:
+    """Write tensors and plain data to `path`, whole or not at all.
+
+    Args:
+        content: what torch saves.
+        path: the file.
+        on_written: called when the data are on the disk, before they get their name.
+
+    Raises:
+        OSError: such as no space left; torch itself hides it behind a RuntimeError.
+    """
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
+        if on_written is not None:
+            on_written()
 
 
 def read_tensors(path: str | os.PathLike[str]) -> Any:

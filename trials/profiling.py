@@ -17,7 +17,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from trials.batches import TrainingBatches
 from trials.device import limited_threads, resolve_device, resolve_precision
-from trials.evaluation import load_validation
+from trials.evaluation import load_validation, usual_batch_size
+from trials.folding import folded
 from trials.head_layout import Outputs
 from trials.inference import detect_files, input_size
 from trials.losses import detection_loss
@@ -150,15 +151,15 @@ def _time_evaluation(
 ) -> float:
     """Seconds that a validation image takes, from its file to its detections."""
     _, paths = load_validation(data_root)
-    chosen, detector = paths[:EVALUATED_IMAGES], training.evaluated
-    size, was_training = input_size("vga", image_size), detector.training
-    detector.eval()
+    chosen, detector = paths[:EVALUATED_IMAGES], folded(training.evaluated)
+    size, device = input_size("vga", image_size), training.device
     for some in (chosen[:1], chosen):  # the first does not count
-        watch = _Watch(training.device)
-        found = detect_files(detector, some, size, device=training.device)
+        watch = _Watch(device)
+        found = detect_files(
+            detector, some, size, device=device, batch_size=usual_batch_size(device)
+        )
         done = sum(1 for _ in found)
         seconds = watch.lap() / done
-    detector.train(was_training)
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""What became of a trial: finished with APs, or failed with a reason. Nothing in between."""
+"""What became of a trial: finished with APs, failed with a reason, or stopped by a scheduler."""
 
 import os
 from collections.abc import Mapping
@@ -6,22 +6,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
-
 from search_spaces.checks import require_fields, require_integer, require_number
 from search_spaces.errors import ConfigError, DataError, TrialError
-from search_spaces.files import read_text, write_json
+from search_spaces.files import is_disk_full, read_text, write_json
+from trials.memory import memory_fault
 from trials.widerface_ap import APs
 
 RESULT_FILE = "result.json"
-FAILURE_KINDS = ("diverged", "memory", "data", "killed", "error")
+FAILURE_KINDS = ("diverged", "memory", "data", "disk", "killed", "error")
 
 
 class TrialFault(TrialError):  # noqa: N818  (a fault, not a bug)
     """A trial's fault with its kind (one of `FAILURE_KINDS`) and the epoch it happened in.
 
     Attributes:
-        kind: `diverged` (loss not finite), `memory` (host or GPU), `data`, `killed`, `error`.
+        kind: `diverged` (loss not finite), `memory` (host or GPU), `data`, `disk` (no
+            space left), `killed`, `error`.
         epoch: the epoch that was running, from 1; 0 before the first.
     """
 
@@ -123,9 +123,7 @@ class TrialFailure:
     def __post_init__(self) -> None:
         if self.kind not in FAILURE_KINDS:
             raise ConfigError(f"kind must be one of {FAILURE_KINDS}, got {self.kind!r}")
-        if not isinstance(self.reason, str) or not self.reason.strip():
-            raise ConfigError(f"reason must be text and not empty, got {self.reason!r}")
-        object.__setattr__(self, "reason", " ".join(self.reason.split()))
+        object.__setattr__(self, "reason", _one_line(self.reason))
         for name, low in (("epoch", 0), ("attempts", 1)):
             object.__setattr__(self, name, require_integer(getattr(self, name), name, low))
 
@@ -135,7 +133,45 @@ class TrialFailure:
         return "failed"
 
 
-Outcome: TypeAlias = TrialResult | TrialFailure
+@dataclass(frozen=True, kw_only=True)
+class TrialStopped:
+    """A trial that a scheduler ended early; its checkpoint is there, so it can be taken up again.
+
+    Attributes:
+        epoch: epochs trained, of `epochs`.
+        hard: hard AP at the last evaluated epoch, None if there was none.
+        reason: one line for the leaderboard.
+    """
+
+    epoch: int
+    epochs: int
+    hard: float | None
+    reason: str
+
+    def __post_init__(self) -> None:
+        for name in ("epoch", "epochs"):
+            object.__setattr__(self, name, require_integer(getattr(self, name), name, 1))
+        if self.epoch >= self.epochs:
+            rule = f"a stopped trial's epoch must be below its {self.epochs} epochs"
+            raise ConfigError(f"{rule}, got {self.epoch}")
+        if self.hard is not None:
+            object.__setattr__(self, "hard", require_number(self.hard, "hard", 0, 1))
+        object.__setattr__(self, "reason", _one_line(self.reason))
+
+    @property
+    def state(self) -> str:
+        """Always `stopped`."""
+        return "stopped"
+
+
+Outcome: TypeAlias = TrialResult | TrialFailure | TrialStopped
+
+
+def _one_line(reason: object) -> str:
+    """`reason` without line breaks. Raises ConfigError: no text, or empty."""
+    if not isinstance(reason, str) or not reason.strip():
+        raise ConfigError(f"reason must be text and not empty, got {reason!r}")
+    return " ".join(reason.split())
 
 
 def failure_of(error: BaseException, attempts: int = 1) -> TrialFailure:
@@ -144,19 +180,20 @@ def failure_of(error: BaseException, attempts: int = 1) -> TrialFailure:
         return TrialFailure(
             reason=error.message, kind=error.kind, epoch=error.epoch, attempts=attempts
         )
-    kind = "error"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        kind = "memory"
+    kind, reason = "error", f"{type(error).__name__}: {error}".rstrip(": ")
+    if advice := memory_fault(error):
+        kind, reason = "memory", advice
     elif isinstance(error, DataError):
         kind = "data"
+    elif is_disk_full(error):
+        kind = "disk"
     elif isinstance(error, KeyboardInterrupt | SystemExit):
         kind = "killed"
-    reason = f"{type(error).__name__}: {error}".rstrip(": ")
     return TrialFailure(reason=reason, kind=kind, attempts=attempts)
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
-    """Plain data with `state` first; the APs of a failure do not exist."""
+    """Plain data with `state` first; only a finished trial has the three APs."""
     return {"state": outcome.state, **asdict(outcome)}
 
 
@@ -166,7 +203,11 @@ def outcome_from_dict(content: object, source: str = "result") -> Outcome:
     Raises:
         ConfigError: not such data; the message begins with `source`.
     """
-    kinds: dict[str, type[Any]] = {"finished": TrialResult, "failed": TrialFailure}
+    kinds: dict[str, type[Any]] = {
+        "finished": TrialResult,
+        "failed": TrialFailure,
+        "stopped": TrialStopped,
+    }
     if not isinstance(content, Mapping):
         raise ConfigError(f"{source}: a result must be a mapping, got {type(content).__name__}")
     state = content.get("state")
@@ -200,6 +241,6 @@ def load_outcome(folder: str | os.PathLike[str]) -> Outcome | None:
 
 
 def load_result(folder: str | os.PathLike[str]) -> TrialResult | None:
-    """The result of a finished trial; None if it failed or has not finished."""
+    """The result of a finished trial; None if it failed, was stopped or has not finished."""
     outcome = load_outcome(folder)
     return outcome if isinstance(outcome, TrialResult) else None

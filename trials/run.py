@@ -10,18 +10,21 @@ from typing import Any
 import torch
 
 from search_spaces.architecture import Architecture
+from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
+from search_spaces.files import remove_left_overs
 from trials.device import Precision, limited_threads, resolve_device, resolve_precision
 from trials.epochs import OnEpoch, OnStep, Trial, run_epochs
 from trials.fingerprint import request_fingerprint
 from trials.lock import exclusive
+from trials.memory import memory_fault
 from trials.parallel import ALONE, Workers
 from trials.recipe import Recipe
 from trials.request import claim, trial_request
 from trials.result import TrialFault, TrialResult, load_result
 from trials.settings import TrialSettings
 
-__all__ = ["LOCK_FILE", "LOCK_WAIT_S", "OnEpoch", "OnStep", "run_trial"]
+__all__ = ["LOCK_FILE", "LOCK_WAIT_S", "OnEpoch", "OnStep", "advance_trial", "run_trial"]
 
 LOCK_FILE, LOG_FILE = "lock", "trial.log"
 LOCK_WAIT_S = 60.0
@@ -66,7 +69,50 @@ def run_trial(
         DataError: the data cannot be read.
         ConfigError: no such device, or a precision that it does not have.
     """
+    result = advance_trial(
+        architecture,
+        recipe,
+        data_root,
+        folder,
+        settings=settings,
+        until=settings.epochs,
+        on_epoch=on_epoch,
+        on_step=on_step,
+        lock_wait_s=lock_wait_s,
+        workers=workers,
+    )
+    if result is None:
+        raise TrialFault(f"{folder}: the last epoch ended without a result")
+    return result
+
+
+def advance_trial(
+    architecture: Architecture,
+    recipe: Recipe,
+    data_root: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    settings: TrialSettings,
+    until: int,
+    on_epoch: OnEpoch | None = None,
+    on_step: OnStep | None = None,
+    lock_wait_s: float = LOCK_WAIT_S,
+    workers: Workers = ALONE,
+) -> TrialResult | None:
+    """Train one candidate up to epoch `until` of `settings.epochs`, and leave it there.
+
+    In as many steps as one likes, a trial comes to the same end as in one. Arguments and
+    errors are those of `run_trial`.
+
+    Args:
+        until: from 1 to `settings.epochs`.
+
+    Returns:
+        The result where `until` is the last epoch or the trial was finished before;
+        otherwise None: the folder then keeps the checkpoint and the metrics.
+    """
     path = Path(folder)
+    until = require_integer(until, "until", 1, settings.epochs)
     request = trial_request(architecture, recipe, data_root, settings)
     device, precision = _machine(settings, workers)
     with _owned(path, request, lock_wait_s) if workers.leads else nullcontext():
@@ -84,6 +130,7 @@ def run_trial(
                 device=device,
                 precision=precision,
                 request=request_fingerprint(request),
+                until=until,
                 workers=workers,
                 on_epoch=on_epoch,
                 on_step=on_step,
@@ -99,16 +146,15 @@ def _machine(settings: TrialSettings, workers: Workers) -> tuple[torch.device, P
     return device, resolve_precision(settings.precision, device)
 
 
-def _logged(trial: Trial) -> TrialResult:
+def _logged(trial: Trial) -> TrialResult | None:
     """Run the trial; what ends it goes to its log too."""
     try:
         return run_epochs(trial)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        log.exception("out of memory")
-        advice = "choose a smaller batch_size in the recipe or a smaller image size"
-        raise TrialFault(f"out of memory ({error}); {advice}", kind="memory") from error
-    except BaseException:
-        log.exception("stopped")
+    except BaseException as error:
+        reason = memory_fault(error)
+        log.exception("out of memory" if reason else "stopped")
+        if reason:
+            raise TrialFault(reason, kind="memory") from error
         raise
 
 
@@ -126,6 +172,7 @@ def _owned(folder: Path, request: dict[str, Any], lock_wait_s: float) -> Iterato
     """Have the folder for oneself, and for this request alone."""
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK_FILE, lock_wait_s):
+        remove_left_overs(folder)
         claim(folder, request)
         yield
 

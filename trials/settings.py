@@ -1,12 +1,18 @@
 """How one trial is run: its length and size (part of the result) and the machine's share."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces.checks import require_integer
+from search_spaces.checks import require_integer, require_number
 from search_spaces.errors import ConfigError
+from trials.data.holdout import VALIDATION, format_select_on, parse_select_on
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+CACHE_AUTO, CACHE_OFF = "auto", "off"
+AUGMENT_ON = ("auto", "cpu", "device")
+LARGEST_CACHE_GB = 1_000_000
 _OPTIONAL = ("threads", "loader_workers")
 _LIMITS = {
     "epochs": (1, 100_000),
@@ -30,10 +36,23 @@ class TrialSettings:
         device: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`.
         threads: CPU threads of torch; None leaves torch's setting alone.
         precision: `fp32`, `bf16`, `fp16`, or `auto`: fp32 on CPU, bf16 on a GPU that has it.
-        loader_workers: processes that prepare samples; None: 0 where there are few cores.
+        loader_workers: processes that prepare samples; None: none beside a CPU's training,
+            all cores but one beside a GPU's.
+        cache: where decoded images are kept: `auto` (in this trial's memory), `off`, or a
+            folder on the machine, which all its trials share; made absolute here.
+        cache_gb: bound of it, in 10^9 bytes; None: 0.5 in memory, 40 in files.
+        augment_on: where images are cropped, resized and flipped: `cpu`, `device`, or `auto`:
+            on a GPU if it trains on one.
         eval_every: evaluate after every so many epochs; 0: only after the last. The last
-            epoch is always evaluated.
+            epoch, the rungs and the epochs of `eval_at` are always evaluated.
+        eval_at: more epochs to evaluate after, ascending and below `epochs`.
         workers: data-parallel processes, each with the recipe's batch size.
+        rungs: epochs after which a scheduler may stop the trial, ascending and below
+            `epochs`. Each is evaluated and ends a complete learning-rate schedule, so that
+            what is compared there has been trained to an end (see `trials.schedule`).
+        select_on: what its APs are measured on: `val`, or `holdout:S`, a share S of the
+            training images, which then takes no part in training (see
+            `trials.data.holdout`).
     """
 
     epochs: int = 80
@@ -43,8 +62,14 @@ class TrialSettings:
     threads: int | None = None
     precision: str = "auto"
     loader_workers: int | None = None
+    cache: str = CACHE_AUTO
+    cache_gb: float | None = None
+    augment_on: str = "auto"
     eval_every: int = 0
+    eval_at: tuple[int, ...] = ()
     workers: int = 1
+    rungs: tuple[int, ...] = ()
+    select_on: str = VALIDATION
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -57,17 +82,63 @@ class TrialSettings:
             raise ConfigError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
         if not isinstance(self.device, str) or not self.device:
             raise ConfigError(f"device must be text such as auto, cpu, cuda:0, got {self.device!r}")
+        if self.augment_on not in AUGMENT_ON:
+            raise ConfigError(f"augment_on must be one of {AUGMENT_ON}, got {self.augment_on!r}")
+        object.__setattr__(self, "cache", _checked_cache(self.cache, self.cache_gb))
+        for name in ("rungs", "eval_at"):
+            checked = _checked_epochs(name, getattr(self, name), self.epochs)
+            object.__setattr__(self, name, checked)
+        object.__setattr__(self, "select_on", format_select_on(parse_select_on(self.select_on)))
+
+    @property
+    def held_out(self) -> float:
+        """Share of the training images that is held out and evaluated on; 0: none."""
+        return parse_select_on(self.select_on)
 
     def comparable(self) -> dict[str, Any]:
-        """The settings that define the result: the rest may differ from run to run."""
-        return {
+        """The settings that define the result: the rest may differ from run to run.
+
+        What was added later is left out at its default: folders of before stay valid.
+        """
+        content: dict[str, Any] = {
             "epochs": self.epochs,
             "image_size": self.image_size,
             "seed": self.seed,
             "precision": self.precision,
             "workers": self.workers,
         }
+        if self.rungs:
+            content["rungs"] = list(self.rungs)
+        if self.held_out:
+            content["select_on"] = self.select_on
+        return content
 
     def is_evaluated(self, epoch: int) -> bool:
         """Whether epoch `epoch`, from 1, ends with an evaluation."""
-        return epoch == self.epochs or (self.eval_every > 0 and epoch % self.eval_every == 0)
+        if epoch == self.epochs or epoch in self.rungs or epoch in self.eval_at:
+            return True
+        return self.eval_every > 0 and epoch % self.eval_every == 0
+
+
+def _checked_cache(cache: object, cache_gb: object) -> str:
+    """`auto`, `off`, or a folder's absolute path. Raises ConfigError."""
+    if cache_gb is not None:
+        require_number(cache_gb, "cache_gb", 0, LARGEST_CACHE_GB)
+    if cache is False:  # YAML's meaning of off
+        return CACHE_OFF
+    if not isinstance(cache, str) or not cache:
+        raise ConfigError(f"cache must be auto, off or a folder, got {cache!r}")
+    if cache in (CACHE_AUTO, CACHE_OFF):
+        return cache
+    return os.path.abspath(os.path.expanduser(cache))
+
+
+def _checked_epochs(name: str, given: object, epochs: int) -> tuple[int, ...]:
+    """Distinct epochs from 1 to below `epochs`, ascending. Raises ConfigError."""
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise ConfigError(f"{name} must be a list of epochs, got {given!r}")
+    checked = tuple(require_integer(epoch, f"an epoch of {name}", 1) for epoch in given)
+    if list(checked) != sorted(set(checked)) or any(epoch >= epochs for epoch in checked):
+        rule = f"{name} must ascend and stay below the {epochs} epochs"
+        raise ConfigError(f"{rule}, got {list(checked)}")
+    return checked

@@ -140,6 +140,7 @@ def train_epoch(
     epoch: int,
     first_iteration: int,
     iterations: int,
+    rungs: Sequence[int] = (),
     on_step: Callable[[int], None] | None = None,
 ) -> EpochLosses:
     """Train on `batches`, in which iteration `first_iteration` of `iterations` comes first.
@@ -150,6 +151,7 @@ def train_epoch(
         epoch: from 1, for messages.
         first_iteration: position of the first batch in the whole training, from 0.
         iterations: of the whole training.
+        rungs: iterations that end a schedule before that (see `trials.schedule`).
         on_step: called with the number of iterations done in the whole training.
 
     Raises:
@@ -159,7 +161,7 @@ def train_epoch(
     every = 1 if training.device.type == "cpu" else CHECK_EVERY
     watch = _LossWatch(epoch, every, training.workers)
     for iteration, batch in enumerate(batches, first_iteration):
-        rate = learning_rate(training.recipe, iteration, iterations)
+        rate = learning_rate(training.recipe, iteration, iterations, rungs)
         watch.add(iteration, batch.names, train_step(training, batch, rate))
         images += len(batch.images_B3HW)
         if on_step is not None:

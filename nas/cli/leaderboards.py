@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from nas.cli import common
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from nas.search_dir import SearchDir
@@ -14,20 +16,29 @@ _APS = ("hard", "medium", "easy")
 
 
 def print_leaderboards(
-    directory: "SearchDir", tables: Mapping[int, "pd.DataFrame"], *, as_json: bool
+    directory: "SearchDir",
+    tables: Mapping[int, "pd.DataFrame"],
+    *,
+    as_json: bool,
+    report: "Path | None" = None,
 ) -> None:
-    """Print the leaderboards of some stages, and where they lie."""
+    """Print the leaderboards of some stages, and where they and their `report` lie."""
     from reports.leaderboard import to_records
 
     records = {number: to_records(table) for number, table in tables.items()}
     if as_json:
-        content = {f"stage{number}": rows for number, rows in records.items()}
+        content: dict[str, Any] = {f"stage{number}": rows for number, rows in records.items()}
+        content |= {} if report is None else {"report": str(report)}
         common.print_json({"search_dir": str(directory.root), **content})
         return
     for number, rows in records.items():
         _print_leaderboard(number, rows)
+        _print_crops(rows)
+        _print_confirmed([row for row in rows if row.get("seeds")])
         common.print_rich(f"in {directory.leaderboard_file(number)}\n")
     common.print_rich("stem to head: where a candidate spends its FLOPs, in %")
+    if report is not None:
+        common.print_rich(f"report: {report}")
 
 
 def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -41,8 +52,40 @@ def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
     title = f"Stage {stage}: {len(finished)} of {len(rows)} finished"
     if finished:
         title += f", epochs: {finished[0]['epochs']}"
+    if rows and "select_on" in rows[0]:
+        title += f", on {rows[0]['select_on']} of the training images"
     cells = (_cells(row) if is_complete else [*_cells(row), *_state(row)] for row in rows)
     common.print_table(title, columns, cells, text_columns=("state",), gap=1)
+
+
+def _print_crops(rows: Sequence[Mapping[str, Any]]) -> None:
+    """How often each crop scale is drawn, where that was searched."""
+    names = [name for name in rows[0] if name.startswith("crop_")] if rows else []
+    if not names:
+        return
+    columns = ["rank", "cand.", *(name.removeprefix("crop_") for name in names)]
+    cells = [
+        ["" if row["rank"] is None else row["rank"], row["candidate"]]
+        + [f"{100 * row[name]:.1f}" for name in names]
+        for row in rows
+    ]
+    common.print_table("Crop scales, % of samples", columns, cells)
+
+
+def _print_confirmed(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Means over seeds, where `scrfd-nas confirm` has trained more than one."""
+    if not rows:
+        return
+    columns = ("rank", "cand.", "seeds", "mean hard", "95 % interval")
+    cells = [
+        [row["rank"], row["candidate"], row["seeds"], f"{row['hard_mean']:.4f}", _interval(row)]
+        for row in rows
+    ]
+    common.print_table("Confirmed with more seeds; one rank: tied", columns, cells)
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return f"{row['hard_low']:.4f} to {row['hard_high']:.4f}"
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

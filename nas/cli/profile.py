@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
+from nas.cli.stage_options import (
+    AUGMENT_ON_HELP,
+    CACHE_GB_DEFAULT,
+    CACHE_GB_HELP,
+    CACHE_HELP,
+)
 
 if TYPE_CHECKING:
     from trials.profiling import StepProfile
@@ -40,6 +46,11 @@ def profile(
     loader_workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that prepare images.")
     ] = None,
+    cache: Annotated[str, typer.Option(help=CACHE_HELP, metavar="auto|off|DIR")] = "auto",
+    cache_gb: Annotated[
+        float | None, typer.Option(min=0, help=f"{CACHE_GB_HELP} (default: {CACHE_GB_DEFAULT})")
+    ] = None,
+    augment_on: Annotated[str, typer.Option(help=AUGMENT_ON_HELP)] = "auto",
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show where a training step's time goes, and images a second."""
@@ -57,6 +68,9 @@ def profile(
         threads=threads,
         precision=precision,
         loader_workers=loader_workers,
+        cache=cache,
+        cache_gb=cache_gb,
+        augment_on=augment_on,
     )
     found = profile_training(candidate, chosen, data, settings, steps=steps)
     if json:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common
+from nas.cli import common, screening
 from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nas.pool import Pool
     from nas.proposals import Progress, Proposals
     from search_spaces.architecture import Architecture
 
@@ -38,7 +39,7 @@ _OPTIONS = {
     1: ("space",),
     2: ("template", "stage2_space", "ratio_tolerance"),
 }
-_COMMON = ("flops", "num", "seed", "tolerance")
+_COMMON = ("flops", "num", "seed", "tolerance", "screen", "screen_from")
 
 
 def register(app: typer.Typer) -> None:
@@ -106,6 +107,23 @@ def propose(
     convs_range: Annotated[
         Integers | None, typer.Option(help="Stage 2: convs in the head's tower. (default: 1 4)")
     ] = None,
+    screen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROXY",
+            help="Keep the most promising by this training-free score, such as zen; or none. "
+            "(default: none)",
+        ),
+    ] = None,
+    screen_from: Annotated[
+        int | None, typer.Option(min=1, help="How many --screen scores. (default: 1000)")
+    ] = None,
+    screen_audit: Annotated[
+        Path | None, typer.Option(help="Search whose trials must agree with the score.")
+    ] = None,
+    screen_force: Annotated[
+        bool, typer.Option("--screen-force", help="Use the score whatever trials say of it.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of options; flags override it.")
     ] = None,
@@ -121,12 +139,13 @@ def propose(
     options, ranges = _options(stage, flags)
     from nas.proposals import write_proposals
 
+    keep = screening.keeping(stage, options, out, screen_audit, force=screen_force)
     with common.console.status("proposing") as status:
 
         def progress(done: int, wanted: int) -> None:
             status.update(f"confirming FLOPs: {done}/{wanted}")
 
-        proposals = _propose(stage, options, ranges, search_dir, progress)
+        proposals = _propose(stage, options, ranges, search_dir, keep, progress)
     files = write_proposals(proposals, out)
     if proposals.note:
         common.print_note(f"note: {proposals.note}")
@@ -141,25 +160,36 @@ def _propose(
     options: Mapping[str, Any],
     ranges: Mapping[str, Any],
     search_dir: Path | None,
+    keep: screening.Keep,
     progress: "Progress",
 ) -> "Proposals":
+    """The candidates that the flags ask for, counted by fvcore."""
+    from nas.proposals import confirmed
+
+    pool = _pool(stage, options, ranges, search_dir)
+    return confirmed(pool, keep(pool), progress)
+
+
+def _pool(
+    stage: int, options: Mapping[str, Any], ranges: Mapping[str, Any], search_dir: Path | None
+) -> "Pool":
     """The one call that the flags amount to."""
-    from nas.proposals import propose_stage1, propose_stage2
+    from nas.pool import stage1_pool, stage2_pool
     from search_spaces.cost import flops_by_part, total
 
-    chosen = {"num": 64, "seed": 0, "tolerance": 0.02, **options}
+    chosen = {"num": screening.DEFAULT_NUM, "seed": 0, "tolerance": 0.02, **options}
     flops = chosen.pop("flops", None)
     target = common.parse_flops(str(flops)) if flops is not None else None
     if stage == 1:
         if target is None:
             raise ConfigError("stage 1 needs a target: give --flops, such as --flops 2.5G")
-        return propose_stage1(target, ranges=ranges, progress=progress, **chosen)
+        return stage1_pool(target, ranges=ranges, **chosen)
     if "template" not in chosen:
         rule = "stage 2 needs --template: a built-in name, a file, a candidate's number or best"
         raise ConfigError(rule)
     start = _template(str(chosen.pop("template")), search_dir)
     target = target if target is not None else total(flops_by_part(start))
-    return propose_stage2(start, target, ranges=ranges, progress=progress, **chosen)
+    return stage2_pool(start, target, ranges=ranges, **chosen)
 
 
 def _options(stage: int, flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,6 +7,12 @@ from typing import Annotated
 import typer
 
 from nas.cli import common, trial_output
+from nas.cli.stage_options import (
+    AUGMENT_ON_HELP,
+    CACHE_GB_DEFAULT,
+    CACHE_GB_HELP,
+    CACHE_HELP,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +56,11 @@ def train(
     loader_workers: Annotated[
         int | None, typer.Option(min=0, help="Processes a worker that prepare images.")
     ] = None,
+    cache: Annotated[str, typer.Option(help=CACHE_HELP, metavar="auto|off|DIR")] = "auto",
+    cache_gb: Annotated[
+        float | None, typer.Option(min=0, help=f"{CACHE_GB_HELP} (default: {CACHE_GB_DEFAULT})")
+    ] = None,
+    augment_on: Annotated[str, typer.Option(help=AUGMENT_ON_HELP)] = "auto",
     ray_address: Annotated[
         str | None,
         typer.Option(help="A running Ray cluster: auto or HOST:PORT. (default: this machine)"),
@@ -87,6 +98,9 @@ def train(
         threads=threads,
         precision=precision,
         loader_workers=loader_workers,
+        cache=cache,
+        cache_gb=cache_gb,
+        augment_on=augment_on,
         eval_every=eval_every,
         workers=group.count,
     )

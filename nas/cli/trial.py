@@ -6,6 +6,13 @@ from typing import Annotated
 import typer
 
 from nas.cli import common, trial_output
+from nas.cli.stage_options import (
+    AUGMENT_ON_HELP,
+    CACHE_GB_DEFAULT,
+    CACHE_GB_HELP,
+    CACHE_HELP,
+    SELECT_ON_HELP,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +39,17 @@ def trial(
     loader_workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that prepare images.")
     ] = None,
+    cache: Annotated[str, typer.Option(help=CACHE_HELP, metavar="auto|off|DIR")] = "auto",
+    cache_gb: Annotated[
+        float | None, typer.Option(min=0, help=f"{CACHE_GB_HELP} (default: {CACHE_GB_DEFAULT})")
+    ] = None,
+    augment_on: Annotated[str, typer.Option(help=AUGMENT_ON_HELP)] = "auto",
     eval_every: Annotated[
         int, typer.Option(min=0, help="Epochs between evaluations; 0: only at the end.")
     ] = 0,
+    select_on: Annotated[
+        str, typer.Option(help=SELECT_ON_HELP, metavar="val|holdout:SHARE")
+    ] = "val",
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Train and evaluate one architecture; run it again to continue."""
@@ -53,7 +68,11 @@ def trial(
         threads=threads,
         precision=precision,
         loader_workers=loader_workers,
+        cache=cache,
+        cache_gb=cache_gb,
+        augment_on=augment_on,
         eval_every=eval_every,
+        select_on=select_on,
     )
     folder = out or default_folder(candidate, chosen, data, settings)
     with trial_output.training_progress() as (on_epoch, on_step):

@@ -28,7 +28,7 @@ def _as_a_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-    for name in ("_common", "_reference_counter", "training_step"):
+    for name in ("_common", "_reference_counter", "_gpu_steps", "_gpu_together", "training_step"):
         sys.modules.pop(name, None)
 
 
@@ -62,16 +62,16 @@ def test_the_counting_hooks_of_the_baseline_count_what_the_budget_counts(name: s
 
 
 def test_the_family_of_the_gpu_benchmark_is_the_zoos() -> None:
-    gpu = load("gpu")
-    for name in gpu.FAMILY:
-        assert gpu.family_member(name) == load_zoo(name)
+    steps = load("_gpu_steps")
+    for name in steps.FAMILY:
+        assert steps.family_member(name) == load_zoo(name)
 
 
 def test_without_pyyaml_a_file_is_refused_and_the_family_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gpu = load("gpu")
+    steps = load("_gpu_steps")
     monkeypatch.setitem(sys.modules, "yaml", None)
-    assert gpu.architecture_of("scrfd_10g").name == "scrfd_10g"
+    assert steps.architecture_of("scrfd_10g").name == "scrfd_10g"
     with pytest.raises(SystemExit, match=r"mine.yaml: .* needs PyYAML"):
-        gpu.architecture_of("mine.yaml")
+        steps.architecture_of("mine.yaml")

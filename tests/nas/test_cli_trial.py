@@ -1,6 +1,7 @@
 """`scrfd-nas trial`: one architecture outside a search."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,20 @@ def test_json_is_the_only_thing_on_standard_output(
     assert "epoch" not in captured.err
 
 
+def test_decoded_images_are_kept_where_the_flag_says(
+    candidate: Path, data: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "images"
+    flags = ["--recipe", "quick", "--cache", str(cache), "--augment-on", "device"]
+    assert invoke(str(candidate), *options(data, tmp_path / "out"), *flags) == 0
+    assert len(list(cache.rglob("*.rgb"))) == len(FOUR)
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
+        (["--cache", ""], "cache must be auto, off or a folder, got ''"),
+        (["--augment-on", "moon"], "augment_on must be one of"),
         (["--recipe", "slow"], "a recipe must be"),
         (["--image-size", "65"], "image_size must be a multiple of 32, got 65"),
         (["--precision", "fp8"], "precision must be one of"),
@@ -104,3 +116,14 @@ def test_a_wrong_flag_is_an_error_with_its_rule(
 def test_an_unknown_architecture_is_named(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"scrfd_0\.6g"):
         invoke("scrfd_0.6g", *options(data, tmp_path / "out"))
+
+
+def test_held_out_training_images_can_decide(
+    candidate: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(data / "val")
+    arguments = [str(candidate), *options(data, tmp_path / "out"), "--json"]
+    assert invoke(*arguments, "--select-on", "holdout:0.5") == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 2
+    request = json.loads((tmp_path / "out" / "request.json").read_text())
+    assert request["settings"]["select_on"] == "holdout:0.5"

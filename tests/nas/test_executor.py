@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_dat
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
 from nas import executor
-from nas.executor import Cluster, _failure, connected
+from nas.executor import Cluster, connected
+from nas.nodes import Node
 from nas.signals import StopSignal, Terminated
 from nas.tasks import Resources, TrialEvent, TrialTask, plain_settings, run_task
+from nas.tune_run import _failure
 from search_spaces.errors import ConfigError
 from trials.result import TrialFailure, TrialFault, load_result
 from trials.settings import TrialSettings
@@ -142,6 +145,28 @@ def test_an_exception_of_the_listener_stops_the_run(tmp_path: Path, ray_cluster:
     assert not any(load_result(task.folder) for task in tasks)
 
 
+def test_what_is_called_between_events_can_stop_a_run_in_the_middle_of_an_epoch(
+    tmp_path: Path, ray_cluster: Any
+) -> None:
+    events: list[TrialEvent] = []
+    started = None
+
+    def stop_after_two_seconds() -> None:
+        nonlocal started
+        if not events:
+            return
+        started = started or time.monotonic()
+        if time.monotonic() - started > 2:
+            raise InterruptedError("enough")
+
+    tasks = make_tasks(tmp_path, 2, epoch_s=120.0)
+    begun = time.monotonic()
+    with pytest.raises(InterruptedError, match="enough"):
+        ray_cluster.run(tasks, ONE_CORE, on_event=events.append, on_step=stop_after_two_seconds)
+    assert {event.kind for event in events} == {"started"}
+    assert time.monotonic() - begun < 100
+
+
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 )
@@ -211,7 +236,7 @@ def test_ray_writes_nothing_to_standard_output(tmp_path: Path) -> None:
     ],
 )
 def test_default_resources(cpus: float, gpus: float, trials: int, expected: Resources) -> None:
-    cluster = Cluster(cpus=cpus, gpus=gpus, scratch=Path(), stop=StopSignal())
+    cluster = Cluster(nodes=(Node(cpus=cpus, gpus=gpus),), scratch=Path(), stop=StopSignal())
     assert cluster.default_resources(trials) == expected
 
 
@@ -237,3 +262,12 @@ def test_a_fault_keeps_its_kind_on_its_way(tmp_path: Path) -> None:
     broken = TrialTask(**{**asdict(task), "architecture": {"backbone": 1}})
     with pytest.raises(TrialFault, match="the architecture lacks the keys"):
         run_task(broken, print)
+
+
+def test_a_ray_that_does_not_start_is_an_error_in_one_line() -> None:
+    class BusyRay:
+        def init(self, **_: Any) -> None:
+            raise Exception("The current node timed out.\nDetails")  # what Ray raises
+
+    with pytest.raises(ConfigError, match=r"did not start .*\(The current node timed out\.\)"):
+        executor._start(BusyRay(), None, 2, Path())

@@ -19,6 +19,7 @@ from nas.final_training import (
     train,
     training_folder,
 )
+from nas.nodes import Node
 from nas.tensorboard import tensorboard_log
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
 from search_spaces.errors import ConfigError, DataError, IncomparableError
@@ -145,7 +146,7 @@ def test_gpus_and_workers_exclude_each_other() -> None:
 
 
 def cluster(cpus: float, gpus: float, tmp_path: Path) -> Cluster:
-    return Cluster(cpus=cpus, gpus=gpus, scratch=tmp_path, stop=StopSignal())
+    return Cluster(nodes=(Node(cpus=cpus, gpus=gpus),), scratch=tmp_path, stop=StopSignal())
 
 
 def test_workers_share_the_cores(tmp_path: Path) -> None:

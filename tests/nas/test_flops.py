@@ -1,14 +1,46 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from nas.flops import FlopsError, confirm_flops, count_flops, count_modules
+from nas import call_counting
+from nas.call_counting import FREE_OPERATORS, OUTSIDE, FlopsError, count_parts, forget_counts
+from nas.flops import confirm_flops, count_flops
 from search_spaces import cost
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import build_detector
+from search_spaces.network.neck import PAFPN
 from search_spaces.zoo import load_zoo, zoo_names
+
+
+class Flat(nn.Module):
+    """The detector with its outputs in one tuple, which is all that a trace can return."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        outputs = self.model(images)
+        return (*outputs.scores, *outputs.boxes, *(outputs.keypoints or ()))
+
+
+def plain_count(architecture, height=480, width=640):
+    """fvcore's total of the whole network with its weights, in one trace of a whole image."""
+    flat = Flat(build_detector(architecture).eval())
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fvcore leans on torch.jit, which torch deprecates
+        from fvcore.nn import FlopCountAnalysis
+
+        analysis = FlopCountAnalysis(flat, torch.zeros(1, 3, height, width))
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis.set_op_handle(**dict.fromkeys(FREE_OPERATORS))
+        total = analysis.total()
+    assert not analysis.unsupported_ops()
+    return total
 
 
 def random_architecture(block, random):
@@ -50,12 +82,13 @@ def test_the_closed_form_equals_fvcore_to_the_integer_in_every_part(block):
 
 @pytest.mark.parametrize("size", [(480, 640), (150, 203), (97, 131)])
 @pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
-def test_the_closed_form_equals_fvcore_on_the_whole_image(block, size):
+def test_calls_counted_one_by_one_are_the_whole_network_traced_at_once(block, size):
     random = np.random.default_rng(9)
-    for _ in range(2):
+    for _ in range(6 if size == (480, 640) else 2):
         architecture = random_architecture(block, random)
-        counts = count_modules(build_detector(architecture), torch.zeros(1, 3, *size))
-        assert counts[""] == cost.total(cost.flops_by_part(architecture, *size))
+        whole = plain_count(architecture, *size)
+        assert sum(count_flops(architecture, *size).values()) == whole, architecture
+        assert cost.total(cost.flops_by_part(architecture, *size)) == whole, architecture
 
 
 @pytest.mark.parametrize("name", zoo_names())
@@ -67,10 +100,33 @@ def test_the_family_equals_fvcore(name):
 
 
 @pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_1g", "scrfd_2.5g_kps", "resnet_2.5g"])
-def test_the_small_trace_counts_what_a_trace_at_480x640_counts(name):
+def test_the_family_counted_call_by_call_is_the_family_traced_at_480x640(name):
     architecture = load_zoo(name)
-    counts = count_modules(build_detector(architecture), torch.zeros(1, 3, 480, 640))
-    assert sum(count_flops(architecture).values()) == counts[""]
+    assert sum(count_flops(architecture).values()) == plain_count(architecture)
+
+
+def test_a_count_does_not_depend_on_what_was_counted_before():
+    random = np.random.default_rng(1)
+    architectures = [random_architecture("basic", random) for _ in range(3)]
+    together = [count_flops(architecture) for architecture in architectures]
+    for architecture, counted in zip(reversed(architectures), reversed(together), strict=True):
+        forget_counts()
+        assert count_flops(architecture) == counted
+
+
+def test_a_second_count_traces_nothing(monkeypatch):
+    architecture = load_zoo("scrfd_0.5g")
+    counted = count_flops(architecture)
+    monkeypatch.setattr(call_counting, "_count", None)
+    assert count_flops(architecture) == counted
+
+
+def test_no_more_calls_are_remembered_than_allowed(monkeypatch):
+    monkeypatch.setattr(call_counting, "MAX_REMEMBERED", 10)
+    expected = count_flops(load_zoo("scrfd_0.5g"))
+    count_flops(load_zoo("scrfd_2.5g"))
+    assert count_flops(load_zoo("scrfd_0.5g")) == expected
+    forget_counts()
 
 
 def test_a_network_of_full_depth_equals_fvcore():
@@ -113,12 +169,36 @@ class Apply(nn.Module):
 )
 def test_an_operator_that_nobody_declared_is_an_error(function, operator):
     with pytest.raises(FlopsError, match=operator):
-        count_modules(Apply(function), torch.zeros(1, 3, 8, 8))
+        count_parts(Apply(function), (8, 8), {})
 
 
 def test_declared_free_operators_cost_nothing():
     model = Apply(lambda x: nn.functional.max_pool2d(x + x, 2) * 3)
-    assert count_modules(model, torch.zeros(1, 3, 8, 8))[""] == 0
+    assert count_parts(model, (8, 8), {}) == {OUTSIDE: 0}
+
+
+def test_what_is_computed_between_modules_is_counted_too():
+    inner = Apply(lambda x: nn.functional.interpolate(x, scale_factor=2))
+    model = nn.Sequential(inner, Apply(lambda x: nn.functional.conv2d(x, x[:, :, :3, :3])))
+    counts = count_parts(model, (8, 4), {"inner": "0"})
+    assert counts == {"inner": 3 * 16 * 8, OUTSIDE: (3 * 3 * 3) * (14 * 6)}
+
+
+def test_functions_that_answer_questions_or_give_several_tensors_are_no_obstacle():
+    def function(x):
+        top, bottom = torch.split(x, [x.shape[2] // 2, x.size(2) // 2], dim=2)
+        return nn.functional.conv2d(top, bottom)
+
+    for _ in range(2):  # met, then remembered
+        assert count_parts(Apply(function), (6, 4), {}) == {OUTSIDE: 3 * 3 * 4}
+
+
+def test_a_call_in_place_does_not_spoil_what_is_remembered():
+    def function(x):
+        return nn.functional.interpolate((x * 2).unsqueeze_(0)[0], scale_factor=2)
+
+    for _ in range(2):
+        assert count_parts(Apply(function), (4, 4), {}) == {OUTSIDE: 3 * 8 * 8}
 
 
 def test_nothing_is_logged(caplog, capfd):
@@ -127,10 +207,27 @@ def test_nothing_is_logged(caplog, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_closed_form_that_disagrees_is_reported(monkeypatch):
-    monkeypatch.setattr("nas.flops.cost.flops_by_part", lambda *_: {"stem": 1})
+@pytest.mark.parametrize("method", ["conv", "batch_norm", "group_norm", "upsample"])
+def test_a_closed_form_with_one_wrong_price_is_found_out(method, monkeypatch):
+    architecture = load_zoo("scrfd_0.5g")
+    confirm_flops(architecture)
+    right = getattr(cost.FVCORE, method)
+    monkeypatch.setattr(cost.FVCORE, method, lambda *args, **kinds: right(*args, **kinds) + 1)
+    with pytest.raises(FlopsError, match=r"fvcore counts .*; please report this"):
+        confirm_flops(architecture)
+
+
+def test_a_network_with_a_layer_that_the_closed_form_lacks_is_found_out(monkeypatch):
+    architecture = load_zoo("scrfd_0.5g")
+    confirm_flops(architecture)
+    forward = PAFPN.forward
+
+    def enlarged(self, features):
+        return [nn.functional.interpolate(x, scale_factor=1) for x in forward(self, features)]
+
+    monkeypatch.setattr(PAFPN, "forward", enlarged)
     with pytest.raises(FlopsError, match="fvcore counts"):
-        confirm_flops(load_zoo("scrfd_0.5g"))
+        confirm_flops(architecture)
 
 
 def test_an_image_without_area_is_refused():

@@ -2,15 +2,17 @@
 
 import csv
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_trials import hard_ap, make_architecture, make_data
+from fake_trials import hard_ap, make_architecture, make_data, set_faults
 
 from nas.search_dir import SearchDir
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 NUM = 6
 EPOCHS = 6
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0  # for machines that do much else at the same time
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def directory(tmp_path: Path) -> SearchDir:
     return SearchDir(tmp_path / "search")
 
 
-Start = Callable[[], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -42,10 +44,10 @@ def start(tmp_path: Path, data: Path) -> Iterator[Start]:
     command += ["--data", str(data), "--num-candidates", str(NUM), "--epochs", str(EPOCHS)]
     command += ["--image-size", "64", "--search-dir", str(tmp_path / "search")]
 
-    def run() -> subprocess.Popen[str]:
+    def run(*more: str) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            [*command, *more], stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
         started.append(process)
         return process
@@ -77,7 +79,7 @@ def attempts(directory: SearchDir) -> dict[int, int]:
     return {number: int(file.read_text()) for number, file in files.items() if file.exists()}
 
 
-def assert_undisturbed(directory: SearchDir) -> None:
+def assert_undisturbed(directory: SearchDir, epochs: int = EPOCHS) -> None:
     """The leaderboard is that of a search that nothing happened to."""
     aps = {number: hard_ap(make_architecture(number)) for number in range(1, NUM + 1)}
     order = sorted(aps, key=lambda number: -aps[number])
@@ -86,7 +88,7 @@ def assert_undisturbed(directory: SearchDir) -> None:
     assert [int(row["candidate"]) for row in rows] == order
     assert [int(row["rank"]) for row in rows] == list(range(1, NUM + 1))
     assert [float(row["hard"]) for row in rows] == [aps[number] for number in order]
-    assert {(row["state"], row["epochs"]) for row in rows} == {("finished", str(EPOCHS))}
+    assert {(row["state"], row["epochs"]) for row in rows} == {("finished", str(epochs))}
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -156,3 +158,142 @@ def test_a_stopped_search_continues(
     assert_undisturbed(directory)
     counted = attempts(directory)
     assert all(counted[candidate] == 1 for candidate in finished)
+
+
+def ended(directory: SearchDir) -> dict[int, str]:
+    """What became of the candidates that have ended, as their files say."""
+    files = {n: directory.result_file(1, n) for n in directory.numbers(1)}
+    return {number: file.read_text() for number, file in files.items() if file.exists()}
+
+
+def states(directory: SearchDir) -> dict[int, str]:
+    return {number: outcome.state for number, outcome in directory.outcomes(1).items()}
+
+
+def decisions(directory: SearchDir) -> list[tuple[str, ...]]:
+    with (directory.stage_folder(1) / "decisions.csv").open() as file:
+        rows = csv.DictReader(file)
+        return [(row["candidate"], row["epoch"], row["decision"]) for row in rows]
+
+
+# By candidate; with 9 epochs, asha, hyperband and complete rungs compare after 1 and 3.
+HARDS = {1: 0.9, 2: 0.8, 3: 0.7, 4: 0.4, 5: 0.6, 6: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # Brackets: 1 to 3 without a rung, 4 to 6 with one, of which 5 and 6 go on.
+        ({"scheduler": "hyperband"}, {4}),
+        ({"scheduler": "asha", "rungs": "complete"}, {2, 3, 4, 5, 6}),
+        ({"scheduler": "asha"}, None),  # depends on who comes first
+    ],
+    ids=["hyperband", "complete", "asha"],
+)
+def test_a_killed_driver_forgets_no_decision(
+    start: Start,
+    directory: SearchDir,
+    data: Path,
+    options: dict[str, str],
+    expected: set[int] | None,
+) -> None:
+    set_faults(data, epoch_s=0.3, curves={str(n): [hard] for n, hard in HARDS.items()})
+    flags = [text for name, value in options.items() for text in (f"--{name}", value)]
+    flags += ["--epochs", "9"]
+    driver = start(*flags)
+    wait_until(lambda: len(ended(directory)) >= 2, driver)
+    driver.kill()
+    driver.wait()
+    before, decided = ended(directory), decisions(directory)
+    finish(start(*flags))
+    assert ended(directory).items() >= before.items()
+    assert set(decisions(directory)) >= set(decided)
+    assert len(decisions(directory)) == len(set(decisions(directory)))
+    found = states(directory)
+    assert set(found) == set(HARDS)
+    stopped = {number for number, state in found.items() if state == "stopped"}
+    assert stopped == expected if expected is not None else stopped >= {4}
+    assert 1 not in stopped
+
+
+KILLS = 100
+MANY_EPOCHS = 40
+
+
+def workers_below(pid: int) -> list[int]:
+    """The Ray workers among the descendants of a driver, training or idle."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+            names[int(folder.name)] = (folder / "cmdline").read_text()
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(fields[1])
+    below = {pid}
+    for _ in range(4):  # driver, raylet, worker: two generations at most
+        below |= {child for child, parent in parents.items() if parent in below}
+    return sorted(child for child in below if names.get(child, "").startswith("ray::"))
+
+
+def has_workers(driver: subprocess.Popen[str]) -> bool:
+    return bool(workers_below(driver.pid))
+
+
+def wait_for_progress(directory: SearchDir, driver: subprocess.Popen[str]) -> None:
+    """Until an epoch is over, so that not all kills hit processes that are just starting."""
+    before, deadline = epochs_done(directory), time.monotonic() + PATIENCE_S
+    while epochs_done(directory) == before and driver.poll() is None:
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
+
+
+def epochs_done(directory: SearchDir) -> int:
+    return sum(directory.epochs_done(1, number) for number in directory.numbers(1))
+
+
+def kill_something(driver: subprocess.Popen[str], rng: random.Random) -> str:
+    """Kill -9 the driver or one of its workers; returns which."""
+    workers = workers_below(driver.pid)
+    if not workers or rng.random() < 0.15:
+        driver.kill()
+        driver.communicate()
+        return "driver"
+    try:
+        os.kill(rng.choice(workers), signal.SIGKILL)
+    except ProcessLookupError:
+        return "none"
+    return "worker"
+
+
+def test_a_hundred_kills_at_random_moments_change_nothing(
+    start: Start, directory: SearchDir, data: Path
+) -> None:
+    set_faults(data, epoch_s=0.5)
+    flags = ("--epochs", str(MANY_EPOCHS), "--retries", "1000")
+    rng, killed = random.Random(0), {"driver": 0, "worker": 0, "none": 0}
+    first: dict[
+        int, tuple[str, int]
+    ] = {}  # what ended candidates came to, and after how many tries
+    driver = start(*flags)
+    while killed["driver"] + killed["worker"] < KILLS:
+        if driver.poll() is not None:
+            driver = start(*flags)
+            wait_until(partial(has_workers, driver), driver)
+        if rng.random() < 0.5:
+            wait_for_progress(directory, driver)
+        time.sleep(rng.uniform(0.1, 2.5))
+        assert driver.poll() in (None, -signal.SIGKILL), driver.communicate()
+        counted = attempts(directory)
+        first = {n: (text, counted[n]) for n, text in ended(directory).items()} | first
+        assert len(first) < NUM, f"the search is over after {killed}; give it more epochs"
+        killed[kill_something(driver, rng)] += 1
+    set_faults(data, epoch_s=0.01)
+    if driver.poll() is None:
+        driver.kill()
+        driver.communicate()
+    finish(start(*flags))
+    assert_undisturbed(directory, MANY_EPOCHS)
+    counted = attempts(directory)
+    assert first == {n: (ended(directory)[n], counted[n]) for n in first}
+    assert min(killed["driver"], killed["worker"]) >= 5, killed

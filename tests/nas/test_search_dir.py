@@ -48,7 +48,7 @@ def test_the_search_file_records_versions_and_keeps_the_first_ones(tmp_path: Pat
     ("text", "message"),
     [
         ("[1, 2]", "must be a mapping"),
-        ("stage3: {}", "unknown keys"),
+        ("stage4: {}", "unknown keys"),
         ("stage1: {created: now}", "stage1 lacks its request"),
         ("stage1: {request: {flops: 1}}", "lacks the keys"),
         ("stage1: {request: {flopz: 1}}", "unknown keys"),
@@ -124,6 +124,18 @@ def test_the_lock_of_a_killed_driver_is_taken_over(tmp_path: Path) -> None:
     assert directory.driver() is None
     with directory.held(1):
         assert directory.driver() is not None
+
+
+def test_half_written_files_of_killed_drivers_are_removed(tmp_path: Path) -> None:
+    directory = SearchDir(tmp_path)
+    old, new = tmp_path / ".search.yaml.1.tmp", directory.stage_folder(1) / ".leaderboard.csv.2.tmp"
+    for path in (old, new):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    os.utime(old, (0, 0))
+    with directory.held(1):
+        assert not old.exists()
+        assert new.exists()  # somebody may be writing it
 
 
 def test_another_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

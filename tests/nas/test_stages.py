@@ -139,6 +139,20 @@ def test_incomparable_options_are_refused_with_the_difference(
     assert search.directory.search_file.read_text() == before
 
 
+def test_the_place_of_decoded_images_may_change_and_is_every_trials_and_stage_2s(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(search.root)
+    search.begin(2)
+    summary = search.begin(3, cache="images", cache_gb=2.5)
+    folder = str(search.root / "images")  # absolute, wherever trials run
+    assert (summary.request.cache, summary.request.cache_gb) == (folder, 2.5)
+    settings = summary.request.settings(threads=1)
+    assert (settings.cache, settings.cache_gb) == (folder, 2.5)
+    monkeypatch.chdir("/")
+    assert search.run(2, template="best", num_candidates=2).request.cache == folder
+
+
 def test_changed_data_are_refused_and_moved_data_are_not(search: Search) -> None:
     search.begin(2)
     moved = search.data.rename(search.root / "moved")
@@ -371,3 +385,32 @@ def test_resources_of_the_first_run_are_kept(search: Search) -> None:
     search.begin(3)
     assert search.cluster.resources is not None
     assert search.cluster.resources.cpus_per_trial == 2.0
+
+
+def sizes(search: Search) -> dict[str, int]:
+    files = [path for path in search.directory.root.rglob("*") if path.is_file()]
+    return {str(path.relative_to(search.directory.root)): path.stat().st_size for path in files}
+
+
+def test_starting_a_finished_search_again_makes_nothing_grow(search: Search) -> None:
+    search.begin()
+    before = sizes(search)
+    for _ in range(20):
+        search.begin()
+    assert sizes(search) == before
+
+
+def test_an_interrupted_search_grows_by_no_more_than_a_few_lines_a_start(search: Search) -> None:
+    def interrupt() -> None:
+        set_faults(search.data, interrupt={"2": 2})
+        with pytest.raises(KeyboardInterrupt):
+            search.begin()
+
+    interrupt()
+    before = sizes(search)
+    for _ in range(20):
+        interrupt()
+    after = sizes(search)
+    assert set(after) == set(before)
+    grown = {name: after[name] - before[name] for name in after if after[name] > before[name]}
+    assert max(grown.values(), default=0) <= 20 * 1000, grown

@@ -73,6 +73,7 @@ def test_status_without_a_driver_is_what_the_files_say(directory: SearchDir) -> 
         stage=1,
         candidates=6,
         finished=2,
+        stopped=0,
         failed=1,
         running=0,
         waiting=3,
@@ -113,6 +114,18 @@ def test_time_left_follows_the_drivers_pace(
         now = 1060.0
         # 2 epochs in 60 s; 54 - 30 are to come.
         assert read_status(directory, 1).seconds_left == pytest.approx(24 * 30.0)
+
+
+def test_a_clock_that_was_set_back_leaves_the_time_open(
+    directory: SearchDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    with driven(directory, 4):
+        metrics = directory.trial_folder(1, 4) / "metrics.csv"
+        metrics.write_text(metrics.read_text() + "5,1.0\n")
+        now = -5000.0
+        assert read_status(directory, 1).seconds_left is None
 
 
 def test_equal_aps_make_the_lower_number_best(directory: SearchDir) -> None:

@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_trials import make_architecture
 
 from nas.study import Entry, Study, read_study
-from trials.result import Outcome, TrialFailure, TrialResult
+from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
 
 FAILED = TrialFailure(reason="ValueError: no", attempts=2)
 
@@ -170,3 +171,27 @@ def test_optuna_reads_the_study_with_names_that_a_dashboard_can_show(journal: Pa
     assert best.user_attrs["hash"] == make_architecture(1).content_hash
     assert best.user_attrs["file"] == "stage1/0001/architecture.yaml"
     assert (best.user_attrs["flops"], best.user_attrs["params"]) == (101, 11)
+
+
+def test_a_study_that_was_lost_gets_the_learning_curves_back(journal: Path) -> None:
+    known = {1: replace(entries(1)[1], curve={2: 0.25, 3: 0.5})}
+    Study(journal, 1).synchronize(known, {1: result(0.5)})
+    record = read_study(journal, 1)[0]
+    assert (record.state, record.curve) == ("finished", {2: 0.25, 3: 0.5})
+
+
+def test_a_stopped_trial_is_pruned_and_has_no_value(journal: Path) -> None:
+    study = opened(journal, (1, 2), {})
+    study.start(1)
+    study.report(1, 2, 0.25)
+    study.finish(1, TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler"))
+    record = read_study(journal, 1)[0]
+    assert (record.state, record.hard, record.curve) == ("stopped", None, {2: 0.25})
+    assert record.reason == "by the scheduler"
+
+
+def test_a_stopped_trial_that_is_taken_up_again_waits(journal: Path) -> None:
+    stopped = TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler")
+    opened(journal, (1, 2), {1: stopped, 2: result(0.5)})
+    opened(journal, (1, 2), {2: result(0.5)})
+    assert states(journal) == {1: ("waiting", None), 2: ("finished", 0.5)}

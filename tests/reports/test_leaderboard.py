@@ -1,11 +1,13 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reports.leaderboard import (
     COLUMNS,
+    CONFIRMATION,
     SHARES,
     Row,
     leaderboard,
@@ -124,6 +126,51 @@ def test_the_csv_has_empty_cells_for_what_is_missing(tmp_path: Path) -> None:
     assert (first["duration_s"], first["reason"]) == ("60.5", "")
     assert (second["rank"], second["hard"], second["duration_s"]) == ("", "", "")
     assert second["reason"] == "ValueError: no, really"
+
+
+def confirmed_rows() -> list[Row]:
+    """1 leads with one seed, 2 and 3 are tied above 4; 5 and 6 have one seed each."""
+    hards = {1: [0.9, 0.5, 0.49], 2: [0.7, 0.69, 0.71], 3: [0.65, 0.7, 0.72]}
+    rows = [
+        replace(row(number, result(values[0])), hards=tuple(values))
+        for number, values in hards.items()
+    ]
+    rows.append(replace(row(4, result(0.6)), hards=(0.6,)))
+    return [*rows, row(5, result(0.55)), row(6, FAILED), row(7, result(0.6))]
+
+
+def test_confirmed_candidates_lead_by_their_means_and_ties_share_a_rank() -> None:
+    records = to_records(leaderboard(confirmed_rows()))
+    shown = [(item["rank"], item["candidate"], item["seeds"], item["tie"]) for item in records]
+    # All three are tied: candidate 1's lucky seed makes the spread large.
+    assert shown == [
+        (1, 2, 3, 1),
+        (1, 3, 3, 1),
+        (1, 1, 3, 1),
+        (4, 4, None, None),
+        (4, 7, None, None),
+        (6, 5, None, None),
+        (None, 6, None, None),
+    ]
+    assert records[0]["hard"] == 0.7
+    assert records[0]["hard_mean"] == pytest.approx(0.7)
+    assert records[0]["hard_low"] < 0.7 < records[0]["hard_high"]
+    assert records[3]["hard_mean"] is None
+
+
+def test_what_differs_does_not_share_a_rank() -> None:
+    rows = confirmed_rows()
+    rows[0] = replace(rows[0], hards=(0.5, 0.5, 0.49))
+    records = to_records(leaderboard(rows))
+    shown = [(item["rank"], item["candidate"], item["tie"]) for item in records[:4]]
+    assert shown == [(1, 2, 1), (1, 3, 1), (3, 1, 2), (4, 4, None)]
+
+
+def test_columns_of_several_seeds_are_there_only_where_there_are_several() -> None:
+    assert tuple(leaderboard(confirmed_rows()).columns) == (*COLUMNS, *CONFIRMATION)
+    single = [replace(row(1, result(0.5)), hards=(0.5,)), row(2, result(0.4))]
+    assert tuple(leaderboard(single).columns) == COLUMNS
+    assert json.loads(json.dumps(to_records(leaderboard(confirmed_rows())), allow_nan=False))
 
 
 def test_an_unknown_state_is_refused() -> None:

@@ -56,3 +56,9 @@ def test_fields_of_a_dataclass_are_required_unless_they_have_a_default() -> None
     assert Pair(**require_fields(Pair, {"first": 1}, "the pair")) == Pair(1)
     with pytest.raises(ConfigError, match=r"the pair lacks the keys \['first'\]"):
         require_fields(Pair, {"second": 1}, "the pair")
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan")])
+def test_what_no_float_can_hold_is_refused(value: float) -> None:
+    with pytest.raises(ConfigError, match="x must be a finite number"):
+        require_number(value, "x", float("-inf"))

@@ -5,8 +5,13 @@ that follow from the architecture alone. `faults.json` in the data folder makes 
 
     {"epoch_s": 0.1, "raise": {"3": 2}, "kill": {"5": 2}, "kill_always": {"6": 1}}
 
-raises in epoch 2 of candidate 3 at every attempt, kills the process in epoch 2 of
+raises in epoch 2 of candidate 3 at every attempt (`diverge` does so as a loss would), kills the process in epoch 2 of
 candidate 5 at the first attempt, and in epoch 1 of candidate 6 at every attempt.
+`"curves": {"3": [0.2, 0.3]}` gives hard APs by epoch, the last one for all epochs after.
+`"kill_epochs": {"7": 3}` kills the process once in each epoch of candidate 7 up to epoch 3.
+`"images_mb": 60` holds as many megabytes of images while it trains, and leaves its process's
+memory before that in the file `resident_mb`.
+Candidate 3's training with seed 1 (`nas.confirm`) goes by "3/1".
 """
 
 import csv
@@ -20,10 +25,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nas.tasks import Resources, TrialEvent, TrialTask, run_task
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.files import write_text
 from trials.metrics import METRICS_FILE, write_metrics
-from trials.result import APs, EpochReport, TrialResult, failure_of, load_result, save_outcome
+from trials.result import (
+    APs,
+    EpochReport,
+    TrialFault,
+    TrialResult,
+    failure_of,
+    load_result,
+    save_outcome,
+)
 from trials.settings import TrialSettings
 
 ENTRY = "fake_trials:run"
@@ -80,9 +96,10 @@ def run(
     folder: Path,
     *,
     settings: TrialSettings,
+    until: int | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
-) -> TrialResult:
-    """A fake of `trials.run.run_trial`."""
+) -> TrialResult | None:
+    """A fake of `trials.run.advance_trial`."""
     folder.mkdir(parents=True, exist_ok=True)
     finished = load_result(folder)
     if finished is not None:
@@ -90,16 +107,23 @@ def run(
     faults = json.loads((data_root / "faults.json").read_text())
     attempt = _count(folder / "attempts")
     (folder / "pid").write_text(str(os.getpid()))
+    with (folder / "parents").open("a") as parents:  # a worker's parent is its node's raylet
+        parents.write(f"{os.getppid()}\n")
+    images = _hold_images(faults.get("images_mb", 0), folder)
     reports = _finished_epochs(folder, settings.epochs)
-    hard = hard_ap(architecture)
-    for epoch in range(len(reports) + 1, settings.epochs + 1):
+    curve = faults.get("curves", {}).get(_key(folder), [hard_ap(architecture)])
+    hard = curve[-1]
+    for epoch in range(len(reports) + 1, (until or settings.epochs) + 1):
         time.sleep(faults.get("epoch_s", 0.0))
-        _misbehave(faults, int(folder.name), epoch, attempt)
-        aps = APs(easy=1.0, medium=hard, hard=hard) if epoch == settings.epochs else None
+        _misbehave(faults, folder, epoch, attempt)
+        hard = curve[min(epoch, len(curve)) - 1]
+        aps = APs(easy=1.0, medium=hard, hard=hard) if settings.is_evaluated(epoch) else None
         reports.append(_report(epoch, settings.epochs, aps))
         write_metrics(reports, folder)
         if on_epoch is not None:
             on_epoch(reports[-1])
+    if reports[-1].epoch < settings.epochs:
+        return None
     result = TrialResult(
         easy=1.0,
         medium=hard,
@@ -113,22 +137,43 @@ def run(
         params=1,
     )
     save_outcome(result, folder)
+    del images
     return result
 
 
-def _misbehave(faults: dict[str, Any], number: int, epoch: int, attempt: int) -> None:
-    def is_due(kind: str) -> bool:
-        return faults.get(kind, {}).get(str(number)) == epoch
+def _hold_images(megabytes: int, folder: Path) -> list[Any]:
+    """As `trials.data.dataset.TrainingSet` keeps decoded images of 300 kB each."""
+    if not megabytes:
+        return []
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    (folder / "resident_mb").write_text(str(pages * os.sysconf("SC_PAGE_SIZE") // 2**20))
+    return [np.full(300_000, 1, np.uint8) for _ in range(megabytes * 10 // 3)]
 
-    if is_due("raise"):
+
+def _key(folder: Path) -> str:
+    """The candidate's number; of its training with another seed `number/seed`."""
+    number = int(folder.name)
+    if folder.parent.name == "seeds":
+        return f"{int(folder.parents[1].name)}/{number}"
+    return str(number)
+
+
+def _misbehave(faults: dict[str, Any], folder: Path, epoch: int, attempt: int) -> None:
+    def due(kind: str) -> int:
+        return int(faults.get(kind, {}).get(_key(folder), 0))
+
+    if due("raise") == epoch:
         raise ValueError(f"epoch {epoch}\nis not to be")
-    if is_due("kill_always") or (is_due("kill") and attempt == 1):
+    if due("diverge") == epoch:
+        raise TrialFault("the loss must be finite", kind="diverged", epoch=epoch)
+    first = due("kill") == epoch and attempt == 1
+    if first or due("kill_always") == epoch or (due("kill_epochs") >= epoch and attempt == epoch):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _count(path: Path) -> int:
     attempt = 1 + (int(path.read_text()) if path.exists() else 0)
-    path.write_text(str(attempt))
+    write_text(path, str(attempt))  # whole or not at all, also when the process is killed
     return attempt
 
 
@@ -136,7 +181,12 @@ def _finished_epochs(folder: Path, epochs: int) -> list[EpochReport]:
     if not (folder / METRICS_FILE).exists():
         return []
     with (folder / METRICS_FILE).open() as file:
-        return [_report(int(row["epoch"]), epochs, None) for row in csv.DictReader(file)]
+        return [_report(int(row["epoch"]), epochs, _aps(row)) for row in csv.DictReader(file)]
+
+
+def _aps(row: dict[str, str]) -> APs | None:
+    names = ("easy", "medium", "hard")
+    return APs(**{name: float(row[name]) for name in names}) if row["hard"] else None
 
 
 def _report(epoch: int, epochs: int, aps: APs | None) -> EpochReport:
@@ -161,6 +211,8 @@ class FakeCluster:
     gpus: float = 0.0
     asked: list[int] = field(default_factory=list)
     resources: Resources | None = None
+    ended: Any = None
+    tracking: Any = None
 
     def default_resources(self, num_trials: int) -> Resources:
         return Resources(cpus_per_trial=1)
@@ -175,9 +227,17 @@ class FakeCluster:
         *,
         on_event: Callable[[TrialEvent], None],
         retries: int = 1,
+        more: Callable[[], TrialTask | None] | None = None,
+        schedule: Any = None,
+        ended: Any = None,
+        on_step: Callable[[], None] | None = None,
+        tracking: Any = None,
     ) -> None:
-        self.resources = resources
-        for task in tasks:
+        self.tracking = tracking
+        self.resources, self.ended = resources, ended
+        if on_step:
+            on_step()
+        for task in iter(more, None) if more else tasks:
             self.asked.append(task.number)
             for attempt in range(1, retries + 2):
                 if self._attempt(task, on_event, attempt, is_last=attempt > retries):
@@ -198,7 +258,8 @@ class FakeCluster:
             failure = failure_of(error, attempt)
             on_event(TrialEvent(kind=kind, number=task.number, failure=failure))
             return False
-        on_event(TrialEvent(kind="finished", number=task.number))
+        kind = "reached" if task.is_partial else "finished"
+        on_event(TrialEvent(kind=kind, number=task.number))
         return True
 
     def connect(self, address: str | None) -> Any:

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from search_spaces.network.detector import build_detector
 from trials.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trials.ema import AveragedModel
 from trials.model_file import load_model, save_model
-from trials.result import EpochReport
+from trials.result import EpochReport, failure_of
 from trials.widerface_ap import APs
 
 TINY = Architecture(
@@ -72,6 +74,23 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
     assert loaded.reports == saved.reports
     assert torch.equal(loaded.model["w"], saved.model["w"])
     assert loaded.optimizer["param_groups"] == [{"lr": 0.1}]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_a_full_disk_is_said_by_its_name_and_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(make_checkpoint(1), tmp_path)
+
+    @contextmanager
+    def full(path: object) -> Iterator[Path]:
+        yield Path("/dev/full")  # every write to it fails as on a full disk
+
+    monkeypatch.setattr("trials.model_file.replacing", full)
+    with pytest.raises(OSError, match="No space left") as fault:
+        save_checkpoint(make_checkpoint(2), tmp_path)
+    assert failure_of(fault.value).kind == "disk"
+    assert load(tmp_path).epoch == 1
 
 
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:

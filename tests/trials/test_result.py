@@ -1,5 +1,6 @@
 """Results: explicit states; impossible combinations cannot be made."""
 
+import errno
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import torch
 from search_spaces.errors import ConfigError, DataError
 from trials.result import (
     FAILURE_KINDS,
+    Outcome,
     TrialFailure,
     TrialFault,
     TrialResult,
+    TrialStopped,
     failure_of,
     load_outcome,
     load_result,
@@ -36,10 +39,11 @@ FINISHED = TrialResult(
     request="abc",
 )
 FAILED = TrialFailure(reason="loss is inf", kind="diverged", epoch=2, attempts=2)
+STOPPED = TrialStopped(epoch=1, epochs=3, hard=0.25, reason="below the best half at epoch 1")
 
 
-@pytest.mark.parametrize("outcome", [FINISHED, FAILED])
-def test_outcomes_survive_the_disk(tmp_path: Path, outcome: TrialResult | TrialFailure) -> None:
+@pytest.mark.parametrize("outcome", [FINISHED, FAILED, STOPPED, replace(STOPPED, hard=None)])
+def test_outcomes_survive_the_disk(tmp_path: Path, outcome: Outcome) -> None:
     save_outcome(outcome, tmp_path)
     assert load_outcome(tmp_path) == outcome
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
@@ -47,8 +51,9 @@ def test_outcomes_survive_the_disk(tmp_path: Path, outcome: TrialResult | TrialF
 
 def test_only_a_finished_trial_has_a_result(tmp_path: Path) -> None:
     assert load_result(tmp_path) is None
-    save_outcome(FAILED, tmp_path)
-    assert load_result(tmp_path) is None
+    for outcome in (FAILED, STOPPED):
+        save_outcome(outcome, tmp_path)
+        assert load_result(tmp_path) is None
     save_outcome(FINISHED, tmp_path)
     assert load_result(tmp_path) == FINISHED
 
@@ -89,8 +94,23 @@ def test_impossible_failures_cannot_be_made(values: dict[str, Any], message: str
         TrialFailure(**values)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": 0}, "epoch must be an integer of at least 1, got 0"),
+        ({"epoch": 3}, "a stopped trial's epoch must be below its 3 epochs, got 3"),
+        ({"hard": 1.5}, "hard must be a finite number from 0 to 1"),
+        ({"reason": ""}, "reason must be text and not empty"),
+    ],
+)
+def test_impossible_stops_cannot_be_made(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(STOPPED, **change)
+
+
 def test_a_reason_is_one_line() -> None:
     assert TrialFailure(reason="a\n  b\tc").reason == "a b c"
+    assert replace(STOPPED, reason="a\n  b").reason == "a b"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +128,10 @@ def test_a_damaged_result_file_is_refused_by_name(tmp_path: Path, text: str) -> 
         (TrialFault("x", "diverged", 3), "diverged"),
         (MemoryError(), "memory"),
         (torch.OutOfMemoryError("x"), "memory"),
+        (OSError(errno.ENOMEM, "x"), "memory"),
+        (OSError(errno.ENOSPC, "x"), "disk"),
+        (OSError(errno.EDQUOT, "x"), "disk"),
+        (OSError(errno.EIO, "x"), "error"),
         (DataError("x"), "data"),
         (KeyboardInterrupt(), "killed"),
         (ValueError("x"), "error"),

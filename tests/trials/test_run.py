@@ -197,6 +197,7 @@ def test_kill_9_at_random_moments_changes_nothing(
     context.set_forkserver_preload(["trials.run"])  # so that a process starts in milliseconds
     rng = np.random.default_rng(0)
     killed = 0
+    (tmp_path / ".last.pt.1234.tmp").write_text("of a process that was killed while it wrote")
     for _ in range(8):
         settings = replace(SETTINGS, eval_every=2)
         process = context.Process(
@@ -213,6 +214,7 @@ def test_kill_9_at_random_moments_changes_nothing(
     run(data, tmp_path, settings={"eval_every": 2})
     assert killed >= 3
     assert_same_outcome(tmp_path, undisturbed)
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_a_damaged_checkpoint_costs_an_epoch_and_nothing_else(

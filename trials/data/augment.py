@@ -144,20 +144,33 @@ def box_centers(boxes_N4: FloatArray) -> FloatArray:
     return (boxes_N4[:, :2] + boxes_N4[:, 2:]) * np.float32(0.5)
 
 
-def crop_image(image_HW3: Image, crop: Crop, size: int) -> torch.Tensor:
-    """The crop at size x size: uint8 tensor (3, S, S), 128 outside the image."""
+def visible_part(image_HW3: Image, crop: Crop) -> tuple[Image, Crop]:
+    """What a crop shows of its image, as a view, and the same crop in that part's pixels.
+
+    Raises:
+        DataError: the crop lies beside the image.
+    """
     height, width = image_HW3.shape[:2]
     left, top = max(0, crop.left), max(0, crop.top)
     right, bottom = min(width, crop.left + crop.side), min(height, crop.top + crop.side)
     if right <= left or bottom <= top:
         raise DataError(f"crop {crop} lies outside its image of {width} x {height}")
-    inside = image_HW3[top:bottom, left:right]
-    if inside.shape[:2] != (crop.side, crop.side):
+    placed = Crop(left=crop.left - left, top=crop.top - top, side=crop.side)
+    return image_HW3[top:bottom, left:right], placed
+
+
+def crop_image(image_HW3: Image, crop: Crop, size: int) -> torch.Tensor:
+    """The crop at size x size: uint8 tensor (3, S, S), 128 outside the image.
+
+    Its memory order is (S, S, 3). Raises DataError if the crop lies beside the image.
+    """
+    part, placed = visible_part(image_HW3, crop)
+    height, width = part.shape[:2]
+    if (height, width) != (crop.side, crop.side):
         canvas = _grey_canvas(crop.side)
-        y, x = top - crop.top, left - crop.left
-        canvas[y : y + bottom - top, x : x + right - left] = inside
-        inside = canvas
-    return resize_fast(inside, (size, size))
+        canvas[-placed.top : height - placed.top, -placed.left : width - placed.left] = part
+        part = canvas
+    return resize_fast(part, (size, size))
 
 
 def _grey_canvas(side: int) -> Image:

@@ -2,32 +2,23 @@
 
 A sample depends on the seed, the epoch and the image's index only, so that any number of
 worker processes, and a run continued after an interruption, see the same samples.
-
-Shapes: S side of the training square, 3 = RGB.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from search_spaces.errors import ConfigError, DataError
-from trials.data.augment import (
-    Augmentation,
-    box_centers,
-    crop_faces,
-    crop_image,
-    draw_crop,
-    flip_faces,
-)
+from trials.data.augment import Augmentation
 from trials.data.cache import ImageCache
-from trials.data.distortion import Distortion, draw_distortion
+from trials.data.holdout import is_held_out
 from trials.data.images import Image, read_image
-from trials.data.labels import AnnotatedImage, Faces, read_labelv2
+from trials.data.labels import AnnotatedImage, read_labelv2
+from trials.data.samples import Sample, draw_sample, trainable
 
 LABEL_FILE = "labelv2.txt"
 SPLITS = ("train", "val")
@@ -46,7 +37,14 @@ class FaceDataset:
         images: what the label file lists, in its order.
     """
 
-    def __init__(self, root: str | os.PathLike[str], split: str, *, faceless: bool = True) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str,
+        *,
+        faceless: bool = True,
+        held_out: float = 0.0,
+    ) -> None:
         """Read the labels; no image is opened.
 
         Args:
@@ -54,6 +52,7 @@ class FaceDataset:
             split: `train` or `val`.
             faceless: keep images without a face that counts. The reference trains without
                 them and evaluates with them.
+            held_out: share of the images that is left out (see `trials.data.holdout`).
 
         Raises:
             DataError: no such folder, a fault in the label file, or no image left.
@@ -68,6 +67,7 @@ class FaceDataset:
                 "train/labelv2.txt, train/images/, val/labelv2.txt, val/images/ and val/gt/"
             )
         images = read_labelv2(folder / LABEL_FILE, folder / "images")
+        images = [image for image in images if not is_held_out(image.name, held_out)]
         if not faceless:
             images = [image for image in images if trainable(image.faces).any()]
         if not images:
@@ -77,32 +77,6 @@ class FaceDataset:
 
     def __len__(self) -> int:
         return len(self.images)
-
-
-def trainable(faces: Faces) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which faces count in training (N): neither ignored nor without area."""
-    sides_N2 = faces.boxes_N4[:, 2:] - faces.boxes_N4[:, :2]
-    return np.asarray(~faces.ignored_N & (sides_N2 > 0).all(axis=1))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
-    """One training sample, whose colours are still to be distorted.
-
-    Bytes travel between processes and to a GPU four times as fast as floats, and a GPU
-    distorts them in no time.
-
-    Attributes:
-        pixels_3SS: uint8 RGB, cropped, resized and flipped.
-        distortion: what `distort` has to do to them.
-        faces: those that count, in pixels of the square.
-        broken: one message for each unreadable image that this sample stands in for.
-    """
-
-    pixels_3SS: torch.Tensor
-    distortion: Distortion
-    faces: Faces
-    broken: tuple[str, ...] = ()
 
 
 class TrainingSet(Dataset[Sample]):
@@ -185,29 +159,6 @@ class TrainingSet(Dataset[Sample]):
             pixels = read_image(self.dataset.images[index].path)
             cache.put(index, pixels)
         return pixels
-
-
-def draw_sample(
-    image_HW3: Image,
-    faces: Faces,
-    size: int,
-    augmentation: Augmentation,
-    rng: np.random.Generator,
-) -> Sample:
-    """Crop, resize and flip one image with its faces, and draw the distortion.
-
-    Faces that are ignored or without area are left out, and no crop is sought for them.
-    """
-    counted = faces.select(trainable(faces))
-    height, width = image_HW3.shape[:2]
-    crop = draw_crop(height, width, box_centers(counted.boxes_N4), augmentation, rng)
-    pixels_3SS = crop_image(image_HW3, crop, size)
-    kept = crop_faces(counted, crop, size, clip=augmentation.clip_boxes)
-    if rng.random() < augmentation.flip:
-        pixels_3SS = pixels_3SS.flip(2)
-        kept = flip_faces(kept, size)
-    distortion = draw_distortion(rng) if augmentation.distort else Distortion()
-    return Sample(pixels_3SS=pixels_3SS, distortion=distortion, faces=kept)
 
 
 def check_broken(broken: Sequence[str], images: int) -> None:

@@ -5,9 +5,10 @@ Shapes: S side of the training square, P pixels of a block, 3 = RGB planes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from trials.data.images import MEAN, SCALE
@@ -15,9 +16,11 @@ from trials.data.images import MEAN, SCALE
 BRIGHTNESS = 32.0  # grey levels
 GAIN = (0.5, 1.5)  # of contrast and of saturation
 HUE = 18.0 / 60.0  # in sixths of the colour circle
-BLOCK = 32_768  # pixels at a time on a CPU, so that all planes stay in its cache
+BLOCK = 16_384  # pixels at a time, so that all planes stay in a core's cache
 _FLOAT = torch.float32
 _PLANES = 9  # that a block needs: three channels, and what is computed from them
+
+Plane: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,12 @@ def _draw_order(rng: np.random.Generator) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def gain_and_offset(distortion: Distortion) -> tuple[float, float]:
+    """What a channel is multiplied by and what is added, with the normalisation."""
+    gain = distortion.gain * distortion.late_gain / SCALE
+    return gain, (distortion.offset * distortion.late_gain - MEAN) / SCALE
+
+
 def distort(
     pixels_3SS: torch.Tensor, distortion: Distortion, out: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -72,59 +81,45 @@ def distort(
     here they stay.
 
     Args:
-        pixels_3SS: uint8, on any device.
+        pixels_3SS: uint8, on the CPU, in memory order (3, S, S) or (S, S, 3).
         distortion: what to do.
-        out: contiguous float32 (3, S, S) for the result; None: a new tensor.
+        out: float32 (3, S, S) for the result, in either order; None: a new tensor in the
+            order of the pixels.
     """
-    result_3SS = out if out is not None else pixels_3SS.new_empty(pixels_3SS.shape, dtype=_FLOAT)
-    planes_3P, result_3P = pixels_3SS.contiguous().view(3, -1), result_3SS.view(3, -1)
-    gain = distortion.gain * distortion.late_gain / SCALE
-    offset = (distortion.offset * distortion.late_gain - MEAN) / SCALE
-    targets = [result_3P[distortion.order.index(channel)] for channel in range(3)]
-    if distortion.hue == 0 and distortion.saturation == 1:
-        for target_P, plane_P in zip(targets, planes_3P, strict=True):
-            target_P.copy_(plane_P).mul_(gain).add_(offset)
-    elif pixels_3SS.device.type == "cpu":  # numpy: torch's calls cost more than small blocks
-        arrays = [target_P.numpy() for target_P in targets]
-        _recolour(np, planes_3P.numpy(), arrays, distortion, gain, offset, BLOCK)
-    else:
-        pixels = planes_3P.shape[1]
-        _recolour(torch, planes_3P, targets, distortion, gain, offset, pixels)
+    result_3SS = torch.empty_like(pixels_3SS, dtype=_FLOAT) if out is None else out
+    planes = [plane_SS.reshape(-1).numpy() for plane_SS in pixels_3SS]
+    results = [result_SS.view(-1).numpy() for result_SS in result_3SS]
+    _recolour(planes, [results[distortion.order.index(c)] for c in range(3)], distortion)
     return result_3SS
 
 
 def _recolour(
-    library: Any,
-    planes_3P: Any,
-    targets: Sequence[Any],
-    distortion: Distortion,
-    gain: float,
-    offset: float,
-    step: int,
+    planes: Sequence[npt.NDArray[np.uint8]], targets: Sequence[Plane], distortion: Distortion
 ) -> None:
-    """Saturation and hue, gain and offset, `step` pixels at a time.
+    """Saturation and hue, gain and offset, a block of pixels at a time, where needed.
 
     Saturation s takes a channel c to V - s * (V - c), with V the brightest channel; gain and
-    offset are linear too, so that they are one pass together. `library` is numpy or torch,
-    whose functions used here have the same names and meanings.
+    offset are linear too, so that they are one pass together. In numpy, whose calls cost
+    less than torch's on small blocks.
     """
-    pixels, weight = planes_3P.shape[1], distortion.saturation * gain
-    place = {} if library is np else {"device": planes_3P.device}
-    memory = library.empty((_PLANES, min(step, pixels)), dtype=library.float32, **place)
-    for start in range(0, pixels, step):
-        block_3P = planes_3P[:, start : start + step]
-        planes = memory[:, : block_3P.shape[1]]
-        planes[:3] = block_3P
-        channels, brightest, base = planes[:3], planes[3], planes[4]
-        _extreme(library.maximum, channels, brightest)
-        library.multiply(brightest, gain - weight, out=base)
-        base += offset
-        if distortion.hue != 0:
-            turn = _HueTurn(library, planes, distortion.hue)
-        for channel, target_P in enumerate(targets):
-            values = turn.channel(channel) if distortion.hue != 0 else channels[channel]
+    gain, offset = (np.float32(value) for value in gain_and_offset(distortion))
+    weight, pixels = np.float32(distortion.saturation * gain), len(planes[0])
+    memory = np.empty((_PLANES, min(BLOCK, pixels)), np.float32)
+    for start in range(0, pixels, BLOCK):
+        block = slice(start, min(start + BLOCK, pixels))
+        rows = memory[:, : block.stop - start]
+        for row, plane in zip(rows, planes, strict=False):
+            row[:] = plane[block]
+        channels, brightest, base = rows[:3], rows[3], offset
+        if distortion.hue != 0 or distortion.saturation != 1:
+            _extreme(np.maximum, channels, brightest)
+            base = np.multiply(brightest, gain - weight, out=rows[4])
+            base += offset
+        turn = _HueTurn(rows, distortion.hue) if distortion.hue != 0 else None
+        for channel, target in enumerate(targets):
+            values = turn.channel(channel) if turn else channels[channel]
             values *= weight
-            library.add(values, base, out=target_P[start : start + step])
+            np.add(values, base, out=target[block])
 
 
 class _HueTurn:
@@ -140,34 +135,33 @@ class _HueTurn:
     channel becomes, without a division and without a choice between cases.
     """
 
-    def __init__(self, library: Any, planes: Any, hue: float) -> None:
+    def __init__(self, rows: Plane, hue: float) -> None:
         """Prepare a block.
 
         Args:
-            library: numpy or torch.
-            planes: memory; the first three are the channels, the fourth the brightest.
+            rows: memory; the first three are the channels, the fourth the brightest.
             hue: in sixths of the circle, -0.5 to 0.5.
         """
-        self.library, self.channels, self.step = library, planes[:3], 1 if hue > 0 else 2
-        self.brightest, self.darkest = planes[3], planes[5]
-        self.low, self.high, self.values = planes[6], planes[7], planes[8]
-        _extreme(library.minimum, self.channels, self.darkest)
-        library.subtract(self.brightest, self.darkest, out=self.low)
-        self.low *= abs(hue)
-        library.subtract(self.brightest, self.low, out=self.high)
+        self.channels, self.step = rows[:3], 1 if hue > 0 else 2
+        self.brightest, self.darkest = rows[3], rows[5]
+        self.low, self.high, self.values = rows[6], rows[7], rows[8]
+        _extreme(np.minimum, self.channels, self.darkest)
+        np.subtract(self.brightest, self.darkest, out=self.low)
+        self.low *= np.float32(abs(hue))
+        np.subtract(self.brightest, self.low, out=self.high)
         self.low += self.darkest
 
-    def channel(self, channel: int) -> Any:
+    def channel(self, channel: int) -> Plane:
         """Channel 0, 1 or 2 after the turn, in memory that the next call uses again."""
-        follower, values = self.channels[(channel + self.step) % 3], self.values
-        maximum, minimum = self.library.maximum, self.library.minimum
-        maximum(minimum(follower, self.high, out=values), self.low, out=values)
+        follower = self.channels[(channel + self.step) % 3]
+        values: Plane = self.values
+        np.maximum(np.minimum(follower, self.high, out=values), self.low, out=values)
         values -= follower
         values += self.channels[channel]
-        maximum(minimum(values, self.brightest, out=values), self.darkest, out=values)
+        np.maximum(np.minimum(values, self.brightest, out=values), self.darkest, out=values)
         return values
 
 
-def _extreme(choose: Any, channels: Any, out: Any) -> None:
+def _extreme(choose: np.ufunc, channels: Plane, out: Plane) -> None:
     """The maximum or minimum of the three channels."""
     choose(choose(channels[0], channels[1], out=out), channels[2], out=out)

@@ -14,9 +14,12 @@ import torch
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from search_spaces.errors import ConfigError
-from trials.data.dataset import ORDER_STREAM, Sample, TrainingSet, check_broken
+from trials.data.batch_memory import batch_memory
+from trials.data.dataset import ORDER_STREAM, TrainingSet, check_broken
+from trials.data.device_batch import distort_batch, pack, pack_distortions
 from trials.data.distortion import Distortion, distort
 from trials.data.labels import Faces
+from trials.data.samples import Sample
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +27,12 @@ ItemT = TypeVar("ItemT")
 
 
 class Batch(NamedTuple):
-    """Samples joined.
+    """Samples joined, whose colours are still to be distorted.
+
+    Bytes travel between processes four times as fast as floats.
 
     Attributes:
-        pixels_B3SS: uint8 RGB.
+        pixels_B3SS: uint8 RGB, cut out, resized and flipped.
         distortions: of each image, still to be applied.
         faces: of each image, in pixels of the square.
         broken: one message for each unreadable image met.
@@ -38,24 +43,37 @@ class Batch(NamedTuple):
     faces: list[Faces]
     broken: list[str]
 
+    def finish(self, device: torch.device | str = "cpu") -> torch.Tensor:
+        """The images on `device`: float32 (B, 3, S, S) in channels-last memory, normalised."""
+        if torch.device(device).type != "cpu":
+            colours, orders = pack_distortions(self.distortions)
+            pixels_BSS3 = self.pixels_B3SS.to(device, non_blocking=True).permute(0, 2, 3, 1)
+            images_BSS3 = distort_batch(pixels_BSS3, colours.to(device), orders.to(device))
+            return images_BSS3.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        images_B3SS = torch.empty(
+            self.pixels_B3SS.shape, dtype=torch.float32, memory_format=torch.channels_last
+        )
+        for image, pixels, distortion in zip(
+            images_B3SS, self.pixels_B3SS, self.distortions, strict=True
+        ):
+            distort(pixels, distortion, out=image)
+        return images_B3SS
+
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Join samples to a batch."""
+    """Cut out, resize and flip the samples, and join them."""
+    size = samples[0].size
+    pixels_B3SS = batch_memory((len(samples), 3, size, size))
+    for target_3SS, sample in zip(pixels_B3SS.numpy(), samples, strict=True):
+        square_SS3 = sample.square()
+        for channel, target_SS in enumerate(target_3SS):  # faster than all three at once
+            np.copyto(target_SS, square_SS3[:, :, channel])
     return Batch(
-        pixels_B3SS=torch.stack([sample.pixels_3SS for sample in samples]),
+        pixels_B3SS=pixels_B3SS,
         distortions=[sample.distortion for sample in samples],
         faces=[sample.faces for sample in samples],
         broken=[message for sample in samples for message in sample.broken],
     )
-
-
-def finish(batch: Batch, device: torch.device | str = "cpu") -> torch.Tensor:
-    """The images of a batch on `device`, distorted and normalised: float32 (B, 3, S, S)."""
-    pixels_B3SS = batch.pixels_B3SS.to(device, non_blocking=True)
-    images_B3SS = torch.empty(pixels_B3SS.shape, device=device)
-    for image, pixels, distortion in zip(images_B3SS, pixels_B3SS, batch.distortions, strict=True):
-        distort(pixels, distortion, out=image)
-    return images_B3SS
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
@@ -106,7 +124,8 @@ class TrainingLoader:
     """Batches of a training set, epoch by epoch, prepared by worker processes if asked.
 
     Worker processes live on between epochs (with their images in memory) and share
-    `cache_bytes`. Colours are distorted on `device`, where the batches are handed out.
+    `cache_bytes`. Colours are distorted on `device`, where the batches are handed out; with
+    `on_device` crop, resize and flip are done there too (see `trials.data.device_batch`).
     Unreadable images are logged once; too many end the training.
 
     Of several data-parallel processes each has its own loader, which draws the share of
@@ -122,6 +141,7 @@ class TrainingLoader:
         drop_last: bool = False,
         pin_memory: bool = False,
         device: torch.device | str = "cpu",
+        on_device: bool = False,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
@@ -138,7 +158,7 @@ class TrainingLoader:
             training_set,
             batch_sampler=self._batches,
             num_workers=workers,
-            collate_fn=collate,
+            collate_fn=pack if on_device else collate,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
             worker_init_fn=partial(_share_cache, workers=workers) if workers else None,
@@ -150,7 +170,8 @@ class TrainingLoader:
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, list[Faces]]]:
         """Images (B, 3, S, S) on the device and their faces, for every batch of an epoch.
 
-        The last batch may be smaller. One epoch at a time.
+        The images lie in channels-last memory, in which the network reads them. The last
+        batch may be smaller. One epoch at a time.
 
         Raises:
             DataError: too many unreadable images.
@@ -158,7 +179,7 @@ class TrainingLoader:
         self._batches.epoch = epoch
         for batch in self._loader:
             self._note_broken(batch.broken)
-            yield finish(batch, self.device), batch.faces
+            yield batch.finish(self.device), batch.faces
 
     def _note_broken(self, messages: Sequence[str]) -> None:
         """Log each unreadable image once; raise if they are too many."""

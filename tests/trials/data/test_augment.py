@@ -14,6 +14,7 @@ from trials.data.augment import (
     crop_image,
     draw_crop,
     flip_faces,
+    visible_part,
 )
 from trials.data.images import resize_bilinear
 from trials.data.labels import Faces
@@ -155,6 +156,20 @@ def test_crops_do_not_share_memory() -> None:
     copy = first.clone()
     crop_image(image + 9, Crop(left=-4, top=-4, side=8), 8)
     assert torch.equal(first, copy)
+
+
+def test_the_visible_part_and_its_crop_give_the_same_pixels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    for crop in (
+        Crop(left=10, top=5, side=20), Crop(left=-7, top=-3, side=30),
+        Crop(left=50, top=30, side=25), Crop(left=-10, top=-20, side=90),
+    ):  # fmt: skip
+        part, placed = visible_part(image, crop)
+        assert part.base is not None  # a view
+        assert torch.equal(crop_image(part.copy(), placed, 32), crop_image(image, crop, 32))
+    part, placed = visible_part(image, Crop(left=50, top=-4, side=25))
+    assert part.shape == (21, 10, 3)
+    assert placed == Crop(left=0, top=-4, side=25)
 
 
 def test_a_crop_beside_the_image_is_an_error() -> None:

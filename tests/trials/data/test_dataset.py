@@ -11,7 +11,7 @@ from trials.data.augment import Augmentation
 from trials.data.dataset import FaceDataset, TrainingSet
 from trials.data.distortion import Distortion, distort
 from trials.data.labels import AnnotatedImage, Faces, write_labelv2
-from trials.data.loader import TrainingLoader, collate, epoch_order, finish
+from trials.data.loader import TrainingLoader, collate, epoch_order
 
 
 def make_set(root: Path, count: int = 5, size: tuple[int, int] = (48, 64)) -> Path:
@@ -75,8 +75,8 @@ def test_sample_has_the_size_asked_for_and_its_faces_lie_in_the_square(tmp_path:
     samples = training_set(make_set(tmp_path))
     for index in range(5):
         sample = samples.sample(index, 0)
-        assert sample.pixels_3SS.shape == (3, 32, 32)
-        assert sample.pixels_3SS.dtype == torch.uint8
+        assert sample.square().shape == (32, 32, 3)
+        assert sample.square().dtype == np.uint8
         assert len(sample.faces) >= 1
         assert sample.faces.boxes_N4.min() >= 0
         assert sample.faces.boxes_N4.max() <= 32
@@ -87,12 +87,13 @@ def test_plain_augmentation_gives_the_image_itself(tmp_path: Path) -> None:
     plain = Augmentation(crop_scales=(1.0,), flip=0.0, distort=False)
     samples = training_set(root, augmentation=plain)
     with Pillow.open(root / "train/images/e/3.png") as image:
-        expected = np.asarray(image).transpose(2, 0, 1)
+        expected = np.asarray(image)
     sample = samples.sample(3, 7)
-    np.testing.assert_array_equal(sample.pixels_3SS.numpy(), expected)
+    np.testing.assert_array_equal(sample.square(), expected)
     assert sample.distortion == Distortion()
-    images = finish(collate([sample]))
-    np.testing.assert_array_equal(images[0].numpy(), (expected.astype(np.float32) - 127.5) / 128)
+    images = collate([sample]).finish()
+    found = images[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(found, (expected.astype(np.float32) - 127.5) / 128)
     # the second face's centre is (39, 30): outside the 32 pixels
     assert sample.faces.boxes_N4.tolist() == [[5, 5, 15, 20]]
 
@@ -105,7 +106,7 @@ def test_flip_mirrors_pixels_and_boxes_together(tmp_path: Path) -> None:
         ).sample(0, 0)
         for flip in (0.0, 1.0)
     )
-    assert torch.equal(mirrored.pixels_3SS, kept.pixels_3SS.flip(2))
+    np.testing.assert_array_equal(mirrored.square(), kept.square()[:, ::-1])
     assert mirrored.faces.boxes_N4.tolist() == [[17, 5, 27, 20]]
 
 
@@ -122,7 +123,7 @@ def test_an_image_with_only_ignored_faces_is_cropped_all_the_same(tmp_path: Path
     (root / "train/labelv2.txt").write_text("# e/0.png 64 48\n5 5 15 20 1\n")
     sample = training_set(root).sample(0, 0)
     assert len(sample.faces) == 0
-    assert sample.pixels_3SS.shape == (3, 32, 32)
+    assert sample.square().shape == (32, 32, 3)
 
 
 def test_samples_depend_on_seed_epoch_and_index_only(tmp_path: Path) -> None:
@@ -130,11 +131,10 @@ def test_samples_depend_on_seed_epoch_and_index_only(tmp_path: Path) -> None:
     one, other = training_set(root), training_set(root, cache_bytes=0)
     for index in (4, 0, 2):
         other.sample(index, 9)  # what was drawn before must not matter
-    assert torch.equal(one.sample(2, 3).pixels_3SS, other.sample(2, 3).pixels_3SS)
-    assert not torch.equal(one.sample(2, 3).pixels_3SS, one.sample(2, 4).pixels_3SS)
-    assert not torch.equal(
-        one.sample(2, 3).pixels_3SS, training_set(root, seed=1).sample(2, 3).pixels_3SS
-    )
+    square = one.sample(2, 3).square()
+    np.testing.assert_array_equal(square, other.sample(2, 3).square())
+    assert not np.array_equal(square, one.sample(2, 4).square())
+    assert not np.array_equal(square, training_set(root, seed=1).sample(2, 3).square())
 
 
 def test_epoch_order_is_a_permutation_that_changes() -> None:
@@ -149,11 +149,11 @@ def test_epoch_order_is_a_permutation_that_changes() -> None:
 def test_cache_is_bounded_and_saves_decoding(tmp_path: Path) -> None:
     root = make_set(tmp_path)
     samples = training_set(root, cache_bytes=2 * 48 * 64 * 3)
-    before = [samples.sample(index, 0).pixels_3SS for index in range(5)]
+    before = [samples.sample(index, 0).square() for index in range(5)]
     for number in (0, 1):  # the two that were kept are not read again
         (root / f"train/images/e/{number}.png").unlink()
     after = [samples.sample(index, 0) for index in range(5)]
-    assert all(torch.equal(a.pixels_3SS, b) for a, b in zip(after, before, strict=True))
+    assert all(np.array_equal(a.square(), b) for a, b in zip(after, before, strict=True))
     assert not any(sample.broken for sample in after)
 
 
@@ -196,7 +196,7 @@ def test_replacement_of_a_broken_image_does_not_depend_on_the_order(tmp_path: Pa
     break_image(root, 4)
     one, other = training_set(root), training_set(root)
     other.sample(0, 0)
-    assert torch.equal(one.sample(4, 0).pixels_3SS, other.sample(4, 0).pixels_3SS)
+    np.testing.assert_array_equal(one.sample(4, 0).square(), other.sample(4, 0).square())
 
 
 def test_too_many_broken_images_end_the_training(tmp_path: Path) -> None:
@@ -229,12 +229,13 @@ def test_collate_joins_images_and_lists_faces(tmp_path: Path) -> None:
 def test_finished_images_are_distorted_one_by_one(tmp_path: Path) -> None:
     samples = training_set(make_set(tmp_path))
     batch = collate([samples[0, index] for index in range(5)])
-    images = finish(batch)
+    images = batch.finish()
     assert images.dtype == torch.float32
-    assert images.is_contiguous()
+    assert images.is_contiguous(memory_format=torch.channels_last)
     for index in range(5):
         alone = samples.sample(index, 0)
-        assert torch.equal(images[index], distort(alone.pixels_3SS, alone.distortion))
+        pixels = torch.from_numpy(alone.square().copy()).permute(2, 0, 1)
+        assert torch.equal(images[index], distort(pixels, alone.distortion))
 
 
 def test_impossible_settings_are_refused(tmp_path: Path) -> None:

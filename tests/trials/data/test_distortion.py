@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trials.data.distortion import Distortion, _recolour, distort, draw_distortion
+from trials.data.distortion import Distortion, distort, draw_distortion
 
 UNTOUCHED = Distortion()
 
@@ -110,15 +110,3 @@ def test_distortions_stay_in_their_ranges() -> None:
     brightness = [d.offset / d.gain for d in draws]
     assert -32 <= min(brightness) < -31
     assert 31 < max(brightness) <= 32
-
-
-@pytest.mark.parametrize("hue", [0.0, 0.2, -0.3])
-def test_a_gpu_would_compute_what_the_cpu_does(hue: float) -> None:
-    pixels = torch.from_numpy(
-        np.random.default_rng(0).integers(0, 256, (3, 40, 40), dtype=np.uint8)
-    )
-    distortion = Distortion(hue=hue, saturation=1.3)
-    gain, offset = 1 / 128, -127.5 / 128
-    found = torch.empty(3, 1600)
-    _recolour(torch, pixels.view(3, -1), list(found), distortion, gain, offset, 1600)
-    torch.testing.assert_close(found.view(3, 40, 40), distort(pixels, distortion))

@@ -129,6 +129,14 @@ def test_fast_resize_never_returns_the_callers_memory() -> None:
     assert resized.sum() > 0
 
 
+@pytest.mark.parametrize(
+    "cut", [np.s_[3:40, 5:60], np.s_[:, ::-1], np.s_[::2, ::3], np.s_[7:8, 9:10]]
+)
+def test_a_view_is_resized_as_a_copy_of_it(cut: tuple[slice, slice]) -> None:
+    view = noise(60, 80)[cut]
+    assert torch.equal(resize_fast(view, (31, 33)), resize_fast(view.copy(), (31, 33)))
+
+
 def test_normalise_maps_0_and_255_by_hand() -> None:
     pixels = np.array([[[0, 255, 128]]], np.uint8)
     expected = [-127.5 / 128, 127.5 / 128, 0.5 / 128]

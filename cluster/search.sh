@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Both stages on a cluster that runs already; `ray submit` copies it to the head and runs it there.
+# Change the paths: every node sees them.
+set -euo pipefail
+cd /efs
+export RAY_AUTH_MODE="${RAY_AUTH_MODE:-disabled}"
+scrfd-nas stage1 --flops 2.5G --data /efs/retinaface --search-dir runs/scrfdgen2.5g --ray-address auto
+scrfd-nas stage2 --template best --search-dir runs/scrfdgen2.5g --ray-address auto
+scrfd-nas report --search-dir runs/scrfdgen2.5g

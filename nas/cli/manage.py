@@ -1,0 +1,153 @@
+"""Commands about searches as a whole: list, logs, stop, resume, clean."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import common
+from nas.cli.stage_options import JSON_HELP, SEARCH_DIR_HELP, options_of
+from search_spaces.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nas.housekeeping import Found
+
+_DIRECTORY = typer.Option(help=SEARCH_DIR_HELP)
+_JSON = typer.Option("--json", help=JSON_HELP)
+_STAGE = typer.Option(help="1, 2 or 3. (default: the last one begun)", min=1, max=3)
+_ADDRESS = typer.Option(
+    help="A running Ray cluster: auto or HOST:PORT. (default: this machine alone)"
+)
+_TRACK = typer.Option(metavar="mlflow|wandb", help="Show the trials there, too.")
+_ON_EVENT = typer.Option(metavar="COMMAND", help="Program that is told of trials, as in stage1.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command("list")(list_searches)
+    for command in (logs, stop, resume, clean):
+        app.command()(command)
+
+
+def list_searches(
+    runs: Annotated[Path, typer.Argument(help="Folder that holds searches.")] = Path("runs"),
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """List the searches in a folder and how they stand."""
+    from nas.housekeeping import find_searches
+
+    found = find_searches(runs)
+    if as_json:
+        common.print_json([_record(item) for item in found])
+        return
+    columns = ("search", "stage", "state", "finished", "failed", "candidates", "best hard AP")
+    rows = [row for item in found for row in _rows(item)]
+    title = f"{len(found)} searches in {runs}"
+    common.print_table(title, columns, rows, text_columns=("search", "state"))
+
+
+def _record(item: "Found") -> dict[str, Any]:
+    stages = {f"stage{status.stage}": status.to_dict() for status in item.stages}
+    return {"search_dir": str(item.directory.root), "fault": item.fault or None, **stages}
+
+
+def _rows(item: "Found") -> list[list[object]]:
+    name = item.directory.root.name
+    if item.fault:
+        return [[name, "", f"unreadable: {item.fault}", "", "", "", ""]]
+    rows: list[list[object]] = []
+    for status in item.stages:
+        waits = status.waiting + status.running
+        state = "running" if status.active else "stopped" if waits else "done"
+        best = "" if status.best_hard is None else f"{status.best_hard:.4f}"
+        counts = (status.finished, status.failed, status.candidates)
+        rows.append([name, status.stage, state, *counts, best])
+    return rows
+
+
+def logs(
+    number: Annotated[int, typer.Argument(metavar="N", help="The candidate's number.", min=1)],
+    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    stage: Annotated[int | None, _STAGE] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the trial ends.")
+    ] = False,
+) -> None:
+    """Print what a candidate's trial logged."""
+    from nas.housekeeping import follow as lines_of
+    from nas.housekeeping import trial_log
+    from nas.search_dir import find_search_dir
+
+    directory = find_search_dir(search_dir)
+    chosen = stage or max(directory.requests(), default=1)
+    path = trial_log(directory, chosen, number)
+
+    def is_over() -> bool:
+        is_done = directory.outcome(chosen, number) is not None
+        return not follow or is_done or directory.driver() is None
+
+    for line in lines_of(path, is_over):
+        typer.echo(line, nl=False)
+
+
+def stop(
+    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait until the driver is gone.", min=0)
+    ] = 60.0,
+) -> None:
+    """Stop a running search; `resume` continues it."""
+    from nas.housekeeping import stop_driver
+    from nas.search_dir import find_search_dir
+
+    directory = find_search_dir(search_dir)
+    pid = stop_driver(directory, wait)
+    if pid is None:
+        raise ConfigError(f"{directory.root}: nobody works here; there is nothing to stop")
+    common.print_rich(f"{directory.root}: process {pid} has stopped; `scrfd-nas resume` continues")
+
+
+def resume(
+    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    stage: Annotated[int | None, _STAGE] = None,
+    ray_address: Annotated[str | None, _ADDRESS] = None,
+    on_event: Annotated[str | None, _ON_EVENT] = None,
+    track: Annotated[str | None, _TRACK] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Continue a search as it was: `stage1` or `stage2` without options."""
+    from nas.cli.search import run_stage_command
+    from nas.search_dir import find_search_dir
+
+    directory = find_search_dir(search_dir)
+    begun = sorted(directory.requests())
+    chosen = stage or max(begun, default=1)
+    if chosen not in begun:
+        raise ConfigError(f"{directory.root}: stage {chosen} has not begun")
+    flags: dict[str, Any] = {option.name: None for option in options_of(chosen)}
+    flags |= {"search_dir": directory.root, "ray_address": ray_address, "as_json": as_json}
+    flags |= {"on_event": on_event, "track": track}
+    run_stage_command(chosen, flags)
+
+
+def clean(
+    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Remove the training states of trials that are done; best.pt and all results stay."""
+    from nas import housekeeping
+    from nas.search_dir import find_search_dir
+
+    directory = find_search_dir(search_dir)
+    if dry_run:
+        files = housekeeping.removable(directory)
+        count, size = len(files), sum(path.stat().st_size for path in files)
+    else:
+        count, size = housekeeping.clean(directory)
+    if as_json:
+        content = {"search_dir": str(directory.root), "files": count, "bytes": size}
+        common.print_json(content | {"removed": not dry_run})
+        return
+    verb = "would remove" if dry_run else "removed"
+    common.print_rich(f"{directory.root}: {verb} {count} files, {size / 1e6:.1f} MB")

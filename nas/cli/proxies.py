@@ -1,0 +1,105 @@
+"""`scrfd-nas audit-proxies`: which training-free scores rank as training does."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import common
+from nas.cli.stage_options import JSON_HELP
+from search_spaces.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nas.audit import ProxyAudit
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("audit-proxies")(audit_proxies)
+
+
+def audit_proxies(
+    search_dir: Annotated[
+        Path | None, typer.Option(help="A search with finished trials. (default: the only in runs)")
+    ] = None,
+    stage: Annotated[int, typer.Option(min=1, max=2, help="Whose trials.")] = 1,
+    proxy: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be given again. (default: all)")
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another search, compared by itself; may be given again."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Compare training-free scores with the hard AP of finished trials.
+
+    Kendall's tau is 1 where a score ranks the candidates as training did, 0 where it says
+    nothing. A score is usable for --screen if its 95 % bootstrap interval lies above 0. Of
+    nine scores that say nothing, one passes by chance up to every fifth time.
+    """
+    from nas.search_dir import find_search_dir
+
+    directories = [find_search_dir(search_dir), *map(find_search_dir, against or ())]
+    audits = {}
+    for directory in directories:
+        if stage not in directory.requests():
+            raise ConfigError(f"{directory.root}: stage {stage} has not begun")
+        audits[str(directory.root)] = _audited(directory, stage, proxy)
+    if as_json:
+        common.print_json(_document(stage, audits))
+        return
+    for root, found in audits.items():
+        _print(root, stage, found)
+    common.print_rich(
+        "usable: may be given to --screen; reversed: its opposite may (as in --screen -zen); "
+        "more trials narrow the intervals"
+    )
+
+
+def _audited(directory: Any, stage: int, names: Sequence[str] | None) -> "list[ProxyAudit]":
+    from nas import audit
+    from trials.proxies.registry import PROXIES
+
+    trials = audit.finished_trials(directory, stage)
+    try:
+        with common.progress_bar("scoring") as progress:
+            return audit.audit_proxies(trials, names or PROXIES, progress)
+    except ConfigError as error:
+        raise ConfigError(f"{directory.root}: {error}") from error
+
+
+def _document(stage: int, audits: "Mapping[str, Sequence[ProxyAudit]]") -> dict[str, Any]:
+    searches = [
+        {"search_dir": root, "proxies": [audit.to_dict() for audit in found]}
+        for root, found in audits.items()
+    ]
+    return {"stage": stage, "searches": searches}
+
+
+def _print(root: str, stage: int, audits: "Sequence[ProxyAudit]") -> None:
+    from trials.proxies.registry import require_proxy
+
+    rows = [
+        (
+            audit.proxy,
+            require_proxy(audit.proxy).about,
+            _number(audit.correlation.tau),
+            f"{_number(audit.correlation.low)} to {_number(audit.correlation.high)}",
+            audit.correlation.num,
+            f"{audit.seconds:.2f}",
+            audit.verdict,
+        )
+        for audit in audits
+    ]
+    columns = ("proxy", "what it is", "tau", "95 % interval", "n", "s each", "verdict")
+    trials = audits[0].correlation.num + audits[0].without_score
+    common.print_rich(f"{root}: {trials} finished trials of stage {stage}")
+    common.print_table(
+        "Kendall's tau with hard AP", columns, rows, text_columns=("proxy", "what it is", "verdict")
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"

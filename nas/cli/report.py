@@ -1,0 +1,85 @@
+"""Commands that explain: a search's report, and searches beside each other."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli import common, leaderboards
+from nas.cli.stage_options import JSON_HELP, SEARCH_DIR_HELP
+from search_spaces.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nas.search_dir import SearchDir
+
+_DIRECTORY = typer.Option(help=SEARCH_DIR_HELP)
+_DIRECTORIES = typer.Argument(help="Two or more search directories.", metavar="DIR DIR [DIR]...")
+_STAGE = typer.Option(help="1, 2 or 3. (default: all)", min=1, max=3)
+_JSON = typer.Option("--json", help=JSON_HELP)
+_LATENCY = typer.Option("--latency", help="Measure the ten best of each stage, if not yet done.")
+_OUT = typer.Option(help="Folder for compare.html and its figure. (default: none are written)")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (report, compare):
+        app.command()(command)
+
+
+def report(
+    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    stage: Annotated[int | None, _STAGE] = None,
+    latency: Annotated[bool, _LATENCY] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Write report.html, its figures and leaderboard.csv; print the leaderboards.
+
+    The page opens from disk; the figures lie beside it in report/ as SVG, PNG and CSV.
+    """
+    from nas.report_data import read_search
+    from nas.search_dir import find_search_dir
+    from nas.stages import write_stage_leaderboard
+    from reports.search_report import write_report
+
+    directory = find_search_dir(search_dir)
+    stages = [number for number in sorted(directory.requests()) if stage in (None, number)]
+    if not stages:
+        raise ConfigError(f"{directory.root}: stage {stage} has not begun")
+    if latency:
+        _measure(directory, stages)
+    tables = {number: write_stage_leaderboard(directory, number) for number in stages}
+    page = write_report(read_search(directory), directory.root)
+    leaderboards.print_leaderboards(directory, tables, as_json=as_json, report=page)
+
+
+def compare(
+    directories: Annotated[list[Path], _DIRECTORIES],
+    stage: Annotated[int | None, _STAGE] = None,
+    out: Annotated[Path | None, _OUT] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Compare the error distributions of searches, and say how sure a difference is."""
+    from nas.comparing import read_populations
+    from reports.comparison import compare_populations, write_comparison
+
+    found = read_populations(directories, stage)
+    comparison = compare_populations(found.populations)
+    page = write_comparison(comparison, found.warnings, out) if out is not None else None
+    if as_json:
+        content = {"warnings": list(found.warnings), **comparison.to_dict()}
+        common.print_json({**content, "report": None if page is None else str(page)})
+        return
+    for warning in found.warnings:
+        common.print_note(f"warning: {warning}")
+    for title, columns, rows in comparison.tables():
+        common.print_table(title, columns, rows, text_columns=columns[:1])
+    if page is not None:
+        common.print_rich(f"in {page}")
+
+
+def _measure(directory: "SearchDir", stages: list[int]) -> None:
+    """Time the best of each stage that were not timed on this machine."""
+    from nas.latency_cache import measure_latencies, time_network
+
+    for stage in stages:
+        measure_latencies(directory, stage, time_network, common.print_note)

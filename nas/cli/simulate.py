@@ -1,0 +1,224 @@
+"""`scrfd-nas simulate`: other ways to search, replayed from the curves of a finished search."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli import common
+from nas.cli.stage_options import JSON_HELP, SEARCH_DIR_HELP
+
+if TYPE_CHECKING:
+    from nas.simulation import Recording
+    from nas.simulation_study import RungRank, Standing
+
+_QUARTERS = ("median", "lower", "upper")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(simulate)
+
+
+def simulate(
+    search_dir: Annotated[Path | None, typer.Option(help=SEARCH_DIR_HELP)] = None,
+    curves: Annotated[
+        Path | None, typer.Option(help="A CSV file of --export, instead of a search.")
+    ] = None,
+    stage: Annotated[int, typer.Option(help="1 or 2.", min=1, max=2)] = 1,
+    strategy: Annotated[
+        str, typer.Option(help="One, several with commas between them, or all.")
+    ] = "all",
+    scheduler: Annotated[
+        str, typer.Option(help="fifo, asha, hyperband, median; several with commas, or all.")
+    ] = "all",
+    short: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A search or file of the same candidates with fewer epochs, whose values stand "
+            "at the rungs (complete rungs); may be given several times."
+        ),
+    ] = None,
+    reduction_factor: Annotated[
+        int, typer.Option(help="One in so many trials continues at a rung.", min=2)
+    ] = 3,
+    grace_epochs: Annotated[
+        int | None,
+        typer.Option(help="No trial ends before. (default: epochs / reduction factor^2)", min=1),
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Replays of each choice.", min=1)] = 200,
+    seed: Annotated[int, typer.Option(help="Of the orders and strategies.", min=0)] = 0,
+    slots: Annotated[int, typer.Option(help="Trials at the same time.", min=1)] = 1,
+    margin: Annotated[
+        float, typer.Option(help="How near to the best hard AP is near enough.", min=0, max=1)
+    ] = 0.005,
+    out: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the curves as a CSV file for --curves, and stop.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Replay a finished search's learning curves under other strategies and schedulers.
+
+    Nothing is trained. For every choice: the hard AP found when an eighth, a quarter, half and
+    all of the epochs are spent that training every candidate takes, as median (and quartiles)
+    over replays in random order.
+    """
+    source = curves if curves is not None else _search(search_dir)
+    if export is not None:
+        _export(source, stage, export)
+        return
+    recording, shorter = _recordings(source, stage, short or [])
+    from nas.simulation_contestants import Rules, complete_contestant, contestants
+    from nas.simulation_study import rung_ranks
+    from nas.simulation_study import simulate as replay_all
+
+    rules = Rules(reduction_factor=reduction_factor, grace_epochs=grace_epochs, slots=slots)
+    chosen = contestants(recording, _names(strategy), _names(scheduler), rules)
+    ranks = rung_ranks(recording, seed)
+    if shorter:
+        contestant, spliced = complete_contestant(recording, shorter, rules)
+        chosen.append(contestant)
+        ranks += rung_ranks(spliced, seed, epochs=sorted(shorter))
+    with common.console.status("replaying") as status:
+        standings = replay_all(
+            recording,
+            chosen,
+            repeats=repeats,
+            seed=seed,
+            margin=margin,
+            progress=lambda done, wanted: status.update(f"replaying: {done}/{wanted}"),
+        )
+    if out is not None:
+        _write(standings, out)
+    options = {"repeats": repeats, "seed": seed, "slots": slots, "margin": margin}
+    if as_json:
+        common.print_json(_document(source, recording, standings, ranks, options))
+    else:
+        _print(source, recording, standings, ranks, options)
+
+
+def _search(given: Path | None) -> Path:
+    from nas.search_dir import find_search_dir
+
+    return find_search_dir(given).root
+
+
+def _export(source: Path, stage: int, path: Path) -> None:
+    from nas.simulation_source import load_curves
+    from reports.curves import write_curves
+
+    found = [curve for curve in load_curves(source, stage)[0] if curve.last]
+    write_curves(found, path)
+    common.print_note(f"{len(found)} curves written to {path}")
+
+
+def _recordings(
+    source: Path, stage: int, short: Sequence[Path]
+) -> "tuple[Recording, dict[int, Recording]]":
+    """What can be replayed, and shorter schedules of the same candidates by their epochs."""
+    from nas.simulation_source import load_recording, with_short_schedules
+
+    recording, left_out = load_recording(source, stage)
+    if left_out:
+        numbers = ", ".join(map(str, left_out))
+        common.print_note(f"note: left out, for they lack their last epoch: candidates {numbers}")
+    if not short:
+        return recording, {}
+    return with_short_schedules(recording, [load_recording(path, stage)[0] for path in short])
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _document(
+    source: Path,
+    recording: "Recording",
+    standings: "Sequence[Standing]",
+    ranks: "Sequence[RungRank]",
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    best = max(recording.numbers, key=recording.final)
+    return {
+        "source": str(source),
+        "candidates": len(recording.numbers),
+        "epochs_each": recording.epochs,
+        "epochs_of_all": recording.total_epochs,
+        "best": {"candidate": best, "hard": recording.best},
+        **options,
+        "choices": [standing.to_dict() for standing in standings],
+        "rank_correlation": [rank.to_dict() for rank in ranks],
+    }
+
+
+def _print(
+    source: Path,
+    recording: "Recording",
+    standings: "Sequence[Standing]",
+    ranks: "Sequence[RungRank]",
+    options: Mapping[str, Any],
+) -> None:
+    shares = list(standings[0].at)
+    spent = [f"{share * recording.total_epochs:.0f} epochs" for share in shares]
+    columns = ["strategy", "scheduler", *spent, "at its end", "after epochs", "near the best"]
+    rows = [_cells(standing) for standing in standings]
+    best = max(recording.numbers, key=recording.final)
+    what = f"{len(recording.numbers)} candidates x {recording.epochs} epochs"
+    title = f"{source}: {what} = {recording.total_epochs}; hard AP found, median (quartiles)"
+    text = ("strategy", "scheduler")
+    common.print_table(title, columns, rows, text_columns=text)
+    common.print_rich(
+        f"{options['repeats']} replays each; slots: {options['slots']}; -: nothing was trained to "
+        f"the end\nnear the best: epochs until hard AP was within {options['margin']:g} of the "
+        f"best of all, {recording.best:.4f} (candidate {best}), and how often it was\n"
+    )
+    title, header = "Ranks against the final ones", ("epoch", "schedule", "tau", "95 % interval")
+    common.print_table(title, header, [_rank(rank) for rank in ranks])
+    common.print_rich("tau: Kendall's tau-b of hard AP after that epoch with that after the last")
+
+
+def _cells(standing: "Standing") -> list[str]:
+    def hard(values: Sequence[float]) -> str:
+        return _spread([f"{value:.4f}" if value >= 0 else "-" for value in values])
+
+    def epochs(values: Sequence[float]) -> str:
+        return _spread([f"{value:g}" if value < float("inf") else "-" for value in values])
+
+    near = f"{epochs(standing.within)} {100 * standing.reached:.0f}%"
+    found = [hard(values) for values in standing.at.values()]
+    names = [standing.strategy, standing.scheduler]
+    return [*names, *found, hard(standing.end), epochs(standing.spent), near]
+
+
+def _spread(quartiles: Sequence[str]) -> str:
+    low, median, high = quartiles
+    return median if low == median == high else f"{median} ({low} {high})"
+
+
+def _rank(rank: "RungRank") -> tuple[str, str, str, str]:
+    found, epoch, schedule = rank.correlation, str(rank.epoch), f"{rank.schedule} epochs"
+    if found.tau is None or found.low is None or found.high is None:
+        return epoch, schedule, "-", "-"
+    return epoch, schedule, f"{found.tau:.3f}", f"{found.low:.3f} to {found.high:.3f}"
+
+
+def _write(standings: "Sequence[Standing]", path: Path) -> None:
+    """One line a choice and measure."""
+    from search_spaces.files import write_text
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("strategy", "scheduler", "repeats", "measure", *_QUARTERS))
+    for standing in standings:
+        content = standing.to_dict()
+        measures = {f"hard_at_{item['share']:g}": item for item in content["hard_at"]}
+        names = ("hard_at_end", "epochs_at_end", "epochs_within_margin")
+        measures |= {name: content[name] for name in names}
+        for name, values in measures.items():
+            start = (standing.strategy, standing.scheduler, standing.repeats, name)
+            writer.writerow([*start, *(values[quarter] for quarter in _QUARTERS)])
+    write_text(path, text.getvalue())

@@ -1,0 +1,139 @@
+"""Searches seen from outside: which there are, what their trials logged, stopping, cleaning up."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.search_dir import SEARCH_FILE, BusyError, SearchDir
+from nas.status import StageStatus, read_status
+from search_spaces.errors import ConfigError
+from trials.checkpoint import LAST, PREVIOUS
+from trials.result import RESULT_FILE
+from trials.run import LOG_FILE
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A search directory and how its stages stand; `fault` where it cannot be read."""
+
+    directory: SearchDir
+    stages: tuple[StageStatus, ...] = ()
+    fault: str = ""
+
+
+def find_searches(runs: Path) -> list[Found]:
+    """The searches below `runs`, by name. Raises ConfigError if that is no folder."""
+    if not runs.is_dir():
+        raise ConfigError(f"{runs}: is not a folder; give the one that holds your searches")
+    return [_found(SearchDir(path.parent)) for path in sorted(runs.glob(f"*/{SEARCH_FILE}"))]
+
+
+def _found(directory: SearchDir) -> Found:
+    try:
+        stages = tuple(read_status(directory, stage) for stage in sorted(directory.requests()))
+    except ConfigError as error:
+        return Found(directory=directory, fault=str(error))
+    return Found(directory=directory, stages=stages)
+
+
+def trial_log(directory: SearchDir, stage: int, number: int) -> Path:
+    """The log file of a candidate's trial.
+
+    Raises:
+        ConfigError: there is no such candidate, or its trial has not started.
+    """
+    numbers = directory.numbers(stage)
+    if number not in numbers:
+        known = f"1 to {max(numbers)}" if numbers else "none"
+        rule = f"stage {stage} of {directory.root} has candidates {known}"
+        raise ConfigError(f"{rule}, got {number}")
+    path = directory.trial_folder(stage, number) / LOG_FILE
+    if not path.is_file():
+        raise ConfigError(f"{path}: the trial has not started yet")
+    return path
+
+
+def follow(path: Path, is_over: Callable[[], bool]) -> Iterator[str]:
+    """The lines of a growing file from its start, until `is_over()` and nothing is left."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while True:
+            over = is_over()  # asked before reading, so that the last lines are not missed
+            lines = file.readlines()
+            yield from lines
+            if over:
+                return
+            if not lines:
+                time.sleep(_POLL_S)
+
+
+def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
+    """End the driver with SIGTERM, as Ctrl-C would; every trial keeps its last checkpoint.
+
+    Args:
+        directory: of the search.
+        wait_s: how long to wait until it is gone.
+
+    Returns:
+        The driver's process id; None if nobody works there.
+
+    Raises:
+        ConfigError: the driver runs on another machine.
+        BusyError: it is still there after `wait_s`.
+    """
+    driver = directory.driver()
+    if driver is None:
+        return None
+    if driver.host != socket.gethostname():
+        raise ConfigError(
+            f"{directory.root}: its driver is process {driver.pid} on {driver.host}; "
+            "run this command there"
+        )
+    os.kill(driver.pid, signal.SIGTERM)
+    deadline = time.monotonic() + wait_s
+    while directory.driver() is not None:
+        if time.monotonic() >= deadline:
+            raise BusyError(
+                f"process {driver.pid} was told to stop {wait_s:g} s ago and still runs"
+            )
+        time.sleep(_POLL_S)
+    return driver.pid
+
+
+def removable(directory: SearchDir) -> list[Path]:
+    """Files that no command needs again: the training states of trials that have an outcome.
+
+    What stays is `best.pt`, the curves, the result and the architecture. A failed trial starts
+    anew after cleaning.
+    """
+    files = []
+    for stage in sorted(directory.requests()):
+        for number in directory.outcomes(stage):
+            folder = directory.trial_folder(stage, number)
+            # Below it lie trainings with other seeds, each with an outcome of its own, or not yet.
+            files += [
+                path
+                for path in sorted(folder.rglob("*.pt"))
+                if path.name in (LAST, PREVIOUS) and (path.parent / RESULT_FILE).is_file()
+            ]
+    return files
+
+
+def clean(directory: SearchDir) -> tuple[int, int]:
+    """Remove what is `removable`; returns how many files and how many bytes.
+
+    Raises:
+        BusyError: a driver works there.
+    """
+    stages = sorted(directory.requests())
+    with directory.held(stages[-1] if stages else 1):
+        files = removable(directory)
+        size = sum(path.stat().st_size for path in files)
+        for path in files:
+            path.unlink()
+    return len(files), size

@@ -1,0 +1,86 @@
+"""Latencies of a search's best candidates, measured once and kept in their folders."""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from nas.search_dir import SearchDir
+from search_spaces.architecture import Architecture
+from search_spaces.checks import require_fields, require_number
+from search_spaces.errors import ConfigError
+from search_spaces.files import read_text, write_json
+from trials.latency import Latency
+from trials.result import TrialResult
+
+LATENCY_FILE = "latency.json"
+TOP = 10  # of each stage are measured
+
+Measure = Callable[[Architecture], Latency]
+
+
+def read_latencies(directory: SearchDir, stage: int) -> dict[int, Latency]:
+    """What was measured, by candidate; of several machines that which measured the most."""
+    found = {
+        number: _read(directory.trial_folder(stage, number), architecture)
+        for number, architecture in directory.candidates(stage).items()
+    }
+    known = {number: entry for number, entry in found.items() if entry is not None}
+    if not known:
+        return {}
+    machine = Counter(machine for machine, _ in known.values()).most_common(1)[0][0]
+    return {number: latency for number, (where, latency) in known.items() if where == machine}
+
+
+def measure_latencies(
+    directory: SearchDir, stage: int, measure: Measure, note: Callable[[str], None]
+) -> None:
+    """Measure the ten best finished ones that were not measured on this machine yet.
+
+    Args:
+        measure: times one architecture (see `time_network`).
+        note: hears of each.
+    """
+    candidates, outcomes = directory.candidates(stage), directory.outcomes(stage)
+    hard = {n: o.hard for n, o in outcomes.items() if isinstance(o, TrialResult)}
+    for number in sorted(hard, key=lambda n: (-hard[n], n))[:TOP]:
+        folder, architecture = directory.trial_folder(stage, number), candidates[number]
+        known = _read(folder, architecture)
+        if known is not None and known[0] == platform.node():
+            continue
+        found = measure(architecture)
+        content = {"hash": architecture.content_hash, "machine": platform.node()}
+        write_json(folder / LATENCY_FILE, {**content, "latency": asdict(found)})
+        note(f"stage {stage}, candidate {number}: {found.median_ms:.1f} ms")
+
+
+def time_network(architecture: Architecture) -> Latency:
+    """One VGA image at a time on one core: in onnxruntime if it is there, else in torch."""
+    import torch
+
+    from search_spaces.network.detector import Detector
+    from trials.latency import onnxruntime_latency, torch_latency
+
+    detector = Detector(architecture).eval()
+    try:
+        return onnxruntime_latency(detector)
+    except ConfigError:  # the optional packages are absent
+        return torch_latency(detector, device=torch.device("cpu"))
+
+
+def _read(folder: Path, architecture: Architecture) -> tuple[str, Latency] | None:
+    """The machine and the time in a candidate's folder; None if nothing valid is there."""
+    path = folder / LATENCY_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(read_text(path))
+        if content["hash"] != architecture.content_hash:
+            return None
+        latency = Latency(**require_fields(Latency, content["latency"], str(path)))
+        require_number(latency.median_ms, "median_ms", 0)
+        return str(content["machine"]), latency
+    except (ConfigError, ValueError, TypeError, KeyError, RecursionError):
+        return None

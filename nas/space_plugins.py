@@ -1,0 +1,130 @@
+"""Step-1 spaces from other packages, by the entry-point group `scrfd_nas.search_spaces`.
+
+An entry point's name is what `--space` takes. It is a function of the FLOPs target, the
+tolerance and the `ranges` of `--config` (an empty mapping without them), and returns a space
+(see `PluggedSpace`). docs/SEARCH_SPACES.md has a worked example.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+
+from search_spaces.architecture import Architecture
+from search_spaces.backbone_space import Sample
+from search_spaces.constraints import Window
+from search_spaces.cost import flops_by_part, total
+from search_spaces.errors import ConfigError, InfeasibleError, ScrfdNasError
+
+GROUP = "scrfd_nas.search_spaces"
+BUILT_IN = ("auto", "mobile", "resnet")
+
+
+class PluggedSpace(Protocol):
+    """What stage 1 needs of a space."""
+
+    def sample(self, generator: np.random.Generator, num: int) -> Sample:
+        """Up to `num` distinct architectures whose FLOPs are within the tolerance.
+
+        They depend on the generator alone, and more with an equal generator begin with the
+        same ones: searches are continued and extended. Fewer only if there are no more, and
+        `note` says so.
+        """
+
+
+Factory: TypeAlias = Callable[[int, float, Mapping[str, Any]], PluggedSpace]
+
+
+def plugged_names() -> list[str]:
+    """The names of the installed plug-ins."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def require_space(name: object) -> None:
+    """Refuse what is neither a built-in space nor a plug-in. Raises ConfigError."""
+    if name not in BUILT_IN and name not in plugged_names():
+        raise unknown_space(name)
+
+
+def sample_plugged(
+    name: str,
+    generator: np.random.Generator,
+    num: int,
+    *,
+    flops: int,
+    window: Window,
+    tolerance: float,
+    ranges: Mapping[str, Any],
+) -> Sample:
+    """A sample of the plug-in `name`, held to what it has to keep.
+
+    Raises:
+        ConfigError: there is no such plug-in, it fails, or its sample breaks a rule.
+        InfeasibleError: it has no architecture of such FLOPs.
+    """
+    try:
+        space = _factory(name)(flops, tolerance, ranges)
+        sample = space.sample(generator, num)
+    except ScrfdNasError:
+        raise
+    except Exception as error:  # of whoever wrote it
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"--space {name}: the plug-in failed ({text})") from error
+    _check(name, sample, window, num)
+    return sample
+
+
+def _factory(name: str) -> Factory:
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    if not points:
+        raise unknown_space(name)
+    return cast(Factory, _load(points[0]))
+
+
+def unknown_space(name: object) -> ConfigError:
+    """The error that lists what `--space` may be."""
+    plugged = plugged_names()
+    others = f"or a plug-in's ({', '.join(plugged)})" if plugged else "and no plug-in is installed"
+    rule = f"--space must be {', '.join(BUILT_IN)}, {others}"
+    return ConfigError(f"{rule}, got {name!r}; see docs/SEARCH_SPACES.md")
+
+
+def _load(point: EntryPoint) -> Any:
+    try:
+        loaded = point.load()
+    except Exception as error:
+        rule = f"--space {point.name}: {point.value} cannot be loaded"
+        raise ConfigError(f"{rule} ({' '.join(str(error).split())})") from error
+    if not callable(loaded):
+        kind = type(loaded).__name__
+        raise ConfigError(f"--space {point.name}: {point.value} must be a function, got {kind}")
+    return loaded
+
+
+def _check(name: str, sample: object, window: Window, num: int) -> None:
+    """Hold the plug-in to its protocol. Raises ConfigError, InfeasibleError."""
+    if not isinstance(sample, Sample):
+        rule = "sample() must return a search_spaces.backbone_space.Sample"
+        raise ConfigError(f"--space {name}: {rule}, got {type(sample).__name__}")
+    found = sample.architectures
+    if not found:
+        raise InfeasibleError(
+            f"--space {name} has no architecture of {window[0]:,} to {window[1]:,} FLOPs: relax "
+            "--tolerance or change --flops"
+        )
+    if len(found) > num or len(set(found)) < len(found):
+        rule = f"sample() must return up to {num} distinct architectures"
+        raise ConfigError(f"--space {name}: {rule}, got {len(found)} ({len(set(found))} distinct)")
+    for number, architecture in enumerate(found, start=1):
+        _check_flops(name, number, architecture, window)
+
+
+def _check_flops(name: str, number: int, architecture: object, window: Window) -> None:
+    if not isinstance(architecture, Architecture):
+        kind = type(architecture).__name__
+        raise ConfigError(f"--space {name}: candidate {number} must be an Architecture, got {kind}")
+    flops = total(flops_by_part(architecture))
+    if not window[0] <= flops <= window[1]:
+        rule = f"candidate {number} must have {window[0]:,} to {window[1]:,} FLOPs"
+        raise ConfigError(f"--space {name}: {rule}, got {flops:,}")

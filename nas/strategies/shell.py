@@ -1,0 +1,103 @@
+"""The FLOPs shell of a stage as a list: architectures that satisfy all constraints.
+
+A space has up to billions of them. A strategy that wants to be somewhere takes the nearest
+of some thousands that were sampled, so that whatever it proposes is exactly within the
+tolerance, by the closed form, without a single draw being thrown away.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.strategies.coordinates import Coordinates, Place
+from search_spaces.architecture import Architecture
+from search_spaces.checks import require_integer
+from search_spaces.errors import InfeasibleError
+
+LISTED = 16_384  # in step 1 they take a second or two, in step 2 up to ten; once a search
+_FIRST = 256  # sampled at least, which takes no longer than one
+_OTHER_BLOCK = 1.0  # as far as from one end of a number's range to the other
+
+Sampler = Callable[[int], Sequence[Architecture]]
+
+
+class Shell:
+    """Distinct architectures in the order of a sampler.
+
+    Args:
+        sample: called with a number of architectures; more begin with the same ones, fewer
+            come back if there are no more. Raises InfeasibleError if there is none.
+        listed: how many to choose from; more are sampled only when all of them are known.
+    """
+
+    def __init__(self, sample: Sampler, listed: int = LISTED) -> None:
+        self._sample = sample
+        self._listed = require_integer(listed, "the number of architectures to choose from", 1)
+        self._members: Sequence[Architecture] = ()
+        self._complete = False
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """The axes of the listed architectures."""
+        return Coordinates.along(self._at_least(self._listed)[: self._listed])
+
+    def from_number(self, number: int, known: Collection[str]) -> Architecture:
+        """The architecture of `number` (from 1), or else the next one that is not known.
+
+        Raises:
+            ConfigError: the number is not a positive integer.
+            InfeasibleError: all are known.
+        """
+        place = require_integer(number, "the number of a candidate", 1) - 1
+        while True:
+            members = self._at_least(place + 1)
+            if place >= len(members):
+                return self._first_new(members, known)
+            if members[place].content_hash not in known:
+                return members[place]
+            place += 1
+
+    def nearest(self, wanted: Place, known: Collection[str]) -> Architecture:
+        """The listed architecture nearest to a place that is not known.
+
+        Raises:
+            InfeasibleError: all are known, also those that were not listed.
+        """
+        members = self._at_least(self._listed)
+        order: list[int] = np.argsort(self.distances(wanted), kind="stable").tolist()
+        for index in order:
+            if members[index].content_hash not in known:
+                return members[index]
+        return self.from_number(self._listed + 1, known)
+
+    def distances(self, wanted: Place) -> NDArray[np.float64]:
+        """From a place to each of the listed architectures, (N,)."""
+        numbers, blocks = self._table
+        squares = ((numbers - wanted.numbers) ** 2).sum(axis=1)
+        other: NDArray[np.float64] = np.sqrt(squares + _OTHER_BLOCK * (blocks != wanted.block))
+        return other
+
+    @cached_property
+    def _table(self) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+        places = [self.coordinates.place(a) for a in self._at_least(self._listed)[: self._listed]]
+        found = [place for place in places if place is not None]
+        return np.stack([p.numbers for p in found]), np.array([p.block for p in found])
+
+    def _at_least(self, count: int) -> Sequence[Architecture]:
+        """So many members, or all if there are fewer."""
+        if len(self._members) < count and not self._complete:
+            wanted = max(count, _FIRST, 2 * len(self._members))
+            self._members = self._sample(wanted)
+            self._complete = len(self._members) < wanted
+        return self._members
+
+    def _first_new(self, members: Sequence[Architecture], known: Collection[str]) -> Architecture:
+        for member in members:
+            if member.content_hash not in known:
+                return member
+        raise InfeasibleError(
+            f"all {len(members)} architectures that satisfy the constraints are candidates "
+            "already: ask for fewer, or relax the constraints"
+        )

@@ -1,0 +1,183 @@
+"""A chart: a drawing with the numbers behind it, in one style, as SVG, PNG and CSV.
+
+No state of pyplot is used. Files are the same, byte for byte, for the same numbers and the
+same version of matplotlib.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from reports.html import Markup, prose, tag
+from search_spaces.files import replacing, write_text
+
+# Told apart with any kind of colour blindness, and readable on white. In a page each becomes the
+# CSS variable of its name, which has another value in the dark (see report.css).
+COLOURS = {
+    "paper": "#ffffff",
+    "ink": "#1b1f24",
+    "soft": "#5b6470",
+    "line": "#d5dae0",
+    "blue": "#0072b2",
+    "orange": "#d55e00",
+    "green": "#00805c",
+    "purple": "#b0588e",
+    "grey": "#8a94a0",
+    "band": "#cfe3f1",
+}
+SERIES = ("blue", "orange", "green", "purple", "grey")
+MARKERS = ("o", "^", "s", "D", "v")
+DPI = 160
+
+_STYLE: dict[str, Any] = {
+    "figure.facecolor": COLOURS["paper"],
+    "axes.facecolor": "none",
+    "axes.edgecolor": COLOURS["soft"],
+    "axes.labelcolor": COLOURS["ink"],
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib
+    "font.size": 9.5,
+    "grid.color": COLOURS["line"],
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "savefig.facecolor": COLOURS["paper"],
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's font
+    "text.color": COLOURS["ink"],
+    "text.parse_math": False,  # a name with dollar signs is a name
+    "xtick.color": COLOURS["soft"],
+    "ytick.color": COLOURS["soft"],
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+}
+_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A drawing and its numbers.
+
+    Attributes:
+        name: of its files, without ending.
+        title, caption: for a reader; plain text.
+        table: the numbers drawn.
+        svg: the drawing.
+        png: the same in pixels.
+    """
+
+    name: str
+    title: str
+    caption: str
+    table: pd.DataFrame
+    svg: str
+    png: bytes
+
+    def save(self, folder: Path) -> None:
+        """Write `NAME.svg`, `NAME.png` and `NAME.csv` into `folder`."""
+        write_text(folder / f"{self.name}.svg", self.svg)
+        with replacing(folder / f"{self.name}.png") as temporary:
+            temporary.write_bytes(self.png)
+        save_table(self.table, folder / f"{self.name}.csv")
+
+    def html(self) -> Markup:
+        """The drawing within the page, in the page's colours, with its caption."""
+        plot = tag("div", _inline(self.svg, self.title), class_="plot", tabindex=0)
+        return tag("figure", tag("h3", self.title), plot, tag("figcaption", prose(self.caption)))
+
+
+def draw(
+    name: str,
+    title: str,
+    caption: str,
+    table: pd.DataFrame,
+    paint: Callable[[Figure], None],
+    size: tuple[float, float] = (8.6, 3.4),
+) -> Chart:
+    """The chart that `paint` puts onto an empty figure of `size` inches."""
+    style: Any = {**_STYLE, "svg.hashsalt": name}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's reader has more fonts
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        paint(figure)
+        svg, png = io.StringIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata=_METADATA)
+        figure.set_layout_engine("none")  # as it was laid out for the SVG
+        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    return Chart(
+        name=name,
+        title=title,
+        caption=caption,
+        table=table,
+        svg=svg.getvalue(),
+        png=png.getvalue(),
+    )
+
+
+def save_table(table: pd.DataFrame, path: Path) -> None:
+    """Write numbers as CSV, whole or not at all; missing ones are empty."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def colour(index: int) -> str:
+    """The colour of a series; they repeat."""
+    return COLOURS[SERIES[index % len(SERIES)]]
+
+
+def marker(index: int) -> str:
+    """The marker of a series, so that no colour is needed to tell them apart."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """At most `most` characters of a name, so that it cannot push the drawing aside."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def legend(axes: Axes, **options: Any) -> None:
+    """A legend if there is anything to name."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8.5, **options)
+
+
+def panels(figure: Figure, rows: int, columns: int, count: int) -> list[Axes]:
+    """The first `count` panels of a grid with a common y axis; the others are left empty."""
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    found = [axes for row in grid for axes in row]
+    for axes in found[count:]:
+        axes.set_axis_off()
+    return found[:count]
+
+
+def _inline(svg: str, title: str) -> Markup:
+    """An SVG document as an element: page colours, a name for those who cannot see it."""
+    content = svg[svg.index("<svg") :]
+    content = content[content.index(">") + 1 :]
+    box = re.search(r'viewBox="([\d. ]+)"', svg)
+    for name, value in COLOURS.items():
+        content = content.replace(value, f"var(--{name})")
+    referenced = set(re.findall(r"#([\w.-]+)", content))
+    content = re.sub(
+        r' id="([^"]*)"', lambda m: m.group() if m[1] in referenced else "", content
+    )  # the same numbered names stand in every drawing
+    view = box[1] if box else "0 0 600 300"
+    opening = tag("svg", viewBox=view, role="img", aria_label=title).removesuffix("</svg>")
+    return Markup(opening + content.strip())

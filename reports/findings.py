@@ -1,0 +1,148 @@
+"""Why one candidate wins, in sentences computed from the numbers, and how far to trust them."""
+
+import numpy as np
+
+from reports.confirmation import Confirmed, confirmed
+from reports.population import curve_noise, quarter
+from reports.search_data import CandidateData, StageData
+from reports.shares import share_table
+from search_spaces.cost import PARTS
+
+FEW = 8  # candidates below which shares say nothing
+WORTH = 0.01  # of the FLOPs: smaller differences are not worth a sentence
+_NORMAL_95 = 1.96
+
+
+def why_it_wins(stage: StageData) -> list[str]:
+    """Sentences on the best candidate of a stage; one that says so if there is none."""
+    finished = stage.finished
+    if not finished:
+        return [f"No candidate of stage {stage.stage} has finished: there is no winner yet."]
+    best = finished[0]
+    if len(finished) == 1:
+        return [f"Candidate {best.number} is the only one that has finished: nothing to compare."]
+    sentences = [_lead(stage), _trust(stage), _spending(stage)]
+    return [*sentences, _agreement(stage) if len(finished) >= FEW else _too_few(stage)]
+
+
+def noise_threshold(stage: StageData) -> float | None:
+    """The difference of two hard APs that evaluation noise alone exceeds once in twenty times.
+
+    From the jitter of the last epochs of the curves (see `population.curve_noise`); seeds add
+    to it, so it is the least that must be called noise. None without curves of three points.
+    """
+    curves = [list(c.curve.hard.values()) for c in stage.finished if c.curve is not None]
+    noise = curve_noise(curves)
+    return None if noise is None else _NORMAL_95 * float(np.sqrt(2)) * noise
+
+
+def _lead(stage: StageData) -> str:
+    best, second = stage.finished[:2]
+    finished, everyone = len(stage.finished), len(stage.candidates)
+    whom = f"{finished} of {everyone} that have finished" if finished < everyone else f"{finished}"
+    hards = [_hard(candidate) for candidate in stage.finished]
+    found = _confirmed(stage).get(best.number)
+    if found is not None:
+        return (
+            f"Candidate {best.number} leads the {whom} with a mean hard AP of {found.mean:.4f} "
+            f"over {found.seeds} seeds (95 %: {found.low:.4f} to {found.high:.4f}); the median of "
+            f"all with the search's own seed is {np.median(hards):.4f}."
+        )
+    return (
+        f"Candidate {best.number} leads the {whom} with hard AP {hards[0]:.4f}, "
+        f"{hards[0] - hards[1]:.4f} ahead of candidate {second.number}; the median is "
+        f"{np.median(hards):.4f}."
+    )
+
+
+def _trust(stage: StageData) -> str:
+    """Whether the lead is more than noise."""
+    found = _confirmed(stage)
+    if not found:
+        return _one_seed(stage)
+    ties = [number for number, item in found.items() if item.tie == 1][1:]
+    if ties:
+        names = ", ".join(map(str, ties))
+        return (
+            f"Among the {len(found)} that were trained with several seeds it cannot be told from "
+            f"{names}: the lead is not larger than the spread among seeds."
+        )
+    if len(found) == 1:
+        return "No other was trained with several seeds, so that its lead is not confirmed."
+    return (
+        f"Its lead over the other {len(found) - 1} that were trained with several seeds is larger "
+        "than the spread among seeds (t-test, 5 %)."
+    )
+
+
+def _one_seed(stage: StageData) -> str:
+    text = f"{len(stage.finished)} candidates, one seed each: "
+    least = noise_threshold(stage)
+    if least is None:
+        return text + (
+            "how large a difference is noise cannot be told from this search; small ones are ties "
+            "until `scrfd-nas confirm` has trained the best with other seeds."
+        )
+    near = sum(_hard(stage.finished[0]) - _hard(c) < least for c in stage.finished[1:])
+    others = "1 other lies" if near == 1 else f"{near} others lie"
+    verdict = f"{others} that close to the best" if near else "the lead is larger"
+    return text + (
+        f"a difference below {least:.4f} is noise, by the jitter of the last epochs alone, and "
+        f"seeds add to that; {verdict}. `scrfd-nas confirm` trains the best with other seeds."
+    )
+
+
+def _spending(stage: StageData) -> str:
+    """Where the winner differs most from the median candidate."""
+    table = share_table(stage)
+    order = (table["best"] - table["median"]).abs().sort_values(ascending=False, kind="stable")
+    pieces = []
+    for index in order.index[:3]:
+        row = table.loc[index]
+        pieces.append(f"{row['part']} {_percent(row['best'])} (median {_percent(row['median'])})")
+    best = stage.finished[0]
+    return (
+        f"Of its FLOPs candidate {best.number} spends, where it differs most from the others: "
+        f"{', '.join(pieces)}."
+    )
+
+
+def _agreement(stage: StageData) -> str:
+    """Parts on which the best candidates agree: the range excludes the median of all."""
+    table = share_table(stage)
+    named = [
+        f"{'more' if row['low'] > row['median'] else 'less'} in {row['part']} "
+        f"({_percent(row['low'])} to {_percent(row['high'])}, median of all "
+        f"{_percent(row['median'])})"
+        for _, row in table.iterrows()
+        if not row["low"] <= row["median"] <= row["high"]
+        and abs(row["middle"] - row["median"]) >= WORTH
+    ]
+    drawn = f"the best of {quarter(len(stage.finished))} drawn candidates"
+    if not named:
+        return (
+            f"For every part the share of {drawn} ranges around the median of all: these "
+            f"{len(stage.finished)} candidates do not say where compute should go."
+        )
+    others = len(PARTS) - len(named)
+    rest = f" On the other {others} parts the search does not say." if others else ""
+    return f"In 95 % of the draws {drawn} spends {'; '.join(named)}.{rest}"
+
+
+def _too_few(stage: StageData) -> str:
+    return (
+        f"{len(stage.finished)} candidates are too few to say where compute should go; ranges "
+        f"are read from {FEW} on."
+    )
+
+
+def _confirmed(stage: StageData) -> dict[int, Confirmed]:
+    return confirmed({candidate.number: candidate.hards for candidate in stage.finished})
+
+
+def _hard(candidate: CandidateData) -> float:
+    return candidate.hard or 0.0
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,133 @@
+"""Statistics of many candidates: error distributions, ranges of the best, Pareto fronts.
+
+Errors are 1 - hard AP, as fractions of 1. All randomness comes from a seed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from search_spaces.errors import ConfigError
+from search_spaces.randomness import raw_words, seeded_generator
+
+BOOTSTRAPS = 10_000
+FRACTION = 0.25  # of the population in each draw (REFERENCE facts, section 8)
+LEVEL = 0.95
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The middle 95 % of a distribution, and its median."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> "Interval":
+        """Of the values drawn. Raises ConfigError if there are none."""
+        array = np.asarray(values, dtype=np.float64)
+        if array.size == 0:
+            raise ConfigError("an interval needs at least one value, got none")
+        tail = 100 * (1 - LEVEL) / 2
+        low, median, high = np.percentile(array, [tail, 50, 100 - tail])
+        return cls(float(low), float(median), float(high))
+
+
+def edf(values: ArrayLike) -> tuple[Floats, Floats]:
+    """The empirical distribution: distinct values ascending (K,), shares of values <= each (K,)."""
+    array = np.asarray(values, dtype=np.float64)
+    points, counts = np.unique(array, return_counts=True)
+    return points, np.cumsum(counts) / max(len(array), 1)
+
+
+def drawn_indices(count: int, draws: int, seed: int, repeats: int = BOOTSTRAPS) -> Ints:
+    """`repeats` draws with replacement of `draws` out of `count`, as indices (repeats, draws)."""
+    if min(count, draws, repeats) < 1:
+        raise ConfigError(
+            f"count, draws and repeats must be at least 1, got {count, draws, repeats}"
+        )
+    words = raw_words(seeded_generator(seed), repeats * draws)
+    return ((words * count) >> 32).reshape(repeats, draws)
+
+
+def best_indices(errors: ArrayLike, seed: int = 0, repeats: int = BOOTSTRAPS) -> Ints:
+    """The empirical bootstrap: whose error is the least in each of `repeats` draws, (repeats,).
+
+    Each draw takes a quarter of the candidates (at least one) with replacement; among equal
+    errors the first in order wins. `statistic[best_indices(errors)]` is the distribution of
+    the best one's statistic (Radosavovic et al., "Designing Network Design Spaces").
+
+    Raises:
+        ConfigError: there are no errors.
+    """
+    array = np.asarray(errors, dtype=np.float64)
+    if len(array) == 0:
+        raise ConfigError("the bootstrap needs at least one candidate, got none")
+    places = np.argsort(np.argsort(array, kind="stable"), kind="stable")  # 0: the best
+    drawn = drawn_indices(len(array), quarter(len(array)), seed, repeats)
+    best: Ints = np.argsort(array, kind="stable")[places[drawn].min(axis=1)]
+    return best
+
+
+def quarter(count: int) -> int:
+    """How many candidates a draw of the empirical bootstrap takes: 25 %, at least one."""
+    return max(1, round(FRACTION * count))
+
+
+def pareto_front(costs: ArrayLike, values: ArrayLike) -> list[int]:
+    """Indices of those that nobody beats: none costs no more and is worth more (or vice versa).
+
+    Cheapest first; of equal ones the first in order.
+    """
+    cost, value = np.asarray(costs, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    front: list[int] = []
+    for index in np.lexsort((-value, cost)).tolist():
+        if not front or value[index] > value[front[-1]]:
+            front.append(index)
+    return front
+
+
+def best_so_far(
+    epochs: Sequence[int], values: Sequence[float | None]
+) -> tuple[list[int], list[float]]:
+    """Epochs spent and the best value found, after each trial that has improved on it.
+
+    Args:
+        epochs: of the trials in the order in which they ended.
+        values: theirs; None for one that has none, whose epochs were spent all the same.
+
+    Returns:
+        Both ascending, of one length; the last epochs are all that were spent.
+    """
+    spent = 0
+    points: list[int] = []
+    best: list[float] = []
+    for used, value in zip(epochs, values, strict=True):
+        spent += used
+        if value is not None and (not best or value > best[-1]):
+            points.append(spent)
+            best.append(value)
+    if best and points[-1] < spent:
+        points.append(spent)
+        best.append(best[-1])
+    return points, best
+
+
+def curve_noise(curves: Sequence[Sequence[float]]) -> float | None:
+    """Standard deviation of one evaluation around its curve, from the curves' last three points.
+
+    The second difference of three points is free of a straight trend and has six times the
+    variance of one point; the median of its size over the curves, divided by that of a
+    standard normal (0.6745), is robust. None without a curve of three points.
+    """
+    ends = [curve[-3:] for curve in curves if len(curve) >= 3]
+    if not ends:
+        return None
+    second = np.abs(np.diff(np.array(ends, dtype=np.float64), n=2, axis=1))
+    return float(np.median(second) / 0.6745 / np.sqrt(6))

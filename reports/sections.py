@@ -1,0 +1,225 @@
+"""The sections of a search's report: tables and sentences as HTML."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from reports.html import Markup, cell, column, join, number, number_column, table, tag
+from reports.leaderboard import to_records
+from reports.published import Published, published_near
+from reports.search_data import CandidateData, StageData
+from search_spaces.architecture import Architecture
+from search_spaces.cost import PARTS, flops_by_part, total
+from search_spaces.files import dump_yaml
+from trials.result import TrialFailure
+
+EARLY = ("stem", "c2", "c3")  # where the paper's best networks spend most
+
+
+def leaderboard_section(stage: StageData) -> Markup:
+    """All candidates, and published networks of the same budget in a table of their own."""
+    known = {candidate.number: candidate for candidate in stage.candidates}
+    timed = any(candidate.latency for candidate in stage.candidates)
+    seeded = "seeds" in stage.table
+    columns = [number_column(text) for text in ("rank", "candidate", "hard")]
+    columns += [number_column("mean ± 95 % (seeds)")] if seeded else []
+    columns += [column("compute", f"sorts by {' + '.join(EARLY)}")]
+    columns += [number_column(text) for text in ("medium", "easy", "FLOPs", "params")]
+    columns += [number_column("ms")] if timed else []
+    columns += [number_column("epochs"), number_column("min"), column("state"), column("network")]
+    rows = [
+        _row(record, known[record["candidate"]], timed=timed, seeded=seeded)
+        for record in to_records(stage.table)
+        if record["candidate"] in known
+    ]
+    if not rows:
+        return tag("p", f"Stage {stage.stage} has no candidates yet.")
+    board = table(columns, rows, class_="sortable")
+    ties = "One rank over several seeds: these candidates cannot be told apart."
+    note = tag("p", ties, class_="soft") if seeded else None
+    return join(_key(), board, note, _published(int(stage.request.get("flops", 0))))
+
+
+def share_section(shares: pd.DataFrame) -> Markup | None:
+    """`reports.shares.share_table` for a reader."""
+    if shares.empty:
+        return None
+    names = ("winner", "median of all", "range of the best (95 %)", "rank correlation")
+    columns = [column("part"), *map(number_column, names)]
+    rows = []
+    for row in to_records(shares):
+        p = "p < 0.01" if (row["p"] or 0) < 0.01 else f"p {row['p']:.2f}"
+        rho = "" if row["rho"] is None else f"{row['rho']:+.2f} ({p})"
+        rows.append(
+            [
+                cell(row["part"]),
+                number(_percent(row["best"]), row["best"]),
+                number(_percent(row["median"]), row["median"]),
+                number(f"{_percent(row['low'])} to {_percent(row['high'])}", row["middle"]),
+                number(rho, row["rho"]),
+            ]
+        )
+    note = "Seven parts are looked at: of seven p-values one below 0.05 is no surprise."
+    return join(table(columns, rows, class_="sortable"), tag("p", note, class_="soft"))
+
+
+def failure_section(stages: Sequence[StageData]) -> Markup:
+    """Failed trials with their reasons."""
+    rows = [_failure(stage.stage, candidate) for stage in stages for candidate in stage.failed]
+    if not rows:
+        return tag("p", "No trial failed.")
+    columns = [number_column("stage"), number_column("candidate"), column("kind")]
+    columns += [number_column("epoch"), number_column("attempts"), column("reason")]
+    return table(columns, rows, class_="sortable")
+
+
+def repeat_section(stage: StageData) -> Markup:
+    """The command that repeats a stage, what it ran with, and the request itself."""
+    command = f"scrfd-nas stage{stage.stage} --config search.yaml --search-dir again"
+    versions = stage.record.get("versions", {})
+    data, fingerprint = (stage.request.get(key) for key in ("data", "data_fingerprint"))
+    facts = {
+        "begun": stage.record.get("created", "unknown"),
+        "data": f"{data} (fingerprint {fingerprint})",
+        "seed": stage.request.get("seed"),
+        "versions": ", ".join(f"{name} {value}" for name, value in dict(versions).items()),
+    }
+    rows = [
+        [tag("th", name, scope="row"), tag("td", str(v), class_="wrap")]
+        for name, v in facts.items()
+    ]
+    body = tag("tbody", *(tag("tr", *row) for row in rows))
+    request = tag("pre", dump_yaml(dict(stage.request)))
+    return join(
+        tag("h3", f"Stage {stage.stage}"),
+        tag("pre", command),
+        tag("div", tag("table", body), class_="scroll", tabindex=0),
+        tag("details", tag("summary", "the full request"), request),
+    )
+
+
+def summary_line(stage: StageData) -> str:
+    """A stage in one line."""
+    request, finished = stage.request, len(stage.finished)
+    text = f"Stage {stage.stage}: {finished} of {len(stage.candidates)} candidates finished"
+    text += f", {request.get('epochs')} epochs at {request.get('image_size')} px"
+    flops = request.get("flops")
+    return text + (f", budget {giga(flops)} FLOPs." if isinstance(flops, int) else ".")
+
+
+def selection_note(request: Mapping[str, Any]) -> str:
+    """On which images the ranks were made."""
+    chosen = str(request.get("select_on", "val"))
+    if chosen == "val":
+        return (
+            "Ranks and APs are of the same validation images: the best one's AP is the largest of "
+            "many and therefore too good."
+        )
+    return f"Ranks and APs are of {chosen} of the training images; validation is unseen."
+
+
+def describe(architecture: Architecture) -> str:
+    """A network in one line: block, stem, depths x widths, neck, head."""
+    backbone, head = architecture.backbone, architecture.head
+    stem = ",".join(map(str, backbone.stem_widths))
+    stages = ", ".join(f"{d}x{w}" for d, w in zip(backbone.depths, backbone.widths, strict=True))
+    kind = f"{backbone.block} | stem {stem} | {stages}"
+    return f"{kind} | neck {architecture.neck.width} | head {head.convs}x{head.width}"
+
+
+def giga(flops: int) -> str:
+    """`2.522G`, `503.9M`."""
+    return f"{flops / 1e9:.3f}G" if flops >= 10**9 else f"{flops / 1e6:.1f}M"
+
+
+def _row(
+    record: Mapping[str, Any], candidate: CandidateData, *, timed: bool, seeded: bool
+) -> list[Markup]:
+    rank = record["rank"]
+    cells = [number(None if rank is None else str(rank)), number(str(record["candidate"]))]
+    cells += [number(_ap(record["hard"]), record["hard"])]
+    cells += [_seeds(record)] if seeded else []
+    cells += [_bar(candidate.architecture)]
+    cells += [number(_ap(record[name]), record[name]) for name in ("medium", "easy")]
+    cells += [number(giga(record["flops"]), record["flops"])]
+    cells += [number(f"{record['params'] / 1e6:.3f}M", record["params"])]
+    if timed:
+        latency = candidate.latency.median_ms if candidate.latency else None
+        cells.append(number(None if latency is None else f"{latency:.1f}", latency))
+    seconds = record["duration_s"]
+    minutes = None if seconds is None else f"{seconds / 60:.1f}"
+    cells += [number(str(record["epochs"])), number(minutes, seconds)]
+    return [*cells, _state(record), cell(describe(candidate.architecture))]
+
+
+def _seeds(record: Mapping[str, Any]) -> Markup:
+    """Mean and half-width of its interval over seeds."""
+    mean = record["hard_mean"]
+    if mean is None:
+        return number(None)
+    half = max(record["hard_high"] - mean, mean - record["hard_low"])  # one end may be cut
+    return number(f"{mean:.4f} ± {half:.4f} ({record['seeds']})", mean)
+
+
+def _state(record: Mapping[str, Any]) -> Markup:
+    """The state, with the last hard AP of one that was stopped."""
+    last = _ap(record["last_hard"])
+    return cell(record["state"] + (f" (hard AP {last})" if last else ""))
+
+
+def _bar(architecture: Architecture) -> Markup:
+    """Shares of compute as a bar; also as text, for those who cannot see it."""
+    flops = flops_by_part(architecture)
+    shares = {part: flops[part] / total(flops) for part in PARTS}
+    texts = {part: f"{part} {_percent(share)}" for part, share in shares.items()}
+    pieces = (
+        tag("span", class_=part, style=f"flex:{100 * share:.2f}", title=texts[part])
+        for part, share in shares.items()
+    )
+    bar = tag("div", *pieces, class_="bar", role="img", aria_label=", ".join(texts.values()))
+    return cell(bar, round(sum(shares[part] for part in EARLY), 6))
+
+
+def _key() -> Markup:
+    items = (tag("li", tag("span", class_=part), part) for part in PARTS)
+    return tag("ul", *items, class_="key", aria_label="colours of the compute bars")
+
+
+def _published(flops: int) -> Markup | None:
+    near = published_near(flops) if flops else ()
+    if not near:
+        return None
+    names = ("hard", "medium", "easy", "FLOPs", "params")
+    columns = [column("published"), column("from"), *map(number_column, names)]
+    note = (
+        "Published networks of about this budget: 640 epochs on all of WIDER FACE, figures as "
+        "printed in the papers. They are no part of the ranking above, and its APs can be set "
+        "beside them only after a training like theirs."
+    )
+    rows = [_published_row(row) for row in near]
+    board = table(columns, rows, class_="published")
+    return join(tag("h3", "Published (640 epochs)"), tag("p", note, class_="soft"), board)
+
+
+def _published_row(row: Published) -> list[Markup]:
+    cells = [cell(row.name), cell(row.family)]
+    cells += [number(_ap(value), value) for value in (row.hard, row.medium, row.easy)]
+    params = None if row.params is None else f"{row.params / 1e6:.2f}M"
+    return [*cells, number(giga(row.flops), row.flops), number(params, row.params)]
+
+
+def _failure(stage: int, candidate: CandidateData) -> list[Markup]:
+    failure = candidate.outcome
+    assert isinstance(failure, TrialFailure)
+    cells = [number(str(stage)), number(str(candidate.number)), cell(failure.kind)]
+    cells += [number(str(failure.epoch)), number(str(failure.attempts))]
+    return [*cells, cell(failure.reason, class_="wrap")]
+
+
+def _ap(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,46 @@
+"""Where candidates spend their compute, and where the best ones do."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from reports.population import Interval, best_indices
+from reports.search_data import SHARES, StageData, statistics
+from search_spaces.cost import PARTS
+
+COLUMNS = ("part", "best", "median", "low", "middle", "high", "rho", "p")
+
+
+def range_of_best(numbers: pd.DataFrame, name: str) -> Interval:
+    """Where column `name` of the best one lies, by the empirical bootstrap.
+
+    `numbers` are those of `search_data.statistics`. Raises ConfigError if there are none.
+    """
+    return Interval.of(numbers[name].to_numpy()[best_indices(numbers["error"])])
+
+
+def share_table(stage: StageData) -> pd.DataFrame:
+    """For each part of the network, how its share of the FLOPs goes with hard AP.
+
+    Columns: part; best: the winner's share; median: of all that finished; low, middle, high:
+    the range of the best (95 %) and its median; rho, p: Spearman's rank correlation with hard
+    AP and its two-sided p-value, NaN where it is undefined. Shares are fractions of 1; without
+    results the table is empty.
+    """
+    numbers = statistics(stage.finished)
+    if numbers.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    rows = []
+    for part, share in zip(PARTS, SHARES, strict=True):
+        values, found = numbers[share], range_of_best(numbers, share)
+        middle = (float(values.iloc[0]), float(values.median()))
+        interval = (found.low, found.median, found.high)
+        rows.append((part, *middle, *interval, *_spearman(values, numbers["hard"])))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _spearman(shares: pd.Series, hard: pd.Series) -> tuple[float, float]:
+    if len(shares) < 3 or shares.nunique() < 2 or hard.nunique() < 2:
+        return float("nan"), float("nan")
+    found = stats.spearmanr(np.asarray(shares), np.asarray(hard))
+    return float(found.statistic), float(found.pvalue)

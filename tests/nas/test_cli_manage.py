@@ -1,0 +1,156 @@
+"""list, logs, stop, resume, clean."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import fake_trials
+import pytest
+from fake_trials import FakeCluster, make_data
+
+from nas import stages
+from nas.cli.main import run
+from nas.search_dir import SearchDir
+
+
+@pytest.fixture(autouse=True)
+def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = partial(
+        stages.RunOptions,
+        entry=fake_trials.ENTRY,
+        propose=fake_trials.propose,
+        connect=FakeCluster().connect,
+    )
+    monkeypatch.setattr(stages, "RunOptions", options)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> SearchDir:
+    """A finished stage 1 of three candidates, the third of which failed."""
+    data = make_data(tmp_path / "data", **{"raise": {"3": 1}})
+    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", "3"]
+    assert run([*command, "--epochs", "2", "--image-size", "64"]) == 0
+    capsys.readouterr()
+    return SearchDir(Path("runs/scrfdgen0.5g"))
+
+
+@pytest.mark.usefixtures("search")
+def test_list_counts_the_trials_of_every_search(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = Path("runs/broken")
+    broken.mkdir()
+    (broken / "search.yaml").write_text("stage1: 7")
+    assert run(["list", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["search_dir"] == "runs/broken"
+    assert "stage1 lacks its request" in first["fault"]
+    assert (second["stage1"]["finished"], second["stage1"]["failed"]) == (2, 1)
+    assert run(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:5] == ["scrfdgen0.5g", "1", "done", "2", "1"] for line in lines)
+    assert any("unreadable" in line for line in lines)
+
+
+def test_list_of_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "nowhere"]) == 1
+    assert "nowhere: is not a folder" in capsys.readouterr().err
+
+
+def test_logs_print_the_trials_log(search: SearchDir, capsys: pytest.CaptureFixture[str]) -> None:
+    (search.trial_folder(1, 2) / "trial.log").write_text("epoch 1/2: loss 1\nfinished\n")
+    assert run(["logs", "2", "--follow"]) == 0
+    assert capsys.readouterr().out == "epoch 1/2: loss 1\nfinished\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [("9", "candidates 1 to 3, got 9"), ("1", "started")]
+)
+@pytest.mark.usefixtures("search")
+def test_logs_of_what_is_not_there(
+    number: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["logs", number]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_clean_removes_training_states_and_nothing_else(
+    search: SearchDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = search.trial_folder(1, 1)
+    for name in ("last.pt", "previous.pt", "best.pt"):
+        (folder / name).write_bytes(b"x" * 1000)
+    unfinished = search.trial_folder(1, 2)
+    search.result_file(1, 2).unlink()
+    (unfinished / "last.pt").write_bytes(b"x")
+    before = {path for path in search.root.rglob("*") if path.is_file()}
+    assert run(["clean", "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["files"], told["bytes"], told["removed"]) == (2, 2000, False)
+    assert run(["clean"]) == 0
+    after = {path for path in search.root.rglob("*") if path.is_file()}
+    assert before - after == {folder / "last.pt", folder / "previous.pt"}
+
+
+def test_resume_runs_what_has_no_result_with_the_options_of_before(
+    search: SearchDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search.result_file(1, 2).unlink()
+    assert run(["resume", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["stage1"]
+    assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
+    assert search.requests()[1].epochs == 2
+
+
+@pytest.mark.usefixtures("search")
+def test_resume_of_a_stage_that_has_not_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["resume", "--stage", "2"]) == 1
+    assert "stage 2 has not begun" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("search")
+def test_stop_where_nobody_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["stop"]) == 1
+    assert "nobody works here" in capsys.readouterr().err
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from nas.search_dir import SearchDir
+with SearchDir(Path(sys.argv[1])).held(1):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_stop_ends_the_driver_with_sigterm(
+    search: SearchDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", HOLD, str(search.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout
+        assert driver.stdout.readline() == "held\n"
+        started = time.monotonic()
+        assert run(["stop", "--wait", "30"]) == 0
+        assert driver.wait(timeout=10) == -signal.SIGTERM
+    assert time.monotonic() - started < 20
+    assert f"process {driver.pid} has stopped" in capsys.readouterr().out
+
+
+def test_a_driver_on_another_machine_is_not_signalled(
+    search: SearchDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a process of this machine was signalled")
+
+    with search.held(1):
+        monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+        monkeypatch.setattr(os, "kill", refuse)
+        assert run(["stop"]) == 1
+    assert "run this command there" in capsys.readouterr().err

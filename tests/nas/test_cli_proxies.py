@@ -1,0 +1,140 @@
+"""`audit-proxies`, and `--screen` on the command line."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fake_trials
+import pytest
+from fake_trials import ENTRY, FakeCluster, hard_ap, make_data
+
+from nas import audit
+from nas.cli.main import run
+from nas.proposals import propose_stage1
+from nas.search_dir import SearchDir
+from nas.stages import RunOptions, run_stage
+from trials.proxies.registry import PROXIES, score
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A search of 6 finished trials."""
+    options = {"flops": 10**9, "data": str(make_data(tmp_path / "data")), "epochs": 2}
+    root = tmp_path / "search"
+    run_stage(
+        SearchDir(root),
+        1,
+        {**options, "image_size": 64, "num_candidates": 6},
+        RunOptions(entry=ENTRY, propose=fake_trials.propose, connect=FakeCluster().connect),
+        update=lambda status, text: None,
+        note=lambda text: None,
+    )
+    return root
+
+
+@pytest.fixture
+def knowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies that know the AP."""
+    monkeypatch.setattr(audit, "score", lambda name, architecture: hard_ap(architecture))
+
+
+def read_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_table_has_a_row_a_proxy(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit-proxies", "--search-dir", str(finished)]) == 0
+    output = capsys.readouterr()
+    for proxy in PROXIES.values():
+        assert f"{proxy.name} " in output.out
+        assert proxy.about in output.out
+    assert f"{finished}: 6 finished trials of stage 1\n" in output.out
+
+
+@pytest.mark.usefixtures("knowing")
+def test_json_has_the_figures_of_every_search(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(finished, finished.with_name("other"))
+    command = ["audit-proxies", "--search-dir", str(finished), "--against", str(other)]
+    assert run([*command, "--proxy", "zen", "--proxy", "params", "--json"]) == 0
+    content = read_json(capsys)
+    assert content["stage"] == 1
+    assert [item["search_dir"] for item in content["searches"]] == [str(finished), str(other)]
+    for item in content["searches"]:
+        assert [row["proxy"] for row in item["proxies"]] == ["zen", "params"]
+        for row in item["proxies"]:
+            assert (row["num"], row["level"], row["verdict"]) == (6, 0.95, "usable")
+            assert row["tau"] == pytest.approx(1)
+            assert 0 < row["low"] <= row["tau"] <= row["high"] + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--stage", "2"], "stage 2 has not begun"),
+        (["--proxy", "zem"], "a proxy is one of params"),
+        (["--against", "nowhere"], "nowhere: holds no search"),
+    ],
+)
+def test_mistakes_are_one_line(
+    finished: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["audit-proxies", "--search-dir", str(finished), *more]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.strip().splitlines()[-1].startswith("error: ")
+
+
+def test_proposals_are_the_best_of_their_pool(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["propose", "--stage", "1", "--flops", "0.5G", "--num", "3", "--screen", "params"]
+    command += ["--screen-from", "30", "--screen-force", "--out", str(tmp_path / "out"), "--json"]
+    assert run(command) == 0
+    output = capsys.readouterr()
+    assert "the best 3 of 30 candidates by params (forced, no audit)" in output.err
+    pool = propose_stage1(500_000_000, 30, 0).architectures
+    expected = sorted(pool, key=lambda a: -score("params", a))[:3]
+    found = [candidate["hash"] for candidate in json.loads(output.out)["candidates"]]
+    assert found == [architecture.content_hash for architecture in expected]
+    assert (tmp_path / "out" / "screening_params.csv").is_file()
+
+
+@pytest.mark.usefixtures("knowing")
+def test_proposals_are_screened_after_an_audit_of_another_search(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["propose", "--stage", "1", "--flops", "0.5G", "--num", "2", "--screen", "zen"]
+    command += ["--screen-from", "5", "--out", str(tmp_path / "out")]
+    assert run(command) == 1
+    assert "--screen zen has no audit" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run([*command, "--screen-audit", str(finished)]) == 0
+    assert f"6 trials of stage 1 of {finished}" in capsys.readouterr().err
+
+
+def test_a_pool_smaller_than_the_choice_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["propose", "--stage", "1", "--flops", "0.5G", "--num", "9", "--screen", "params"]
+    assert run([*command, "--screen-from", "5", "--out", str(tmp_path / "out")]) == 1
+    assert "screen_from must be at least num (9), got 5" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("knowing")
+def test_the_stages_take_the_screens_flags(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RunOptions] = []
+
+    def stop(directory: Any, stage: int, options: Any, run: RunOptions, **_: Any) -> None:
+        asked.append(run)
+        assert (options["screen"], options["screen_from"]) == ("zen", 50)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.stages.run_stage", stop)
+    command = ["stage1", "--search-dir", str(finished), "--screen", "zen", "--screen-from", "50"]
+    assert run([*command, "--screen-audit", "other", "--screen-force"]) == 130
+    assert (asked[0].screen_audit, asked[0].screen_force) == (Path("other"), True)

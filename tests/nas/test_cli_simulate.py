@@ -1,0 +1,168 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import make_architecture
+
+from nas.cli.main import run
+from nas.request import Stage1Request
+from nas.search_dir import SearchDir
+from reports.curves import Curve, read_curves, write_curves
+from search_spaces.architecture import save_architecture
+from trials.recipe import Recipe
+
+HEADER = "epoch,loss,images_per_second,easy,medium,hard\n"
+QUICK = ("--strategy", "random", "--repeats", "5")
+
+
+def make_search(root: Path, epochs: int = 9, candidates: int = 4, rising: bool = True) -> Path:
+    """A search whose candidate N has hard AP N/10 from its first epoch to its last."""
+    directory = SearchDir(root)
+    recipe = Recipe.named("quick").to_dict()
+    shared: dict[str, Any] = {"flops": 10**9, "data": "x", "data_fingerprint": "x"}
+    directory.write_request(Stage1Request(**shared, recipe=recipe, epochs=epochs, image_size=64))
+    for number in range(1, candidates + 1):
+        save_architecture(make_architecture(number), directory.architecture_file(1, number))
+        hard = 0.1 * number if rising else 0.5 - 0.1 * number
+        write_metrics(directory.trial_folder(1, number), epochs, hard)
+    return root
+
+
+def write_metrics(folder: Path, epochs: int, hard: float) -> None:
+    lines = [f"{epoch},1.5,10,0.9,0.9,{hard:.6f}\n" for epoch in range(1, epochs + 1)]
+    (folder / "metrics.csv").write_text(HEADER + "".join(lines))
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    assert run(["simulate", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_search_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run_json(capsys, "--search-dir", make_search(tmp_path / "s"), *QUICK)
+    assert found["candidates"] == 4
+    assert (found["epochs_each"], found["epochs_of_all"]) == (9, 36)
+    assert found["best"] == {"candidate": 4, "hard": 0.4}
+    assert [choice["scheduler"] for choice in found["choices"]] == [
+        "fifo",
+        "asha",
+        "hyperband",
+        "median",
+    ]
+    fifo = found["choices"][0]
+    assert fifo["hard_at_end"] == {"lower": 0.4, "median": 0.4, "upper": 0.4}
+    assert fifo["epochs_at_end"]["median"] == 36
+    assert fifo["hard_at"][0] == {"share": 0.125, "lower": None, "median": None, "upper": None}
+    assert [rank["epoch"] for rank in found["rank_correlation"]] == list(range(1, 9))
+    assert {rank["tau"] for rank in found["rank_correlation"]} == {1.0}
+
+
+def test_an_exported_file_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search, file = make_search(tmp_path / "s"), tmp_path / "curves.csv"
+    assert run(["simulate", "--search-dir", str(search), "--export", str(file)]) == 0
+    assert "4 curves written" in capsys.readouterr().err
+    assert [curve.architecture for curve in read_curves(file)] == [
+        make_architecture(number) for number in range(1, 5)
+    ]
+    names = ("--strategy", "random,tpe,evolution", "--repeats", "3")
+    before = run_json(capsys, "--search-dir", search, *names)
+    for path in search.rglob("*"):
+        path.unlink() if path.is_file() else None
+    after = run_json(capsys, "--curves", file, *names)
+    assert {**before, "source": ""} == {**after, "source": ""}
+
+
+def test_the_table_is_printed_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search, out = make_search(tmp_path / "s"), tmp_path / "table.csv"
+    assert run(["simulate", "--search-dir", str(search), *QUICK, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "4 candidates x 9 epochs = 36" in printed
+    assert "within 0.005 of the best of all, 0.4000 (candidate 4)" in printed
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 7
+    end = next(row for row in rows if row["measure"] == "epochs_at_end")
+    assert end == {
+        "strategy": "random",
+        "scheduler": "fifo",
+        "repeats": "5",
+        "measure": "epochs_at_end",
+        "median": "36.0",
+        "lower": "36.0",
+        "upper": "36.0",
+    }
+
+
+def test_candidates_without_their_last_epoch_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = make_search(tmp_path / "s")
+    write_metrics(search / "stage1" / "0003", epochs=5, hard=0.3)
+    (search / "stage1" / "0004" / "metrics.csv").unlink()
+    assert run(["simulate", "--search-dir", str(search), *QUICK, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "left out, for they lack their last epoch: candidates 3, 4" in printed.err
+    assert json.loads(printed.out)["candidates"] == 2
+
+
+def test_short_schedules_add_complete_rungs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = make_search(tmp_path / "s")
+    short = [make_search(tmp_path / str(n), epochs=n, rising=False) for n in (1, 3)]
+    flags = [part for path in short for part in ("--short", path)]
+    found = run_json(capsys, "--search-dir", search, *QUICK, "--scheduler", "asha", *flags)
+    complete = found["choices"][-1]
+    assert complete["scheduler"] == "asha, complete rungs"
+    # The short schedules rank the other way round: 4 x 1, 2 x 2 epochs, and 1 goes to the end.
+    assert complete["epochs_at_end"]["median"] == 4 + 2 * 2 + 6
+    assert complete["hard_at_end"]["median"] == 0.1
+    ranks = [(rank["schedule"], rank["epoch"], rank["tau"]) for rank in found["rank_correlation"]]
+    assert ranks[-2:] == [(1, 1, -1.0), (3, 3, -1.0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--scheduler", "bohb"), "--scheduler must be among fifo, asha, hyperband, median"),
+        (("--strategy", "bayes"), "--strategy must be among random, tpe, evolution"),
+        (("--stage", "2"), "stage 2 has not begun"),
+        (("--grace-epochs", "40"), "grace_epochs must be an integer from 1 to 9"),
+        (("--curves", "nowhere.csv"), "nowhere.csv: cannot be read"),
+        (("--short", "nowhere"), "nowhere: cannot be read"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    search = make_search(tmp_path / "s")
+    assert run(["simulate", "--search-dir", str(search), *arguments]) == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert len(printed.strip().splitlines()) == 1
+
+
+def test_short_schedules_of_other_candidates_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search, other = make_search(tmp_path / "s"), tmp_path / "other.csv"
+    curves = [
+        Curve(candidate=n, architecture=make_architecture(n + 1), hard={1: 0.5}) for n in (1, 2)
+    ]
+    write_curves(curves, other)
+    assert run(["simulate", "--search-dir", str(search), "--short", str(other)]) == 1
+    assert "other architectures under the numbers [1, 2]" in capsys.readouterr().err
+
+
+def test_damaged_metrics_are_refused_with_their_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = make_search(tmp_path / "s")
+    path = search / "stage1" / "0002" / "metrics.csv"
+    path.write_text(path.read_text().replace("0.200000", "0.2x", 1))
+    assert run(["simulate", "--search-dir", str(search)]) == 1
+    assert "metrics.csv: line 2: hard must be a number, got '0.2x'" in capsys.readouterr().err

@@ -1,0 +1,177 @@
+"""The cluster templates are whole: checked by schema, by a dry run, and against our own commands.
+
+No cloud is reached: `ray up` files are prepared and validated by Ray itself, the Slurm script runs
+with stand-ins for Slurm's commands, and the RayJob is checked as far as its structure goes.
+"""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from nas.cli.main import build_app
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "cluster"
+RAY_UP = sorted(["aws.yaml", "on_premise.yaml"])
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(CLUSTER.iterdir())}
+COMMAND = re.compile(r"scrfd-nas ((?:stage1|stage2|report|demo)\b[^'\n&;]*)")
+
+
+def as_yaml(name: str) -> Any:
+    return yaml.safe_load(TEXTS[name])
+
+
+def flags_of(command: str) -> set[str]:
+    commands: Any = typer.main.get_command(build_app())
+    return {flag for item in commands.commands[command].params for flag in item.opts}
+
+
+@pytest.mark.parametrize("name", RAY_UP)
+def test_ray_accepts_its_launcher_files(name: str) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(as_yaml(name))
+    validate_config({"cluster_synced_files": [], "file_mounts_sync_continuously": False} | prepared)
+    assert prepared["available_node_types"]
+
+
+def test_ray_refuses_a_launcher_file_with_an_unknown_key() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    broken = as_yaml("aws.yaml") | {"max_worker": 8}
+    with pytest.raises(Exception, match="max_worker"):
+        validate_config({"cluster_synced_files": []} | prepare_config(broken))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [(name, line) for name, text in TEXTS.items() for line in COMMAND.findall(text)],
+)
+def test_commands_in_the_templates_exist_with_their_flags(name: str, line: str) -> None:
+    words = shlex.split(line.partition("#")[0].replace("$", ""))
+    assert {word for word in words if word.startswith("--")} <= flags_of(words[0])
+
+
+@pytest.mark.parametrize("name", [*RAY_UP, "search.sh", "rayjob.yaml"])
+def test_every_template_joins_the_running_cluster(name: str) -> None:
+    assert "--ray-address auto" in TEXTS[name]
+
+
+def test_the_dashboard_stays_on_loopback() -> None:
+    for name in RAY_UP:
+        heads = as_yaml(name)["head_start_ray_commands"]
+        assert "--dashboard-host=127.0.0.1" in heads[-1]
+
+
+def test_the_rayjob_gives_head_and_workers_one_image_and_the_shared_folder() -> None:
+    job = as_yaml("rayjob.yaml")
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    pods = [group["template"]["spec"] for group in groups]
+    assert len({pod["containers"][0]["image"] for pod in pods}) == 1
+    for pod in pods:
+        container = pod["containers"][0]
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounted["work"] == "/work"
+        assert set(mounted) == {volume["name"] for volume in pod["volumes"]}
+    words = shlex.split(job["spec"]["entrypoint"])
+    assert words[:2] == ["scrfd-nas", "stage1"]
+    assert {word for word in words if word.startswith("--")} <= flags_of("stage1")
+    paths = [word for word in words if word.startswith("/")]
+    assert paths
+    assert all(path.startswith("/work/") for path in paths)
+
+
+def test_the_image_holds_every_package() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    copied = {
+        line.split()[1] for line in lines if line.startswith("COPY") and len(line.split()) == 3
+    }
+    include = re.search(
+        r"include = (\[.*\])", (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    )
+    assert include
+    assert copied == {name.rstrip("*") for name in json.loads(include[1])}
+    kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {f"!{name}" for name in copied} <= set(kept)
+
+
+SRUN = """#!/bin/bash
+echo "$@" > "$RECORD/srun.told"
+trap 'echo term > "$RECORD/srun.ended"; exit 143' TERM
+for _ in $(seq "${SRUN_TICKS:-0}"); do sleep 0.05; done
+exit "${SRUN_CODE:-0}"
+"""
+SCONTROL = """#!/bin/bash
+if [ "$1" = show ]; then printf 'node07\\nnode08\\n'; else echo "$@" > "$RECORD/scontrol.told"; fi
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """The environment of a Slurm job whose `srun` and `scontrol` write down what they are told."""
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "RECORD": str(tmp_path),
+        "SLURM_JOB_ID": "123456",
+        "SLURM_JOB_NODELIST": "node[07-08]",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_PER_TASK": "64",
+        "SLURM_GPUS_ON_NODE": "8",
+    }
+
+
+def test_the_slurm_script_starts_ray_on_all_nodes_and_the_command_on_the_first(
+    slurm: dict[str, str],
+) -> None:
+    command = ["bash", str(CLUSTER / "slurm.sh"), "stage1", "--flops", "2.5G"]
+    assert subprocess.run(command, env=slurm, check=False).returncode == 0
+    told = Path(slurm["RECORD"], "srun.told").read_text()
+    address = f"node07:{20000 + 123456 % 20000}"
+    assert f"ray symmetric-run --address {address} --min-nodes 2 --num-cpus 64 --num-gpus 8" in told
+    assert told.strip().endswith(f"-- scrfd-nas stage1 --flops 2.5G --ray-address {address}")
+
+
+def test_the_slurm_script_ends_with_the_commands_exit_code(slurm: dict[str, str]) -> None:
+    command = ["bash", str(CLUSTER / "slurm.sh"), "report"]
+    done = subprocess.run(command, env=slurm | {"SRUN_CODE": "3"}, check=False)
+    assert done.returncode == 3
+    assert not Path(slurm["RECORD"], "scontrol.told").exists()
+
+
+def test_the_slurm_script_stops_and_queues_again_before_its_time_limit(
+    slurm: dict[str, str],
+) -> None:
+    record = Path(slurm["RECORD"])
+    command = ["bash", str(CLUSTER / "slurm.sh"), "stage1"]
+    with subprocess.Popen(command, env=slurm | {"SRUN_TICKS": "400"}) as job:
+        while not (record / "srun.told").exists():
+            time.sleep(0.02)
+        time.sleep(0.1)
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(timeout=15) == 0
+    assert (record / "srun.ended").read_text() == "term\n"
+    assert (record / "scontrol.told").read_text() == "requeue 123456\n"
+
+
+def test_the_slurm_script_without_arguments_says_how_to_use_it(slurm: dict[str, str]) -> None:
+    command = ["bash", str(CLUSTER / "slurm.sh")]
+    done = subprocess.run(command, env=slurm, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage: sbatch" in done.stderr

@@ -1,0 +1,117 @@
+"""A disk that is full: on a small one of our own, where the tests may mount it."""
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import ENTRY, FakeCluster, make_data, propose
+
+from nas.disk import DiskFullError, naming_full_disks
+from nas.search_dir import SearchDir
+from nas.stages import RunOptions, Summary, run_stage
+from nas.study import read_study
+from nas.tasks import TrialEvent
+from search_spaces.files import write_text
+from trials.result import TrialResult
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no byte free; returns the file to remove."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (65536, 1):
+            try:
+                while file.write(b"x" * size):
+                    pass
+            except OSError:
+                pass
+    return filler
+
+
+@dataclass
+class Search:
+    """A search on a small disk, which is filled when a trial has come to an event."""
+
+    disk: Path
+    data: Path
+    fill_at: str = ""
+
+    @property
+    def directory(self) -> SearchDir:
+        return SearchDir(self.disk / "search")
+
+    def run(self) -> tuple[Summary, FakeCluster]:
+        cluster = FakeCluster()
+        run = RunOptions(
+            entry=ENTRY, propose=propose, connect=cluster.connect, watch=self.watch
+        )
+        options = {"flops": 10**9, "data": str(self.data), "epochs": 3, "num_candidates": 4}
+        return run_stage(self.directory, 1, options, run, update=ignore, note=ignore), cluster
+
+    def watch(self, event: TrialEvent) -> None:
+        if event.number == 2 and event.kind == self.fill_at:
+            fill(self.disk)
+
+
+def ignore(*_: Any) -> None:
+    """Hears nothing."""
+
+
+@pytest.mark.parametrize("moment", ["started", "epoch", "finished"])
+def test_a_search_stops_when_its_disk_is_full_and_continues_when_it_is_not(
+    tmp_path: Path, small_disk: Path, moment: str
+) -> None:
+    search = Search(small_disk, make_data(tmp_path / "data"), moment)
+    with pytest.raises(DiskFullError, match=r"no space is left .* continues the search") as fault:
+        search.run()
+    assert "\n" not in str(fault.value)
+    kept = search.directory.outcomes(1)
+    assert {1} <= set(kept) <= {1, 2}
+    assert all(isinstance(outcome, TrialResult) for outcome in kept.values())  # nobody failed
+    (small_disk / "filler").unlink()
+    search.fill_at = ""
+    summary, cluster = search.run()
+    assert summary.num_finished == 4
+    assert not set(cluster.asked) & set(kept)
+    assert {n: search.directory.outcome(1, n) for n in kept} == kept
+    assert [r.state for r in read_study(search.directory.journal, 1)] == ["finished"] * 4
+
+
+def test_a_file_on_a_full_disk_stays_as_it_was(small_disk: Path) -> None:
+    write_text(small_disk / "file", "before")
+    fill(small_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(small_disk / "file", "x" * 100_000)
+    assert (small_disk / "file").read_text() == "before"
+    assert sorted(path.name for path in small_disk.iterdir()) == ["file", "filler"]
+
+
+def test_a_full_disk_is_named_whatever_it_led_to(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError, match="free some"), naming_full_disks(tmp_path):
+        try:
+            raise OSError(errno.ENOSPC, "x")
+        finally:
+            raise ValueError("half a line")  # noqa: B012  (what a reader makes of the rest)
+
+
+def test_other_faults_pass(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), naming_full_disks(tmp_path):
+        raise PermissionError(errno.EACCES, "x")

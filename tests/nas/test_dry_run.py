@@ -1,0 +1,135 @@
+"""`--dry-run` prints a whole request, which as `--config` is the same request again."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fake_trials
+import pytest
+from fake_trials import FakeCluster, make_data
+
+from nas import stages
+from nas.cli.main import run
+from nas.request import option_names
+from nas.search_dir import SearchDir, package_versions
+from search_spaces.files import parse_yaml
+
+
+@pytest.fixture(autouse=True)
+def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = partial(
+        stages.RunOptions,
+        entry=fake_trials.ENTRY,
+        propose=fake_trials.propose,
+        connect=FakeCluster().connect,
+    )
+    monkeypatch.setattr(stages, "RunOptions", options)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_data(tmp_path / "data")
+
+
+def stage1(data: Path, *more: str) -> list[str]:
+    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", "2"]
+    return [*command, "--epochs", "2", "--image-size", "64", *more]
+
+
+def printed(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert run([*command, "--dry-run"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    return output.out
+
+
+def section(text: str, stage: int = 1) -> dict[str, Any]:
+    content = parse_yaml(text, "the output")
+    assert list(content) == [f"stage{stage}"]
+    return dict(content[f"stage{stage}"])
+
+
+def test_the_whole_request_is_printed_and_nothing_is_done(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    shown = section(printed(stage1(data, "--strategy", "tpe", "--batch", "4"), capsys))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert list(shown["request"]) == option_names(1)
+    request = shown["request"]
+    assert (request["flops"], request["strategy"], request["tolerance"]) == (5 * 10**8, "tpe", 0.02)
+    assert request["recipe"]["batch_size"] == 4
+    assert len(request["data_fingerprint"]) == 16
+    assert shown["run"]["search_dir"] == str(tmp_path / "runs/scrfdgen0.5g")
+    assert shown["run"]["ray_address"] is None
+    assert shown["versions"] == package_versions()
+
+
+def test_its_output_is_a_config_that_means_the_same(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--seed", "7", "--scheduler", "asha", "--recipe", "quick", "--precision", "fp32")
+    more = ("--tolerance", "0.05", "--retry-failed", "--on-event", "true", "--cpus-per-trial", "1")
+    text = printed(stage1(data, *flags, *more), capsys)
+    Path("file.yaml").write_text(text)
+    assert printed(["stage1", "--config", "file.yaml"], capsys) == text
+    changed = printed(["stage1", "--config", "file.yaml", "--seed", "8"], capsys)
+    assert changed == text.replace("seed: 7", "seed: 8")
+
+
+def test_a_search_run_from_it_has_that_request(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(stage1(data, "--seed", "3", "--search-dir", "there"), capsys)
+    Path("file.yaml").write_text(text)
+    assert run(["stage1", "--config", "file.yaml"]) == 0
+    request = SearchDir(Path("there")).requests()[1].to_dict()
+    wanted = section(text)["request"]
+    for name in ("cpus_per_trial", "gpus_per_trial"):  # chosen by the machine
+        assert wanted.pop(name) is None
+        assert request.pop(name) is not None
+    assert request == wanted
+
+
+@pytest.mark.parametrize(("command", "stage"), [("stage2", 2), ("stage-sr", 3)])
+def test_the_other_stages_print_theirs(
+    data: Path, command: str, stage: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(stage1(data)) == 0
+    there = ["--search-dir", "runs/scrfdgen0.5g"]
+    text = printed([command, *there, "--num-candidates", "5"], capsys)
+    shown = section(text, stage)
+    assert list(shown["request"]) == option_names(stage)
+    assert shown["request"]["epochs"] == 2
+    Path("file.yaml").write_text(text)
+    assert printed([command, "--config", "file.yaml"], capsys) == text
+    assert not SearchDir(Path("runs/scrfdgen0.5g")).stage_folder(stage).exists()
+
+
+def test_it_has_json_and_the_errors_of_a_real_run(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_json = json.loads(printed([*stage1(data), "--json"], capsys))
+    assert as_json["stage1"] == section(printed(stage1(data), capsys))
+    assert run([*stage1(data, "--strategy", "luck"), "--dry-run"]) == 1
+    assert "strategy must be one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("retry_failed: 1", "retry_failed must be true or false, got 1"),
+        ("on_event: [a]", "on_event must be text, got ['a']"),
+        ("search_dir: 3", "search_dir must be a path, got 3"),
+        ("stage1: {request: {}, run: [1]}", "must be a mapping of options, got list"),
+    ],
+)
+def test_a_wrong_run_option_of_a_file_is_named(
+    data: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file.yaml").write_text(text + "\n")
+    assert run(stage1(data, "--config", "file.yaml")) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,175 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fake_trials import make_architecture
+
+from nas.plan import Pace, Plan, Work, expected_epochs, make_plan, makespan
+from nas.plan_measuring import Machine, typical
+from nas.request import Stage1Request
+from nas.schedulers import Schedule
+from nas.tasks import Resources
+from search_spaces.cost import params_by_part, total
+from search_spaces.errors import ConfigError
+from trials.recipe import Recipe
+
+FIFO = Schedule(epochs=10)
+PACE = Pace(
+    images_per_second=50.0,
+    evaluation_s=0.1,
+    weights_bytes=1000,
+    optimizer_copies=3,
+    basis="by hand",
+)
+ALONE = Resources(cpus_per_trial=2)
+
+
+def make_work(schedule: Schedule = FIFO, done: dict[int, int] | None = None, **other: Any) -> Work:
+    values: dict[str, Any] = {
+        "candidates": 4,
+        "feasible": 12,
+        "draws": 1000,
+        "accepted": 8,
+        "training_images": 200,
+        "validation_images": 30,
+        "evaluations": 2,
+    }
+    done = dict.fromkeys(range(1, 5), 0) if done is None else done
+    return Work(schedule=schedule, done=done, **{**values, **other})
+
+
+def test_a_plan_by_hand() -> None:
+    plan = make_plan(make_work(), PACE, ALONE, slots=2)
+    # 10 epochs of 200 images at 50 a second, and 2 evaluations of 30 images of 0.1 s.
+    assert plan.trial_s == 10 * 200 / 50 + 2 * 30 * 0.1 == 46.0
+    assert plan.epochs == 40
+    assert plan.images == 40 * 200
+    assert plan.trial_hours == pytest.approx(4 * 46 / 3600)
+    assert plan.cpu_hours == pytest.approx(2 * 4 * 46 / 3600)
+    assert plan.wall_s == pytest.approx(2 * 46)  # two at a time
+    assert plan.disk_bytes == 4 * (1000 * (1 + 3) + 1000)  # last.pt and best.pt
+    assert plan.work.acceptance == 0.008
+    assert not plan.uses_gpus
+    assert plan.device_hours == plan.trial_hours
+
+
+def test_gpu_hours_count_the_share_of_a_trial() -> None:
+    resources = Resources(cpus_per_trial=1, gpus_per_trial=0.25)
+    plan = make_plan(make_work(), PACE, resources, slots=4)
+    assert plan.uses_gpus
+    assert plan.device_hours == pytest.approx(0.25 * 4 * 46 / 3600)
+    assert plan.to_dict()["gpu_hours"] == plan.device_hours
+
+
+def test_an_odd_trial_runs_alone_at_the_end() -> None:
+    work = make_work(done=dict.fromkeys(range(1, 6), 0), candidates=5)
+    assert make_plan(work, PACE, ALONE, slots=2).wall_s == pytest.approx(3 * 46)
+
+
+def test_what_is_done_is_taken_off() -> None:
+    # Of 4, one has an outcome and one has 6 of 10 epochs behind it.
+    plan = make_plan(make_work(done={2: 6, 3: 0, 4: 0}), PACE, ALONE, slots=1)
+    assert plan.epochs == 24
+    assert plan.wall_s == pytest.approx(2.4 * 46)
+    assert plan.disk_bytes == 4 * 5000
+
+
+def test_a_finished_stage_costs_nothing() -> None:
+    plan = make_plan(make_work(done={}), PACE, ALONE, slots=1)
+    assert (plan.epochs, plan.wall_s, plan.device_hours) == (0, 0, 0)
+
+
+def test_the_last_of_some_jobs_ends_when_the_slots_allow() -> None:
+    assert makespan([3, 1, 1, 1], slots=2) == 3
+    assert makespan([1, 1, 3], slots=2) == 4
+    assert makespan([], slots=3) == 0
+
+
+def test_epochs_of_a_scheduler_are_expected_ones_and_say_so() -> None:
+    hyperband = Schedule(epochs=9, scheduler="hyperband")
+    # A whole band: see the same numbers in test_simulation.
+    epochs, basis = expected_epochs(hyperband, [9] * 17, slots=1)
+    assert epochs == 3 * 9 + (5 * 3 + 2 * 6) + (9 * 1 + 3 * 2 + 1 * 6)
+    assert basis.startswith("expected: hyperband replayed")
+    asha = Schedule(epochs=9, scheduler="asha")
+    assert 16 * 1 + 9 < expected_epochs(asha, [9] * 17, slots=1)[0] < 17 * 9 * 0.6
+    assert expected_epochs(FIFO, [10, 4], slots=1) == (14, "")
+
+
+def test_complete_rungs_halve_exactly() -> None:
+    schedule = Schedule(epochs=9, scheduler="asha", rungs="complete")
+    assert expected_epochs(schedule, [9] * 9, slots=1)[0] == 9 * 1 + 3 * 2 + 1 * 6
+
+
+def test_a_plan_is_plain_data() -> None:
+    plan = make_plan(make_work(draws=0, accepted=0, feasible=None), PACE, ALONE, slots=2)
+    content = plan.to_dict()
+    assert (content["acceptance"], content["feasible"]) == (None, None)
+    assert content["wall_s"] == plan.wall_s
+    assert content["pace_basis"] == "by hand"
+    assert content["gpu_hours"] == 0.0
+    assert content["max_gpu_hours_counts"] == plan.trial_hours
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"images_per_second": 0.0}, {"images_per_second": float("nan")}, {"evaluation_s": -1.0}],
+)
+def test_a_pace_is_positive(change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        replace(PACE, **change)
+
+
+def make_request(**options: Any) -> Stage1Request:
+    recipe = Recipe.named("quick").to_dict()
+    return Stage1Request(flops=10**9, data="x", data_fingerprint="x", recipe=recipe, **options)
+
+
+@pytest.mark.parametrize(
+    ("machine", "options", "trials", "expected", "slots"),
+    [
+        ((16, 0), {}, 4, (4, 0), 4),
+        ((16, 0), {}, 64, (1, 0), 16),
+        ((16, 2), {}, 64, (8, 1), 2),
+        ((16, 2), {"gpus_per_trial": 0.5, "cpus_per_trial": 4}, 64, (4, 0.5), 4),
+        ((2, 0), {"cpus_per_trial": 1}, 64, (1, 0), 2),
+    ],
+)
+def test_trials_get_what_a_search_would_give_them(
+    machine: tuple[int, int],
+    options: dict[str, float],
+    trials: int,
+    expected: tuple[float, float],
+    slots: int,
+) -> None:
+    there = Machine(cpus=machine[0], gpus=machine[1])
+    resources = there.resources(make_request(**options), trials)
+    assert (resources.cpus_per_trial, resources.gpus_per_trial) == expected
+    assert there.slots(resources) == slots
+
+
+def test_a_trial_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="does not fit into 2 cores and 0 GPUs"):
+        Machine(cpus=2, gpus=0).slots(Resources(cpus_per_trial=1, gpus_per_trial=1))
+
+
+def test_more_gpus_come_with_more_cores() -> None:
+    here = Machine.here()
+    assert Machine.here(gpus=here.gpus) == here
+    more = Machine.here(gpus=8)
+    assert more.gpus == 8
+    assert more.cpus == here.cpus * (8 // max(here.gpus, 1))
+
+
+def test_candidates_are_spread_over_the_order_of_their_parameters() -> None:
+    architectures = [make_architecture(depth) for depth in (5, 1, 3, 2, 4)]
+    ordered = sorted(architectures, key=lambda item: total(params_by_part(item)))
+    assert typical(architectures, 1) == [ordered[2]]
+    assert typical(architectures, 3) == [ordered[0], ordered[2], ordered[4]]
+    assert typical(architectures, 9) == ordered
+
+
+def test_plans_are_compared_by_value() -> None:
+    plan = make_plan(make_work(), PACE, ALONE, slots=2)
+    assert isinstance(plan, Plan)
+    assert plan == make_plan(make_work(), PACE, ALONE, slots=2)

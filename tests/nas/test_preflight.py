@@ -1,0 +1,97 @@
+"""What a machine of a cluster says of data and search directory before trials start."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import make_data
+
+from nas import preflight
+from nas.nodes import Node
+from nas.preflight import Sight, check_nodes, look, refuse
+from nas.request import Stage1Request
+from nas.tasks import Resources
+from search_spaces.errors import DataError
+from trials.fingerprint import data_fingerprint
+from trials.recipe import Recipe
+
+NODES = tuple(Node(id=str(n), address=f"10.0.0.{n}", cpus=cpus) for n, cpus in enumerate((0, 2, 4)))
+
+
+@pytest.fixture
+def sight(tmp_path: Path) -> Sight:
+    data, marker = make_data(tmp_path / "data"), tmp_path / "search" / "marker"
+    marker.parent.mkdir()
+    marker.write_text("1234")
+    return Sight(
+        data=str(data),
+        fingerprint=data_fingerprint(data),
+        marker=str(marker),
+        content="1234",
+    )
+
+
+def request(data: Path) -> Stage1Request:
+    return Stage1Request(
+        flops=10**9,
+        data=str(data),
+        data_fingerprint=data_fingerprint(data),
+        recipe=Recipe.named("quick").to_dict(),
+    )
+
+
+def test_nothing_is_missing_where_all_is_seen(sight: Sight) -> None:
+    assert look(sight) == ""
+
+
+@pytest.mark.parametrize("name", ["train/labelv2.txt", "train/images", "val/images", "val/gt"])
+def test_missing_data_are_named_by_their_path(sight: Sight, name: str) -> None:
+    path = Path(sight.data, name)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    assert f"it does not see {path};" in look(sight)
+
+
+def test_other_data_under_the_same_path_are_noticed(sight: Sight) -> None:
+    Path(sight.data, "train", "labelv2.txt").write_text("# other.jpg 10 10\n")
+    assert f"{sight.data} holds other data there" in look(sight)
+
+
+@pytest.mark.parametrize("content", [None, "5678"])
+def test_another_folder_under_the_search_directorys_path_is_noticed(
+    sight: Sight, content: str | None
+) -> None:
+    marker = Path(sight.marker)
+    marker.unlink()
+    if content:
+        marker.write_text(content)
+    assert f"it does not see the search directory {marker.parent}" in look(sight)
+
+
+def test_the_first_blind_node_is_named_with_how_many_there_are() -> None:
+    answers = [(NODES[0], ""), (NODES[1], "no data"), (NODES[2], "no data")]
+    message = r"node 10.0.0.1 cannot run trials \(2 of 3 nodes are not ready\): no data"
+    with pytest.raises(DataError, match=message):
+        refuse(answers, 3)
+    refuse([(NODES[0], "")], 1)
+
+
+def test_only_nodes_that_can_hold_a_trial_are_asked_and_the_marker_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def answers(nodes: Any, sight: Sight) -> list[tuple[Node, str]]:
+        asked.extend(node.address for node in nodes)
+        return [(node, look(sight)) for node in nodes]
+
+    monkeypatch.setattr(preflight, "_answers", answers)
+    folder = tmp_path / "search"
+    folder.mkdir()
+    data = make_data(tmp_path / "data")
+    check_nodes(NODES, Resources(cpus_per_trial=2), request(data), folder)
+    assert asked == ["10.0.0.1", "10.0.0.2"]
+    assert list(folder.iterdir()) == []

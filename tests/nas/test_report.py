@@ -1,0 +1,228 @@
+"""`report` and `compare` on searches of fake trials."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fake_trials
+import pytest
+from fake_trials import FakeCluster, make_architecture, make_data
+
+from nas import latency_cache, stages
+from nas.cli.main import run
+from nas.latency_cache import LATENCY_FILE, measure_latencies, read_latencies
+from nas.proposals import propose_stage1
+from nas.report_data import read_search, read_stage, sampler_draws
+from nas.request import Stage1Request
+from nas.search_dir import SearchDir
+from search_spaces.architecture import Architecture
+from trials.latency import Latency
+from trials.recipe import Recipe
+
+ROOT = Path("runs/scrfdgen0.5g")
+LATENCY = Latency(
+    runtime="torch",
+    device="cpu",
+    threads=1,
+    height=480,
+    width=640,
+    runs=10,
+    median_ms=5.0,
+    p95_ms=6.0,
+)
+
+
+@pytest.fixture(autouse=True)
+def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = partial(
+        stages.RunOptions,
+        entry=fake_trials.ENTRY,
+        propose=fake_trials.propose,
+        connect=FakeCluster().connect,
+    )
+    monkeypatch.setattr(stages, "RunOptions", options)
+    monkeypatch.chdir(tmp_path)
+
+
+def search(root: Path = ROOT, num: int = 3, epochs: int = 2, **faults: Any) -> SearchDir:
+    """A finished stage 1."""
+    data = Path("data")
+    if not data.exists():
+        make_data(data)
+    fake_trials.set_faults(data, **faults)
+    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", str(num)]
+    command += ["--epochs", str(epochs), "--image-size", "64", "--retries", "0"]
+    assert run([*command, "--search-dir", str(root)]) == 0
+    return SearchDir(root)
+
+
+def stdout(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def test_report_writes_the_page_and_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+    search(**{"raise": {"2": 1}})
+    capsys.readouterr()
+    assert run(["report"]) == 0
+    assert f"report: {ROOT / 'report.html'}" in stdout(capsys)
+    page = (ROOT / "report.html").read_text()
+    assert "Search scrfdgen0.5g" in page
+    assert "epoch 1 is not to be" in page
+    assert "scrfd-nas stage1 --config search.yaml" in page
+    assert (ROOT / "report" / "curves_stage1.svg").is_file()
+    assert run(["report", "--json"]) == 0
+    content = json.loads(stdout(capsys))
+    assert content["report"] == str(ROOT / "report.html")
+    assert len(content["stage1"]) == 3
+
+
+def test_the_command_of_the_report_repeats_the_search(capsys: pytest.CaptureFixture[str]) -> None:
+    directory = search()
+    capsys.readouterr()
+    again = ["stage1", "--config", str(directory.search_file), "--search-dir", "again", "--json"]
+    assert run(again) == 0
+    repeated = {row["candidate"]: row["hard"] for row in json.loads(stdout(capsys))["stage1"]}
+    assert repeated == {c.number: c.hard for c in read_stage(directory, 1).candidates}
+
+
+def test_damaged_files_count_as_missing() -> None:
+    directory = search()
+    folder = directory.trial_folder(1, 1)
+    (folder / "metrics.csv").write_text("epoch,loss,hard\none,two,three\n")
+    (folder / LATENCY_FILE).write_text('{"hash": []}')
+    (directory.stage_folder(1) / "decisions.csv").write_text("candidate,epoch\nx,y\n")
+    stage = read_stage(directory, 1)
+    assert (stage.candidates[0].curve, stage.candidates[0].latency) == (None, None)
+    assert stage.decisions == ()
+    assert stage.candidates[1].curve is not None
+
+
+def test_decisions_are_read() -> None:
+    directory = search()
+    text = "time,scheduler,candidate,epoch,hard,decision\nnow,asha,3,1,0.25,stopped\n"
+    (directory.stage_folder(1) / "decisions.csv").write_text(text)
+    (found,) = read_stage(directory, 1).decisions
+    assert (found.candidate, found.epoch, found.kind) == (3, 1, "stopped")
+
+
+def test_trials_have_the_times_at_which_they_ended() -> None:
+    ended = [candidate.ended for candidate in read_search(search()).stages[0].candidates]
+    times = [time for time in ended if time is not None]
+    assert len(times) == 3
+    assert times == sorted(times)  # the fake cluster runs one after the other
+
+
+def request(num: int = 5, **more: Any) -> Stage1Request:
+    return Stage1Request(
+        flops=2_500_000_000,
+        data="data",
+        data_fingerprint="0",
+        num_candidates=num,
+        recipe=Recipe.named("reference").to_dict(),
+        **more,
+    )
+
+
+def test_the_histogram_s_draws_are_those_of_the_search() -> None:
+    """Every candidate that the search accepts is among the raw draws of its seed."""
+    asked = request(seed=3)
+    found = sampler_draws(asked, count=1 << 15)
+    assert found is not None
+    assert found.window == (2_450_000_000, 2_550_000_000)
+    inside = (found.flops >= found.window[0]) & (found.flops <= found.window[1])
+    assert 0 < found.accepted <= inside.sum()
+    proposed = propose_stage1(asked.flops, 5, seed=3)
+    assert proposed.draws  # rejection sampling, not a list
+    assert {c.total_flops for c in proposed.candidates} <= set(found.flops[inside].tolist())
+
+
+def test_latencies_are_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = search()
+    timed: list[Architecture] = []
+
+    def measure(architecture: Architecture) -> Latency:
+        timed.append(architecture)
+        return replace(LATENCY, median_ms=float(len(timed)))
+
+    for _ in range(2):
+        measure_latencies(directory, 1, measure, note=lambda _: None)
+    assert len(timed) == 3
+    assert sorted(x.median_ms for x in read_latencies(directory, 1).values()) == [1.0, 2.0, 3.0]
+    monkeypatch.setattr(latency_cache.platform, "node", lambda: "another")
+    measure_latencies(directory, 1, measure, note=lambda _: None)
+    assert len(timed) == 6  # times of two machines do not stand in one figure
+
+
+def test_a_latency_of_another_network_does_not_count() -> None:
+    directory = search()
+    measure_latencies(directory, 1, lambda _: LATENCY, note=lambda _: None)
+    path = directory.trial_folder(1, 1) / LATENCY_FILE
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "hash": make_architecture(5).content_hash}))
+    assert set(read_latencies(directory, 1)) == {2, 3}
+    path.write_text(json.dumps({**content, "latency": {**content["latency"], "median_ms": "fast"}}))
+    assert set(read_latencies(directory, 1)) == {2, 3}
+
+
+def test_compare_prints_tables_and_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    search(Path("one"))
+    search(Path("two"), num=4)
+    capsys.readouterr()
+    assert run(["compare", "one", "two", "--out", "compared"]) == 0
+    output = capsys.readouterr()
+    assert "two, stage 1 - one, stage 1" in output.out
+    assert "warning" not in output.err
+    assert Path("compared/compare.html").is_file()
+    assert Path("compared/compare.svg").is_file()
+    assert run(["compare", "one", "two", "--json"]) == 0
+    content = json.loads(stdout(capsys))
+    assert content["warnings"] == []
+    assert content["report"] is None
+    assert [p["candidates"] for p in content["populations"]] == [3, 4]
+    assert content["differences"][0]["ks"] == pytest.approx(0.25)  # three of four are the same
+
+
+def test_compare_warns_of_searches_that_are_not_comparable(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    search(Path("one"))
+    search(Path("two"), epochs=3)
+    capsys.readouterr()
+    assert run(["compare", "one", "two"]) == 0
+    assert "one, stage 1 and two, stage 1 differ in epochs: 2 -> 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["one"], "needs two stages with finished candidates, got one, stage 1"),
+        (["one", "one"], "a folder is given twice"),
+        (["one", "nowhere"], "nowhere: holds no search"),
+        (["one", "two", "--stage", "2"], "got none"),
+    ],
+)
+def test_compare_says_what_it_cannot_compare(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search(Path("one"))
+    search(Path("two"))
+    capsys.readouterr()
+    assert run(["compare", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_stage_without_results_is_left_out_of_a_comparison(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    search(Path("one"))
+    search(Path("two"))
+    directory = search(Path("none"))
+    for number in directory.numbers(1):
+        directory.result_file(1, number).unlink()
+    capsys.readouterr()
+    assert run(["compare", "one", "two", "none"]) == 0
+    assert "none, stage 1 has no finished candidate and is left out" in capsys.readouterr().err

@@ -1,0 +1,287 @@
+"""Screening: which candidates of a pool are trained, and when a proxy may choose them."""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_data, propose
+
+from nas import audit, screening
+from nas.pool import Pool
+from nas.proxy_approval import Approval, ScreeningError, approve, recorded, write_record
+from nas.search_dir import SearchDir
+from nas.stages import RunOptions, Summary, run_stage
+from search_spaces.architecture import Architecture
+from search_spaces.backbone_space import Sample
+from search_spaces.errors import ConfigError, TrialError
+from search_spaces.files import read_yaml
+
+POOL = 40
+
+
+def pool_of(request: Any, template: Architecture | None) -> Pool:
+    """Candidates of 1, 2, ... blocks; the first ones are those of `fake_trials.propose`."""
+    numbers = range(1, request.num_candidates + 1)
+    architectures = tuple(make_architecture(number) for number in numbers)
+    sample = Sample(architectures=architectures, feasible=len(architectures))
+    return Pool(sample=sample, window=(1, 10**12))
+
+
+@dataclass
+class Search:
+    """A search without Ray and training that can screen."""
+
+    root: Path
+    data: Path
+    name: str = "search"
+    notes: list[str] = field(default_factory=list)
+    shown: list[Any] = field(default_factory=list)
+
+    @property
+    def directory(self) -> SearchDir:
+        return SearchDir(self.root / self.name)
+
+    @property
+    def table(self) -> list[dict[str, str]]:
+        with (self.directory.stage_folder(1) / "screening_zen.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    def run(
+        self, num: int, *, against: Path | None = None, force: bool = False, **options: Any
+    ) -> Summary:
+        run = RunOptions(
+            entry=ENTRY,
+            propose=propose,
+            pool=pool_of,
+            connect=FakeCluster().connect,
+            screen_audit=against,
+            screen_force=force,
+        )
+        given = {"flops": 10**9, "data": str(self.data), "epochs": 2, "image_size": 64}
+        return run_stage(
+            self.directory,
+            1,
+            {**given, "num_candidates": num, **options},
+            run,
+            update=lambda status, _: self.shown.append(status),
+            note=self.notes.append,
+        )
+
+    def depths(self) -> list[int]:
+        """What tells the candidates apart, in their order."""
+        return [a.backbone.depths[-1] for a in self.directory.candidates(1).values()]
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Search:
+    return Search(root=tmp_path, data=make_data(tmp_path / "data"))
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A proxy that knows the AP; the list holds the depths of what it was asked for."""
+    asked: list[int] = []
+
+    def score(name: str, architecture: Architecture) -> float:
+        asked.append(architecture.backbone.depths[-1])
+        return hard_ap(architecture)
+
+    monkeypatch.setattr(audit, "score", score)
+    return asked
+
+
+@pytest.fixture
+def misleading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that is wrong on every pair."""
+    monkeypatch.setattr(audit, "score", lambda name, architecture: -hard_ap(architecture))
+
+
+def best(numbers: range, num: int) -> list[int]:
+    return sorted(numbers, key=lambda n: -hard_ap(make_architecture(n)))[:num]
+
+
+@pytest.mark.usefixtures("scored")
+def test_the_best_of_the_pool_follow_the_candidates_that_were_there(search: Search) -> None:
+    search.run(6)
+    search.run(10, screen="zen", screen_from=POOL)
+    others = [n for n in best(range(1, POOL + 1), POOL) if n > 6]
+    assert search.depths() == [1, 2, 3, 4, 5, 6, *others[:4]]
+    (note,) = (note for note in search.notes if note.startswith("the best"))
+    assert note.startswith("the best 4 of 40 candidates by zen (tau +1.00, ")
+
+
+@pytest.mark.usefixtures("scored")
+def test_more_candidates_continue_the_same_list(search: Search, tmp_path: Path) -> None:
+    search.run(6)
+    search.run(8, screen="zen", screen_from=POOL)
+    search.run(12)  # the screen is as in the run before
+    at_once = Search(root=tmp_path, data=search.data, name="other")
+    at_once.run(6)
+    at_once.run(12, screen="zen", screen_from=POOL)
+    assert search.depths() == at_once.depths()
+
+
+def test_scores_are_computed_once(search: Search, scored: list[int]) -> None:
+    search.run(6)
+    search.run(8, screen="zen", screen_from=POOL)
+    assert sorted(scored) == sorted([*range(1, 7), *range(1, POOL + 1)])  # audit, then the pool
+    scored.clear()
+    search.run(9)
+    assert scored == []
+    search.run(10, screen_from=POOL + 2)
+    assert scored == [POOL + 1, POOL + 2]
+
+
+@pytest.mark.usefixtures("scored")
+def test_all_scores_are_on_record_by_rank(search: Search) -> None:
+    search.run(6)
+    search.run(7, screen="zen", screen_from=POOL)
+    assert [int(row["rank"]) for row in search.table] == list(range(1, POOL + 1))
+    assert [int(row["number"]) for row in search.table] == best(range(1, POOL + 1), POOL)
+    for row in search.table:
+        architecture = make_architecture(int(row["number"]))
+        assert row["hash"] == architecture.content_hash
+        assert float(row["score"]) == hard_ap(architecture)
+
+
+@pytest.mark.usefixtures("scored")
+def test_the_audit_and_the_pool_are_on_record(search: Search) -> None:
+    search.run(6)
+    search.run(8, screen="zen", screen_from=POOL)
+    content = read_yaml(search.directory.stage_folder(1) / "screening.yaml")
+    assert content["proxy"] == "zen"
+    assert content["forced"] is False
+    assert content["source"] == f"stage 1 of {search.directory.root}"
+    assert (content["audit"]["num"], content["audit"]["verdict"]) == (6, "usable")
+    assert content["audit"]["tau"] == pytest.approx(1)
+    assert content["pool"] == {"scored": 40, "chosen": 2, "before": 6}
+
+
+@pytest.mark.usefixtures("scored")
+def test_screening_shows_how_far_it_is(search: Search) -> None:
+    search.run(6)
+    search.run(7, screen="zen", screen_from=POOL)
+    shown = [status for status in search.shown if isinstance(status, screening.ScreeningStatus)]
+    assert [status.done for status in shown] == list(range(1, POOL + 1))
+    assert shown[0].describe().startswith("screening by zen: 1/40 scores, ")
+    assert shown[-1].describe() == "screening by zen: 40/40 scores"
+
+
+@pytest.mark.usefixtures("scored")
+def test_without_finished_trials_a_proxy_is_refused(search: Search) -> None:
+    with pytest.raises(ScreeningError, match=r"no audit \(0 finished trials"):
+        search.run(4, screen="zen", screen_from=POOL)
+    assert search.directory.requests() == {}
+
+
+@pytest.mark.usefixtures("misleading")
+def test_a_proxy_that_failed_its_audit_is_refused(search: Search) -> None:
+    search.run(6)
+    with pytest.raises(ScreeningError, match=r"tau -1\.00, .* \(reversed\); .*--screen-force"):
+        search.run(8, screen="zen", screen_from=POOL)
+    assert len(search.depths()) == 6
+
+
+def test_the_opposite_of_a_misleading_proxy_may_choose(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opposite = {"zen": -1, "-zen": 1}
+    monkeypatch.setattr(audit, "score", lambda name, a: opposite[name] * hard_ap(a))
+    search.run(6)
+    search.run(7, screen="-zen", screen_from=POOL)
+    assert search.depths()[6] == next(n for n in best(range(1, POOL + 1), POOL) if n > 6)
+    assert (search.directory.stage_folder(1) / "screening_-zen.csv").is_file()
+
+
+@pytest.mark.usefixtures("misleading")
+def test_a_refused_proxy_can_be_forced_but_is_judged_again(search: Search) -> None:
+    search.run(6)
+    search.run(8, screen="zen", screen_from=POOL, force=True)
+    assert len(search.depths()) == 8
+    found = recorded(search.directory, 1)
+    assert found is not None
+    assert (found.forced, found.audit["verdict"]) == (True, "reversed")
+    assert any("zen (forced, tau -1.00" in note for note in search.notes)
+    with pytest.raises(ScreeningError):
+        search.run(9)
+    search.run(9, force=True)
+    assert len(search.depths()) == 9
+
+
+@pytest.mark.usefixtures("scored")
+def test_another_search_can_speak_for_a_proxy(search: Search, tmp_path: Path) -> None:
+    search.run(6)
+    new = Search(root=tmp_path, data=search.data, name="new")
+    new.run(3, screen="zen", screen_from=POOL, against=search.directory.root)
+    assert new.depths() == best(range(1, POOL + 1), 3)
+    new.run(5)  # approved before
+    assert new.depths() == best(range(1, POOL + 1), 5)
+    with pytest.raises(ConfigError, match="holds no search"):
+        new.run(6, against=tmp_path / "nothing")
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_passed_audit_is_not_made_again_of_what_the_proxy_chose(search: Search) -> None:
+    search.run(6)
+    search.run(8, screen="zen", screen_from=POOL)
+    found = approve("zen", search.directory, 1, audit=None, force=False)
+    assert found.audit["num"] == 6
+    anew = approve("zen", search.directory, 1, audit=search.directory.root, force=False)
+    assert anew.audit["num"] == 8
+
+
+@pytest.mark.usefixtures("scored")
+def test_screening_can_be_taken_up_where_it_was_killed(search: Search) -> None:
+    search.run(6)
+    search.run(7, screen="zen", screen_from=POOL)
+    expected = search.table
+    file = search.directory.stage_folder(1) / "screening_zen.csv"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:20], lines[20].rpartition(",")[0], "9,9,abc,what"]))
+    search.run(8)
+    assert search.table == expected
+
+
+def test_candidates_without_a_score_come_last(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(name: str, architecture: Architecture) -> float:
+        if architecture.backbone.depths[-1] % 2:
+            raise TrialError("it lets nothing through")
+        return 1.0
+
+    monkeypatch.setattr(audit, "score", score)
+    pool = pool_of(type("Request", (), {"num_candidates": 6}), None)
+    ranking = screening.ranked(pool, "zen", search.root)
+    assert [a.backbone.depths[-1] for a in ranking] == [2, 4, 6, 1, 3, 5]
+    monkeypatch.setattr(audit, "score", lambda name, architecture: 2.0)
+    assert screening.ranked(pool, "zen", search.root) == ranking  # as the table says
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"screen": "zem"}, "a proxy is one of"),
+        ({"screen": "zen", "screen_from": 3}, r"at least num_candidates \(4\), got 3"),
+        ({"screen_from": 0}, "screen_from must be an integer from 1 to 100000, got 0"),
+        ({"screen": "zen", "strategy": "tpe"}, "among random candidates, got --strategy tpe"),
+    ],
+)
+def test_contradicting_options_are_refused(
+    search: Search, options: dict[str, Any], rule: str
+) -> None:
+    with pytest.raises(ConfigError, match=rule):
+        search.run(4, **options)
+    assert not search.directory.root.exists()
+
+
+def test_a_damaged_record_is_an_error_that_names_it(search: Search) -> None:
+    directory = search.directory
+    write_record(directory, 1, Approval(proxy="zen"), {"scored": 1})
+    assert recorded(directory, 1) == Approval(proxy="zen")
+    for text in ("[]", "proxy: zen\nwhat: 1", "proxy: zen\naudit: 3"):
+        (directory.stage_folder(1) / "screening.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"screening\.yaml"):
+            recorded(directory, 1)

@@ -1,0 +1,181 @@
+"""Search spaces of other packages, found by their entry points."""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import make_data
+
+from nas.cli.main import run
+from nas.pool import Pool, stage1_pool
+from nas.report_data import sampler_draws
+from nas.request import Stage1Request
+from nas.strategies import Observation, make_strategy
+from nas.strategies.coordinates import Coordinates
+from search_spaces.cost import flops_by_part, total
+from search_spaces.errors import ConfigError, InfeasibleError
+from search_spaces.zoo import load_zoo
+from trials.recipe import Recipe
+
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "SEARCH_SPACES.md").read_text("utf-8")
+FLOPS = 2_500_000_000
+WRONG = '''
+from search_spaces.architecture import Architecture
+from search_spaces.backbone_space import Sample
+from search_spaces.zoo import load_zoo
+
+class Space:
+    def __init__(self, architectures, as_sample=True):
+        self.found, self.as_sample = tuple(architectures), as_sample
+    def sample(self, generator, num):
+        return Sample(architectures=self.found, feasible=None) if self.as_sample else self.found
+
+def none(*given): return Space([])
+def twice(*given): return Space([load_zoo("scrfd_2.5g")] * 2)
+def heavy(*given): return Space([load_zoo("scrfd_34g")])
+def plain(*given): return Space([load_zoo("scrfd_2.5g")], as_sample=False)
+def text(*given): return Space(["scrfd_2.5g"])
+def many(*given): return Space([load_zoo("scrfd_2.5g"), load_zoo("resnet_2.5g")] * 9)
+def fails(*given): raise KeyError("depth\\nof what")
+number = 3
+'''
+
+
+def install(root: Path, module: str, text: str, entries: dict[str, str]) -> None:
+    """A package of one module, as pip would leave it."""
+    (root / f"{module}.py").write_text(text)
+    info = root / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    lines = [f"{name} = {value}" for name, value in entries.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[scrfd_nas.search_spaces]", *lines, ""]))
+
+
+@pytest.fixture(autouse=True)
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The guide's example, and spaces that break rules."""
+    code = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    toml = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
+    group, name, value = re.findall(r'\."(.+)"\]\n(\w+) = "(.+)"', toml[0])[0]
+    assert group == "scrfd_nas.search_spaces"
+    site = tmp_path / "site"
+    site.mkdir()
+    install(site, "my_spaces", code[0], {name: value})
+    wrong = {n: f"wrong_spaces:{n}" for n in re.findall(r"def (\w+)\(\*given", WRONG)}
+    wrong |= {"number": "wrong_spaces:number", "gone": "no_such_module:space"}
+    install(site, "wrong_spaces", WRONG, wrong)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.chdir(tmp_path)
+    yield
+    for module in ("my_spaces", "wrong_spaces"):
+        sys.modules.pop(module, None)
+
+
+def pool(num: int, space: str = "even", **options: Any) -> Pool:
+    return stage1_pool(FLOPS, num, 0, space=space, **options)
+
+
+def test_the_guides_space_gives_distinct_candidates_of_the_budget() -> None:
+    found = pool(8).architectures
+    assert len(set(found)) == 8
+    for architecture in found:
+        assert 0.98 * FLOPS <= total(flops_by_part(architecture)) <= 1.02 * FLOPS
+        assert len(set(architecture.backbone.depths)) == 1
+        assert sorted(architecture.backbone.widths) == list(architecture.backbone.widths)
+
+
+def test_more_candidates_begin_with_the_same_ones() -> None:
+    assert pool(8).architectures[:3] == pool(3).architectures
+
+
+def test_ranges_are_the_plug_ins_own() -> None:
+    depths = {a.backbone.depths[0] for a in pool(10_000, ranges={"deepest": 2}).architectures}
+    assert depths <= {1, 2}
+    with pytest.raises(ConfigError, match="ranges.deepest must be an integer from 1 to 20, got 0"):
+        pool(1, ranges={"deepest": 0})
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "evolution"])
+def test_strategies_that_learn_stay_in_the_space(strategy: str) -> None:
+    members = pool(10_000)
+    assert members.note
+    request = Stage1Request(
+        flops=FLOPS,
+        data="/data",
+        data_fingerprint="0",
+        recipe=Recipe.named("quick").to_dict(),
+        space="even",
+        strategy=strategy,
+    )
+    known = members.architectures[:12]
+    seen = [
+        Observation(architecture=architecture, hard=0.1 + number / 100)
+        for number, architecture in enumerate(known)
+    ]
+    chosen = make_strategy(request).ask(seen, {a.content_hash for a in known}, 13)
+    assert chosen in members.architectures
+    assert chosen not in known
+
+
+def test_a_search_of_the_command_line_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["propose", "--flops", "2.5G", "--space", "even", "--num", "2", "--out", "found"]
+    assert run(command) == 0
+    assert sorted(path.name for path in Path("found").glob("*.yaml")) == ["0001.yaml", "0002.yaml"]
+
+
+def test_an_unknown_name_is_refused_with_both_lists_and_nothing_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_data(tmp_path / "data")
+    command = ["stage1", "--flops", "2.5G", "--data", str(data), "--space", "evn"]
+    assert run(command) == 1
+    line = capsys.readouterr().err
+    assert "--space must be auto, mobile, resnet, or a plug-in's (even, fails, gone, " in line
+    assert "got 'evn'; see docs/SEARCH_SPACES.md" in line
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("twice", r"up to 5 distinct architectures, got 2 \(1 distinct\)"),
+        ("many", r"up to 5 distinct architectures, got 18 \(2 distinct\)"),
+        ("heavy", "candidate 1 must have 2,450,000,000 to 2,550,000,000 FLOPs, got 33,9"),
+        ("plain", "must return a search_spaces.backbone_space.Sample, got tuple"),
+        ("text", "candidate 1 must be an Architecture, got str"),
+        ("fails", r"the plug-in failed \(KeyError: 'depth.nof what'\)"),
+        ("number", "wrong_spaces:number must be a function, got int"),
+        ("gone", "no_such_module:space cannot be loaded"),
+    ],
+)
+def test_a_plug_in_that_breaks_a_rule_is_named(space: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"--space {space}: .*{message}"):
+        pool(5, space)
+
+
+def test_an_empty_space_says_what_to_relax() -> None:
+    with pytest.raises(InfeasibleError, match="--space none has no architecture of 2,450,000,000"):
+        pool(5, "none")
+
+
+def test_reports_have_no_draws_of_a_plug_in() -> None:
+    request = Stage1Request(
+        flops=FLOPS,
+        data="/data",
+        data_fingerprint="0",
+        recipe=Recipe.named("quick").to_dict(),
+        space="even",
+    )
+    assert sampler_draws(request) is None
+    assert sampler_draws(replace(request, space="auto"), count=100) is not None
+
+
+def test_kinds_of_block_with_other_stems_share_the_other_axes() -> None:
+    axes = Coordinates.along([load_zoo("scrfd_0.5g"), load_zoo("scrfd_2.5g")])
+    assert set(axes.blocks) == {"basic", "depthwise"}
+    assert not any("stem" in name for name in axes.names)
+    assert axes.place(load_zoo("scrfd_0.5g")) is not None

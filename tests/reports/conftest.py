@@ -1,0 +1,100 @@
+"""Searches as plain data, made by hand."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from reports.curves import Curve
+from reports.leaderboard import Row, leaderboard
+from reports.search_data import CandidateData, StageData
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
+
+Made = float | str | tuple[int, float] | None
+REQUEST = {
+    "flops": 500_000_000,
+    "epochs": 4,
+    "image_size": 64,
+    "seed": 0,
+    "data": "/data/faces",
+    "data_fingerprint": "0123456789abcdef",
+}
+RECORD = {"created": "2026-01-02T03:04:05+0000", "versions": {"python": "3.11.7"}}
+
+
+def architecture(number: int) -> Architecture:
+    """Networks whose C5 grows with the number."""
+    backbone = Backbone(
+        block="basic", stem_widths=(8,), depths=(1, 1, 1, number), widths=(8, 8, 8, 32)
+    )
+    head = Head(convs=1, width=8, groups=8)
+    return Architecture(backbone=backbone, neck=Neck(width=8), head=head)
+
+
+def result(hard: float) -> TrialResult:
+    return TrialResult(
+        easy=min(1.0, hard + 0.2),
+        medium=min(1.0, hard + 0.1),
+        hard=hard,
+        epochs=4,
+        best_epoch=4,
+        best_hard=hard,
+        loss=1.0,
+        duration_s=90.0,
+        images_per_second=10.0,
+        params=1,
+    )
+
+
+def outcome(made: Made) -> Outcome | None:
+    """A hard AP: finished; text: failed for that reason; (epoch, AP): stopped; None: waiting."""
+    if isinstance(made, float):
+        return result(made)
+    if isinstance(made, str):
+        return TrialFailure(reason=made, kind="data", epoch=2, attempts=2)
+    if made is None:
+        return None
+    return TrialStopped(epoch=made[0], epochs=4, hard=made[1], reason="stopped by asha")
+
+
+def candidate(number: int, made: Made, curve: dict[int, float] | None = None) -> CandidateData:
+    network = architecture(number)
+    known = None
+    if curve is not None:
+        losses = {epoch: 2.0 / epoch for epoch in curve}
+        known = Curve(candidate=number, architecture=network, hard=curve, loss=losses)
+    found = outcome(made)
+    epochs = {"finished": 4, "failed": 1, "stopped": 2}[found.state] if found else 0
+    return CandidateData(
+        number=number, architecture=network, outcome=found, curve=known, epochs=epochs
+    )
+
+
+@pytest.fixture(scope="session")
+def make_stage() -> Callable[..., StageData]:
+    def make(made: Sequence[Made | CandidateData], stage: int = 1, **more: Any) -> StageData:
+        """Candidates from 1 on: as `outcome` says, or made by hand."""
+        candidates = tuple(
+            item if isinstance(item, CandidateData) else candidate(number, item)
+            for number, item in enumerate(made, start=1)
+        )
+        rows = [
+            Row(
+                candidate=c.number,
+                architecture=c.architecture,
+                outcome=c.outcome,
+                epochs=c.epochs,
+                hards=c.hards,
+            )
+            for c in candidates
+        ]
+        values: dict[str, Any] = {"request": REQUEST, "record": RECORD, **more}
+        return StageData(stage=stage, table=leaderboard(rows), candidates=candidates, **values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_candidate() -> Callable[..., CandidateData]:
+    return candidate

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from reports.comparison import Population, compare_populations, write_comparison
+from search_spaces.errors import ConfigError
+
+LOW = Population(name="low", hard=tuple(0.1 + 0.001 * n for n in range(40)))
+HIGH = Population(name="high", hard=tuple(0.5 + 0.001 * n for n in range(20)))
+
+
+def test_populations_apart_differ_in_everything() -> None:
+    (found,) = compare_populations([LOW, HIGH]).differences
+    assert (found.first, found.second) == ("low", "high")
+    assert (found.ks, found.draws) == (1.0, 5)
+    assert found.p < 1e-6
+    # medians 0.1195 and 0.5095
+    assert found.median.median == pytest.approx(0.39, abs=0.005)
+    assert found.median.low > 0.36
+    assert found.best.low > 0.36
+
+
+def test_the_order_turns_the_sign() -> None:
+    (found,) = compare_populations([HIGH, LOW]).differences
+    assert found.median.high < -0.36
+
+
+def test_a_population_does_not_differ_from_itself() -> None:
+    again = Population(name="again", hard=LOW.hard)
+    (found,) = compare_populations([LOW, again]).differences
+    assert (found.ks, found.p) == (0.0, 1.0)
+    assert found.median.low < 0 < found.median.high
+    assert found.best.low < 0 < found.best.high
+
+
+def test_a_larger_population_has_no_advantage_in_its_best() -> None:
+    """Four times the same values: the best of all is equal, the best of as many draws too."""
+    (found,) = compare_populations([LOW, Population(name="big", hard=LOW.hard * 4)]).differences
+    assert found.draws == 10
+    assert abs(found.best.median) <= 0.001
+
+
+def test_every_two_are_compared() -> None:
+    third = Population(name="third", hard=(0.3,))
+    comparison = compare_populations([LOW, HIGH, third])
+    pairs = [(d.first, d.second) for d in comparison.differences]
+    assert pairs == [("low", "high"), ("low", "third"), ("high", "third")]
+    summary = comparison.to_dict()["populations"][2]
+    assert summary == {
+        "population": "third",
+        "candidates": 1,
+        "best": 0.3,
+        "median": 0.3,
+        "worst": 0.3,
+    }
+
+
+def test_ties_are_compared_without_a_warning() -> None:
+    one = Population(name="one", hard=(0.5,) * 30)
+    two = Population(name="two", hard=(0.5,) * 29 + (0.6,))
+    (found,) = compare_populations([one, two]).differences
+    assert found.ks == pytest.approx(1 / 30)
+
+
+def test_less_than_two_cannot_be_compared() -> None:
+    with pytest.raises(ConfigError, match="needs two stages with finished candidates, got low"):
+        compare_populations([LOW])
+    with pytest.raises(ConfigError, match="empty: has no finished candidate"):
+        Population(name="empty", hard=())
+
+
+def test_the_page_escapes_names_and_warnings(tmp_path: Path) -> None:
+    hostile = "</text></svg><script>alert(1)</script> $\\frac{ 漢字 😀" + "x" * 200
+    comparison = compare_populations([LOW, Population(name=hostile, hard=(0.5, 0.6))])
+    page = write_comparison(comparison, [f"differ in {hostile}"], tmp_path).read_text()
+    assert page.count("<script") == 1
+    assert page.count("<svg") == 1
+    assert "&lt;script&gt;" in page
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"compare.html", "compare.svg", "compare.png", "compare.csv"}

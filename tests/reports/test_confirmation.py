@@ -1,0 +1,74 @@
+"""Means, intervals and ties by hand: t(0.975, 4) = 2.7764, t(0.975, 1) = 12.7062."""
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from reports.confirmation import confirmed
+
+
+def test_an_interval_by_hand() -> None:
+    # Within each, squares of 2 x 0.01^2: pooled variance 4 x 0.01^2 / 4, so 0.01; 4 degrees.
+    found = confirmed({7: [0.30, 0.31, 0.32], 3: [0.21, 0.20, 0.19]})
+    half = 2.7764451 * 0.01 / math.sqrt(3)
+    assert list(found) == [7, 3]
+    assert (found[7].seeds, found[7].mean) == (3, pytest.approx(0.31))
+    assert (found[7].low, found[7].high) == pytest.approx((0.31 - half, 0.31 + half))
+    assert [item.tie for item in found.values()] == [1, 2]
+
+
+def test_one_candidate_has_its_own_spread() -> None:
+    found = confirmed({1: [0.5, 0.52]})[1]
+    half = 12.7062047 * statistics.stdev([0.5, 0.52]) / math.sqrt(2)
+    assert (found.low, found.high) == pytest.approx((0.51 - half, 0.51 + half))
+
+
+def test_a_tie_ends_where_the_difference_is_larger_than_chance() -> None:
+    # As above, differences up to 2.7764 x 0.01 x sqrt(2/3) = 0.02267 are no difference.
+    base = np.array([-0.01, 0.0, 0.01])
+    near = {1: base + 0.50, 2: base + 0.4774}
+    far = {1: base + 0.50, 2: base + 0.4773}
+    assert [item.tie for item in confirmed(near).values()] == [1, 1]
+    assert [item.tie for item in confirmed(far).values()] == [1, 2]
+
+
+def test_a_group_is_measured_from_its_best_not_from_its_neighbour() -> None:
+    base = np.array([-0.01, 0.0, 0.01])
+    # With 4 x 2 = 8 degrees: 2.306 x 0.01 x sqrt(2/3) = 0.0188.
+    found = confirmed({n: base + 0.5 - 0.012 * n for n in range(4)})
+    assert [(number, item.tie) for number, item in found.items()] == [
+        (0, 1),
+        (1, 1),
+        (2, 2),
+        (3, 2),
+    ]
+
+
+def test_equal_values_tie_and_without_spread_every_difference_counts() -> None:
+    found = confirmed({1: [0.4, 0.4], 2: [0.4, 0.4], 3: [0.39, 0.39]})
+    assert [(number, item.tie) for number, item in found.items()] == [(1, 1), (2, 1), (3, 2)]
+    assert found[1].low == found[1].high == 0.4
+
+
+def test_an_interval_stays_within_what_an_ap_can_be() -> None:
+    found = confirmed({1: [0.9, 1.0], 2: [0.0, 0.1]})
+    assert found[1].high == 1.0
+    assert found[2].low == 0.0
+
+
+@pytest.mark.parametrize("hards", [{}, {1: [0.5]}, {1: []}])
+def test_one_seed_confirms_nothing(hards: dict[int, list[float]]) -> None:
+    assert confirmed(hards) == {}
+
+
+def test_the_intervals_hold_what_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    true = np.array([0.3, 0.4, 0.5])
+    held = 0
+    for _ in range(400):
+        values = rng.normal(true[:, None], 0.02, (3, 3))
+        found = confirmed(dict(enumerate(values.tolist())))
+        held += sum(item.low <= true[number] <= item.high for number, item in found.items())
+    assert 0.93 < held / 1200 < 0.97

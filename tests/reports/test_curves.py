@@ -1,0 +1,123 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from reports.curves import COLUMNS, Curve, read_curve, read_curves, write_curves
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.cost import flops_by_part, params_by_part, total
+from search_spaces.errors import ConfigError, DataError
+
+
+def make_architecture(depth: int = 1) -> Architecture:
+    backbone = Backbone(
+        block="basic", stem_widths=(8,), depths=(1, 1, 1, depth), widths=(8, 8, 8, 8)
+    )
+    head = Head(convs=1, width=8, groups=8)
+    return Architecture(backbone=backbone, neck=Neck(width=8), head=head)
+
+
+def make_curve(candidate: int, hard: dict[int, float], **other: dict[int, float]) -> Curve:
+    architecture = make_architecture(candidate)
+    return Curve(candidate=candidate, architecture=architecture, hard=hard, **other)
+
+
+CURVES = [
+    make_curve(1, {2: 0.25, 4: 0.5}, loss={1: 3.0, 2: 2.5, 3: 2.0, 4: 1.5}),
+    make_curve(3, {4: 0.75}),
+]
+
+
+def test_curves_come_back_as_they_were_written(tmp_path: Path) -> None:
+    write_curves(CURVES, tmp_path / "curves.csv")
+    assert read_curves(tmp_path / "curves.csv") == CURVES
+
+
+def test_a_line_has_cost_and_shares_and_the_architecture_stands_once(tmp_path: Path) -> None:
+    write_curves(CURVES, tmp_path / "curves.csv")
+    with (tmp_path / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["candidate"], row["epoch"], row["hard"]) for row in rows] == [
+        ("1", "1", ""),
+        ("1", "2", "0.250000"),
+        ("1", "3", ""),
+        ("1", "4", "0.500000"),
+        ("3", "4", "0.750000"),
+    ]
+    assert [bool(row["architecture"]) for row in rows] == [True, False, False, False, True]
+    cost = flops_by_part(CURVES[0].architecture)
+    assert int(rows[0]["flops"]) == total(cost)
+    assert int(rows[0]["params"]) == total(params_by_part(CURVES[0].architecture))
+    assert float(rows[0]["share_c5"]) == pytest.approx(cost["c5"] / total(cost), abs=5e-5)
+
+
+def test_a_trial_s_metrics_are_its_curve(tmp_path: Path) -> None:
+    text = "epoch,loss,images_per_second,easy,medium,hard\n1,2.5,10,,,\n2,1.5,10,0.9,0.8,0.7\n"
+    (tmp_path / "metrics.csv").write_text(text)
+    curve = read_curve(tmp_path, 5, make_architecture())
+    assert (curve.candidate, curve.hard, curve.loss) == (5, {2: 0.7}, {1: 2.5, 2: 1.5})
+    assert curve.last == 2
+
+
+def test_a_trial_that_has_not_begun_has_an_empty_curve(tmp_path: Path) -> None:
+    curve = read_curve(tmp_path, 5, make_architecture())
+    assert (curve.hard, curve.loss, curve.last) == ({}, {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("0.500000", "half", "line 5: hard must be a number, got 'half'"),
+        ("0.500000", "nan", "candidate 1: hard at epoch 4 must be a finite number"),
+        ("0.500000", "1.5", "must be a finite number from 0 to 1, got 1.5"),
+        (",4,0.5", ",3,0.5", "epoch 3 of candidate 1 stands twice"),
+        (",4,0.5", ",0,0.5", "epoch must be an integer of at least 1, got '0'"),
+        (",4,0.5", ",,0.5", "epoch must be an integer of at least 1, got ''"),
+        ("""depths"":[1,1,1,1]""", """depths"":[1,1,1,2]""", "hash must be that of the"),
+        ("""depths"":[1,1,1,1]""", """depths"":[1,1,1]""", "depths must be 4 integers"),
+        ('"{""backbone""', '"[{""backbone""', "line 2: architecture is not JSON"),
+        ("candidate,", "number,", "lacks the columns ['candidate']"),
+        ("\n1,", "\n1,1,1,", "line 2: must have as many fields as the first line"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_place(
+    tmp_path: Path, before: str, after: str, message: str
+) -> None:
+    path = tmp_path / "curves.csv"
+    write_curves(CURVES, path)
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(DataError) as refused:
+        read_curves(path)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "lacks the columns"),
+        (",".join(COLUMNS).encode() + b"\n", "holds no curve"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (b"candidate,epoch,hard,architecture\n1,1,0.5,\n", "candidate 1 has no architecture"),
+        (b'candidate,epoch,hard,architecture\n1,1,0.5,"{}', "line"),
+    ],
+)
+def test_what_is_no_file_of_curves_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "curves.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_curves(tmp_path / "curves.csv")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        read_curves(tmp_path / "curves.csv")
+
+
+def test_a_curve_has_positive_epochs_and_finite_values() -> None:
+    with pytest.raises(ConfigError, match="an epoch must be an integer of at least 1, got 0"):
+        make_curve(1, {0: 0.5})
+    with pytest.raises(ConfigError, match="loss at epoch 1 must be a finite number"):
+        make_curve(1, {}, loss={1: float("inf")})

@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reports.findings import noise_threshold, why_it_wins
+from reports.search_data import CandidateData, StageData
+from reports.shares import share_table
+from search_spaces.cost import flops_by_part, total
+
+MakeStage = Callable[..., StageData]
+MakeCandidate = Callable[..., CandidateData]
+
+
+def text(stage: StageData) -> str:
+    return " ".join(why_it_wins(stage))
+
+
+def test_without_results_there_is_no_winner(make_stage: MakeStage) -> None:
+    assert "no winner yet" in text(make_stage([]))
+    assert "no winner yet" in text(make_stage(["failed", None, (2, 0.5)]))
+
+
+def test_one_result_has_nothing_to_compare_with(make_stage: MakeStage) -> None:
+    assert "Candidate 2 is the only one" in text(make_stage([None, 0.5]))
+
+
+def test_lead_and_median_are_those_of_the_finished(make_stage: MakeStage) -> None:
+    found = text(make_stage([0.25, 0.5, "failed", 0.125]))
+    assert "Candidate 2 leads the 3 of 4 that have finished with hard AP 0.5000" in found
+    assert "0.2500 ahead of candidate 1; the median is 0.2500" in found
+
+
+def test_without_seeds_and_curves_the_noise_is_unknown(make_stage: MakeStage) -> None:
+    found = text(make_stage([0.25, 0.5]))
+    assert "2 candidates, one seed each: how large a difference is noise cannot be told" in found
+
+
+def test_the_noise_comes_from_the_curves(
+    make_stage: MakeStage, make_candidate: MakeCandidate
+) -> None:
+    # second differences of 0.0165 each: a deviation of 0.0165 / 0.6745 / sqrt(6) = 0.010
+    stage = make_stage(
+        [
+            make_candidate(1, 0.50, {2: 0.3, 3: 0.4, 4: 0.5165}),
+            make_candidate(2, 0.48, {2: 0.3, 3: 0.4, 4: 0.4835}),
+            make_candidate(3, 0.30, {1: 0.1, 2: 0.2, 4: 0.2835}),
+        ]
+    )
+    threshold = 1.96 * 2**0.5 * 0.0165 / 0.6745 / 6**0.5
+    assert noise_threshold(stage) == pytest.approx(threshold)
+    found = text(stage)
+    assert f"a difference below {threshold:.4f} is noise" in found
+    assert "1 other lies that close to the best" in found
+
+
+def test_seeds_decide_whether_the_lead_is_real(
+    make_stage: MakeStage, make_candidate: MakeCandidate
+) -> None:
+    def stage(second: tuple[float, ...]) -> StageData:
+        first = replace(make_candidate(1, 0.50), hards=(0.50, 0.51, 0.52))
+        other = replace(make_candidate(2, second[0]), hards=second)
+        return make_stage([first, other, 0.2])
+
+    apart = text(stage((0.30, 0.31, 0.32)))
+    assert "mean hard AP of 0.5100 over 3 seeds" in apart
+    assert "larger than the spread among seeds" in apart
+    tied = text(stage((0.40, 0.51, 0.59)))
+    assert "cannot be told from 2: the lead is not larger" in tied
+
+
+def test_a_confirmed_candidate_beats_a_lucky_one(
+    make_stage: MakeStage, make_candidate: MakeCandidate
+) -> None:
+    confirmed = replace(make_candidate(1, 0.30), hards=(0.30, 0.31))
+    stage = make_stage([confirmed, 0.9])
+    assert [c.number for c in stage.finished] == [1, 2]
+    assert "No other was trained with several seeds" in text(stage)
+
+
+def test_spending_is_compared_with_the_median(make_stage: MakeStage) -> None:
+    stage = make_stage([0.5, 0.2, 0.3])
+    shares = []
+    for candidate in stage.candidates:
+        flops = flops_by_part(candidate.architecture)
+        shares.append(flops["c5"] / total(flops))
+    found = text(stage)
+    assert f"c5 {100 * shares[0]:.1f} % (median {100 * sorted(shares)[1]:.1f} %)" in found
+    assert "3 candidates are too few to say where compute should go" in found
+
+
+def test_the_parts_on_which_the_best_agree_are_named(make_stage: MakeStage) -> None:
+    """Hard AP grows with the number, as does the share of C5: the best spend more there."""
+    found = text(make_stage([0.01 * number for number in range(1, 41)]))
+    assert "the best of 10 drawn candidates spends" in found
+    assert "more in c5" in found
+
+
+def test_where_the_best_do_not_agree_nothing_is_said(make_stage: MakeStage) -> None:
+    aps = [0.5 + 0.001 * ((7 * number) % 20) for number in range(20)]
+    found = text(make_stage(aps))
+    assert "do not say where compute should go" in found
+
+
+def test_shares_correlate_by_rank(make_stage: MakeStage) -> None:
+    table = share_table(make_stage([0.1, 0.2, 0.4, 0.8])).set_index("part")
+    assert table.loc["c5", "rho"] == pytest.approx(1.0)
+    assert table.loc["stem", "rho"] == pytest.approx(-1.0)
+    assert table["best"].sum() == pytest.approx(1.0)
+    assert ((table["low"] <= table["middle"]) & (table["middle"] <= table["high"])).all()
+
+
+@pytest.mark.parametrize("made", [[], ["failed"], [None]])
+def test_no_results_have_no_shares(make_stage: MakeStage, made: list[Any]) -> None:
+    assert share_table(make_stage(made)).empty
+
+
+def test_constant_aps_have_no_correlation(make_stage: MakeStage) -> None:
+    assert share_table(make_stage([0.5, 0.5, 0.5]))["rho"].isna().all()

@@ -1,0 +1,52 @@
+import re
+from html.parser import HTMLParser
+
+from reports.html import Markup, cell, column, join, number, page, prose, table, tag
+
+HOSTILE = """"><script>alert('x')</script>&amp;"""
+
+
+def test_text_is_escaped_and_markup_is_not() -> None:
+    assert tag("p", "a < b & c", Markup("<br>")) == "<p>a &lt; b &amp; c<br></p>"
+    assert join("<i>", None, 3) == "&lt;i&gt;3"
+
+
+def test_attributes_are_escaped_and_left_out_if_none() -> None:
+    found = tag("td", class_="a", data_value=0.5, title=HOSTILE, hidden=True, id=None, lang=False)
+    assert found.startswith('<td class="a" data-value="0.5" title="&quot;&gt;&lt;script&gt;')
+    assert found.endswith(" hidden></td>")
+    assert "id=" not in found
+
+
+def test_code_in_prose_is_escaped_too() -> None:
+    assert prose("run `a<b` now") == "run <code>a&lt;b</code> now"
+    assert prose("<b>") == "&lt;b&gt;"
+
+
+def test_what_is_built_here_is_not_escaped_twice() -> None:
+    assert tag("p", tag("b", "&")) == "<p><b>&amp;</b></p>"
+
+
+def test_a_missing_number_is_an_empty_cell() -> None:
+    assert number(None) == '<td class="number"></td>'
+    assert number("0.5", 0.5) == '<td data-value="0.5" class="number">0.5</td>'
+
+
+def test_a_page_is_balanced_and_asks_for_nothing() -> None:
+    content = table([column("name")], [[cell(HOSTILE)]], class_="sortable")
+    text = page(HOSTILE, tag("h1", HOSTILE), content)
+    open_tags: list[str] = []
+
+    class Balance(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in ("meta", "br"):
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    Balance().feed(text)
+    assert open_tags == []
+    assert text.count("<script") == 1  # the page's own
+    assert "default-src 'none'" in text.replace("&#x27;", "'")
+    assert not re.search(r"https?:|//[a-z]|<link|<img|@import|url\(", text)

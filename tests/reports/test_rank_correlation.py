@@ -1,0 +1,107 @@
+"""Kendall's tau-b by hand and against scipy; what its bootstrap interval covers."""
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from reports.rank_correlation import RankCorrelation, rank_correlation
+from search_spaces.errors import ConfigError
+
+
+def correlation(scores: list[float], values: list[float], seed: int = 0) -> RankCorrelation:
+    return rank_correlation(scores, values, np.random.default_rng(seed))
+
+
+def test_tau_of_four_candidates_by_hand() -> None:
+    # Pairs 12, 13, 14, 23, 24, 34; only 23 is the other way round: (5 - 1) / 6.
+    assert correlation([1, 2, 3, 4], [10, 30, 20, 40]).tau == pytest.approx(4 / 6)
+
+
+def test_tau_with_ties_by_hand() -> None:
+    # Pair 12 is tied in the scores; the other 5 agree: 5 / sqrt(5 * 6).
+    assert correlation([1, 1, 3, 4], [10, 20, 30, 40]).tau == pytest.approx(5 / np.sqrt(30))
+
+
+def test_same_and_reversed_order() -> None:
+    assert correlation([1, 2, 3, 4, 5], [2, 4, 8, 16, 32]).tau == pytest.approx(1)
+    assert correlation([1, 2, 3, 4, 5], [5, 4, 3, 2, 1]).tau == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tau_is_scipys_with_and_without_ties(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.integers(0, 6 + 10 * seed, size=20).astype(float).tolist()
+    values = random.integers(0, 8, size=20).astype(float).tolist()
+    assert correlation(scores, values).tau == pytest.approx(kendalltau(scores, values)[0])
+
+
+def test_a_resample_is_tau_of_the_drawn_candidates() -> None:
+    random = np.random.default_rng(3)
+    scores, values = random.normal(size=12), random.normal(size=12)
+    drawn = np.random.default_rng(7).integers(12, size=(1, 12))[0]
+    expected = kendalltau(scores[drawn], values[drawn])[0]
+    found = rank_correlation(
+        scores.tolist(), values.tolist(), np.random.default_rng(7), resamples=1
+    )
+    assert found.low == found.high == pytest.approx(expected)
+
+
+def test_the_interval_is_of_percentiles() -> None:
+    random = np.random.default_rng(3)
+    scores = random.normal(size=15)
+    values = scores + random.normal(size=15)
+    draws = np.random.default_rng(1).integers(15, size=(400, 15))
+    taus = [kendalltau(scores[drawn], values[drawn])[0] for drawn in draws]
+    found = rank_correlation(
+        scores.tolist(), values.tolist(), np.random.default_rng(1), resamples=400, level=0.8
+    )
+    assert [found.low, found.high] == pytest.approx(np.quantile(taus, [0.1, 0.9]).tolist())
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    # For a bivariate normal of correlation r, tau is 2 / pi * arcsin(r) (Greiner).
+    truth, random, covered = 2 / np.pi * np.arcsin(0.6), np.random.default_rng(0), 0
+    for seed in range(200):
+        x, noise = random.normal(size=(2, 24))
+        y = 0.6 * x + 0.8 * noise
+        found = rank_correlation(x.tolist(), y.tolist(), np.random.default_rng(seed), resamples=300)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= truth <= found.high
+    assert 176 <= covered <= 199
+
+
+def test_equal_generators_give_equal_intervals() -> None:
+    scores, values = np.random.default_rng(0).normal(size=(2, 20)).tolist()
+    assert correlation(scores, values, 4) == correlation(scores, values, 4)
+    assert correlation(scores, values, 4) != correlation(scores, values, 5)
+
+
+def test_three_candidates_in_order_still_reach_zero() -> None:
+    # One resample in nine draws one candidate three times, which shows no order.
+    found = correlation([1, 2, 3], [1, 2, 3])
+    assert found.tau == pytest.approx(1)
+    assert found.low == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "values"),
+    [([], []), ([1.0, 2.0], [1.0, 2.0]), ([5.0] * 4, [1.0, 2.0, 3.0, 4.0])],
+)
+def test_no_tau_for_too_few_or_equal_ones(scores: list[float], values: list[float]) -> None:
+    found = correlation(scores, values)
+    assert (found.tau, found.low, found.high) == (None, None, None)
+    assert found.num == len(scores)
+
+
+@pytest.mark.parametrize(
+    ("scores", "values", "rule"),
+    [
+        ([1.0, 2.0, 3.0], [1.0, 2.0], "got 3 and 2"),
+        ([1.0, float("nan"), 3.0], [1.0, 2.0, 3.0], "scores must be a list of finite numbers"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0, float("inf")], "values must be a list of finite numbers"),
+    ],
+)
+def test_bad_numbers_are_refused(scores: list[float], values: list[float], rule: str) -> None:
+    with pytest.raises(ConfigError, match=rule):
+        correlation(scores, values)

@@ -1,0 +1,176 @@
+import csv
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reports.plots import progress_chart
+from reports.search_data import CandidateData, Decision, SamplerDraws, SearchData, StageData
+from reports.search_report import report_page, write_report
+from trials.latency import Latency
+
+MakeStage = Callable[..., StageData]
+MakeCandidate = Callable[..., CandidateData]
+HOSTILE = """</script><script>alert("x")</script>' onload=x $\\frac{"""
+DRAWS = SamplerDraws(
+    flops=np.array([1, 2, 5, 5, 9]) * 10**8, accepted=2, window=(490_000_000, 510_000_000)
+)
+
+
+def report(tmp_path: Path, *stages: StageData) -> str:
+    return write_report(SearchData(name="runs", stages=stages), tmp_path).read_text()
+
+
+def words(*stages: StageData, name: str = "runs") -> str:
+    """The page without its figures."""
+    return report_page(SearchData(name=name, stages=stages), [])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def full_stage(make_stage: MakeStage, make_candidate: MakeCandidate, stage: int = 1) -> StageData:
+    """Everything that a stage can have."""
+    latency = Latency(
+        runtime="onnxruntime",
+        device="cpu",
+        threads=1,
+        height=480,
+        width=640,
+        runs=100,
+        median_ms=12.5,
+        p95_ms=14.0,
+    )
+    best = replace(make_candidate(1, 0.5, {2: 0.3, 4: 0.5}), latency=latency, hards=(0.5, 0.52))
+    stopped = make_candidate(3, (2, 0.25), {2: 0.25})
+    made = [best, make_candidate(2, 0.4, {2: 0.2, 4: 0.4}), stopped, "no images", None]
+    decisions = (
+        Decision(candidate=3, epoch=2, kind="stopped"),
+        Decision(candidate=1, epoch=2, kind="promoted"),
+    )
+    draws = DRAWS if stage == 1 else None
+    return make_stage(made, stage=stage, decisions=decisions, draws=draws)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    make_stage: MakeStage,
+    make_candidate: MakeCandidate,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The folder of a report of both stages with everything that they can have."""
+    folder = tmp_path_factory.mktemp("whole")
+    report(folder, *(full_stage(make_stage, make_candidate, stage) for stage in (1, 2)))
+    return folder
+
+
+def test_a_whole_report_and_its_figures(whole: Path) -> None:
+    names = [f"{kind}_stage{n}" for n in (1, 2) for kind in ("shares", "curves")]
+    names += ["sampler_stage1", "edf", "progress", "cost"]
+    expected = {f"report/{name}.{kind}" for name in names for kind in ("svg", "png", "csv")}
+    expected |= {f"report/ranges_stage{n}.csv" for n in (1, 2)} | {"report.html"}
+    assert set(files(whole)) == expected
+    page = (whole / "report.html").read_text()
+    assert page.count("<svg") == len(names)
+    for text in ("why candidate 1 wins", "no images", "stopped (hard AP 0.2500)", "12.5"):
+        assert text in page
+    assert "0.5100 ± " in page  # over seeds
+
+
+def test_a_figure_has_its_numbers_as_csv(whole: Path) -> None:
+    with (whole / "report" / "progress.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == "1"]
+    # by number: 4 epochs to 0.5, then 4 + 2 + 1 more without a gain
+    found = [(row["epochs"], row["best_hard"]) for row in rows]
+    assert found == [("4", "0.5"), ("11", "0.5")]
+    with (whole / "report" / "sampler_stage1.csv").open() as file:
+        assert sum(int(row["draws"]) for row in csv.DictReader(file)) == 5
+
+
+def test_trials_count_in_the_order_in_which_they_ended(make_stage: MakeStage) -> None:
+    first, second = make_stage([0.5, 0.25]).candidates
+    stage = make_stage([replace(first, ended=200.0), replace(second, ended=100.0)])
+    assert progress_chart([stage]).table["best_hard"].tolist() == [0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [[], [None, None], ["no data", "no data"], [0.5], [(2, 0.25)], [0.5, 0.5], [0.0, 1.0]],
+    ids=["empty", "waiting", "failures", "one", "stopped", "equal", "extreme"],
+)
+def test_a_report_can_be_made_of_any_stage(
+    make_stage: MakeStage, tmp_path: Path, made: list[Any]
+) -> None:
+    page = report(tmp_path, make_stage(made))
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.rstrip().endswith("</html>")
+    assert (tmp_path / "report" / "ranges_stage1.csv").is_file()
+
+
+def test_failures_stand_with_their_reasons(make_stage: MakeStage) -> None:
+    page = words(make_stage(["the loss is nan at epoch 2", 0.5]))
+    failed = page[page.index("Failed trials</h2>") :]
+    assert "the loss is nan at epoch 2" in failed
+    assert "No trial failed" in words(make_stage([0.5]))
+
+
+def test_published_networks_are_no_part_of_the_ranking(make_stage: MakeStage) -> None:
+    page = words(make_stage([0.1, 0.2]))
+    tables = re.findall(r"<table.*?</table>", page, flags=re.S)
+    board = next(table for table in tables if ">rank<" in table)
+    assert "SCRFD-0.5GF" not in board
+    published = next(table for table in tables if "SCRFD-0.5GF" in table)
+    assert "sortable" not in published
+    assert "640 epochs" in page
+    assert "SCRFD-2.5GF" not in page
+
+
+def test_the_bar_shows_every_part_and_sorts_by_the_early_ones(make_stage: MakeStage) -> None:
+    page = words(make_stage([0.1]))
+    bar = re.search(r'<td data-value="([\d.]+)"><div class="bar".*?</div>', page, flags=re.S)
+    assert bar is not None
+    widths = [float(value) for value in re.findall(r"flex:([\d.]+)", bar.group())]
+    assert len(widths) == 7
+    assert sum(widths) == pytest.approx(100, abs=0.05)
+    assert float(bar[1]) == pytest.approx(sum(widths[:3]) / 100, abs=1e-3)
+
+
+def test_hostile_text_stays_text(make_stage: MakeStage) -> None:
+    request = {"flops": 500_000_000, "data": HOSTILE, HOSTILE: HOSTILE}
+    record = {"created": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    stage = make_stage([f"reason {HOSTILE}", 0.5], request=request, record=record)
+    page = words(stage, name=HOSTILE)
+    assert page.count("<script") == 1
+    assert page.count("</script>") == 1
+    assert "&lt;script&gt;alert" in page
+
+
+def test_the_page_asks_for_nothing_outside_of_it(whole: Path) -> None:
+    page = (whole / "report.html").read_text()
+    assert not re.findall(r"(?:https?:)?//[\w.]+", page.split("<script>")[0])
+    links = re.findall(r'(?:href|src)="([^"]*)"', page)
+    assert all(link.startswith("#") for link in links)
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in links} <= set(ids)
+
+
+def test_figures_are_documents_of_their_own(whole: Path) -> None:
+    for path in sorted((whole / "report").glob("*.svg")):
+        ET.fromstring(path.read_text())
+    for path in sorted((whole / "report").glob("*.png")):
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_data_make_equal_files(
+    make_stage: MakeStage, make_candidate: MakeCandidate, whole: Path, tmp_path: Path
+) -> None:
+    report(tmp_path, *(full_stage(make_stage, make_candidate, stage) for stage in (1, 2)))
+    assert files(tmp_path) == files(whole)

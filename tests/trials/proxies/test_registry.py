@@ -1,0 +1,103 @@
+"""Every proxy: finite, reproducible, and without effect on anything else."""
+
+import math
+
+import pytest
+import torch
+
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.errors import ConfigError, TrialError
+from search_spaces.zoo import load_zoo, zoo_names
+from trials.proxies.probe import finite
+from trials.proxies.registry import PROXIES, score
+
+RANDOM = ("zen", "stage_zen", "synflow", "grad_norm")
+
+
+def extreme(block: str, depth: int, width: int) -> Architecture:
+    stem = (width, width) if block == "depthwise" else (width,)
+    backbone = Backbone(block=block, stem_widths=stem, depths=(depth,) * 4, widths=(width,) * 4)
+    return Architecture(
+        backbone=backbone,
+        neck=Neck(width=8),
+        head=Head(convs=1, width=8, groups=8, depthwise=block == "depthwise"),
+    )
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("architecture", [n for n in zoo_names() if "34g" not in n])
+def test_scores_of_the_published_family_are_finite(name: str, architecture: str) -> None:
+    assert math.isfinite(score(name, load_zoo(architecture)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("architecture", [n for n in zoo_names() if "34g" in n])
+def test_scores_of_large_networks_are_finite(name: str, architecture: str) -> None:
+    assert math.isfinite(score(name, load_zoo(architecture)))
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
+@pytest.mark.parametrize(("depth", "width"), [(10, 8), (1, 8), (20, 8), (10, 32)])
+def test_scores_of_extreme_candidates_are_finite(
+    name: str, block: str, depth: int, width: int
+) -> None:
+    assert math.isfinite(score(name, extreme(block, depth, width)))
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_score_follows_from_its_arguments_alone(name: str) -> None:
+    candidate = load_zoo("scrfd_0.5g")
+    torch.manual_seed(1)
+    first = score(name, candidate, seed=5)
+    state = torch.random.get_rng_state()
+    assert score(name, candidate, seed=5) == first
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (score(name, candidate, seed=6) == first) == (name not in RANDOM)
+    assert (score(name, candidate, seed=5, image_size=96) == first) == (name not in RANDOM)
+
+
+def test_the_name_of_an_architecture_is_no_part_of_its_score() -> None:
+    candidate = load_zoo("scrfd_0.5g")
+    unnamed = Architecture.from_dict({**candidate.to_dict(), "name": "other"})
+    assert score("zen", unnamed) == score("zen", candidate)
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    score("zen", extreme("basic", 1, 8))
+    assert torch.get_num_threads() == before
+
+
+def test_the_opposite_of_a_proxy_has_the_opposite_order() -> None:
+    for name in ("zen", "depth"):
+        candidate = extreme("basic", 2, 8)
+        assert score(f"-{name}", candidate) == -score(name, candidate)
+    for name in ("--zen", "-", ""):
+        with pytest.raises(ConfigError, match="a proxy is one of"):
+            score(name, extreme("basic", 1, 8))
+
+
+def test_unknown_proxies_and_bad_probes_are_refused() -> None:
+    candidate = extreme("basic", 1, 8)
+    with pytest.raises(ConfigError, match=r"one of params, flops, .*, got 'zem'"):
+        score("zem", candidate)
+    with pytest.raises(ConfigError, match="multiple of 32, got 100"):
+        score("zen", candidate, image_size=100)
+    with pytest.raises(ConfigError, match="from 64 to 1024, got 32"):
+        score("zen", candidate, image_size=32)
+    with pytest.raises(ConfigError, match="the seed of a proxy"):
+        score("zen", candidate, seed=-1)
+
+
+def test_a_network_that_lets_nothing_through_is_an_error() -> None:
+    with pytest.raises(TrialError, match="the zen-score of this network is -inf"):
+        score("zen", extreme("depthwise", 60, 1))
+
+
+def test_a_score_that_is_no_number_is_an_error() -> None:
+    assert finite(1.5, "x") == 1.5
+    for value in (math.inf, -math.inf, math.nan):
+        with pytest.raises(TrialError, match=r"zen-score of this network is (-?inf|nan)"):
+            finite(value, "the zen-score")

@@ -1,0 +1,82 @@
+"""A trial that is ranked on held-out training images: what it trains and what it sees."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.errors import IncomparableError
+from search_spaces.network.detector import build_detector
+from trials.batches import TrainingBatches
+from trials.data.generate import generate
+from trials.data.holdout import is_held_out, load_holdout
+from trials.evaluation import evaluate_detector
+from trials.model_file import load_model
+from trials.recipe import Recipe
+from trials.run import run_trial
+from trials.settings import TrialSettings
+
+TINY = Architecture(
+    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
+    neck=Neck(width=8),
+    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
+)
+RECIPE = Recipe(batch_size=2)
+SETTINGS = TrialSettings(epochs=1, image_size=64, device="cpu", threads=1, select_on="holdout:0.3")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("set") / "faces"
+    generate(root, num_train=12, num_val=2, seed=0, long_side=(96, 128))
+    return root
+
+
+def test_held_out_images_are_never_trained_on(data: Path) -> None:
+    held = load_holdout(data, 0.3)[0].names
+    batches = TrainingBatches(data, RECIPE, SETTINGS, torch.device("cpu"))
+    trained = {name for batch in batches.of_epoch(1) for name in batch.names}
+    assert held
+    assert trained
+    assert not trained & set(held)
+    assert all(is_held_out(name, 0.3) for name in held)
+
+
+def test_the_aps_are_those_of_the_held_out_images(data: Path, tmp_path: Path) -> None:
+    result = run_trial(TINY, RECIPE, data, tmp_path, settings=SETTINGS)
+    _, detector = load_model(tmp_path / "best.pt")
+    evaluation = evaluate_detector(detector, data, image_size=64, held_out=0.3)
+    assert result.aps == evaluation.aps
+    assert set(evaluation.predictions) == set(load_holdout(data, 0.3)[0].names)
+
+
+def test_validation_images_are_not_needed(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(data / "train", copy / "train")
+    result = run_trial(TINY, RECIPE, copy, tmp_path / "trial", settings=SETTINGS)
+    assert result.epochs == 1
+
+
+def test_evaluation_reads_the_images_of_the_training_split(data: Path) -> None:
+    detector = build_detector(TINY, torch.Generator().manual_seed(0))
+    seen = evaluate_detector(detector, data, image_size=64, held_out=0.3)
+    assert {name.rpartition(".")[2] for name in seen.predictions} == {"jpg"}
+    assert len(seen.predictions) == sum(
+        is_held_out(path.relative_to(data / "train" / "images").as_posix(), 0.3)
+        for path in (data / "train" / "images").rglob("*.jpg")
+    )
+
+
+def test_it_is_part_of_the_request(data: Path, tmp_path: Path) -> None:
+    run_trial(TINY, RECIPE, data, tmp_path, settings=SETTINGS)
+    with pytest.raises(IncomparableError, match=r"settings.select_on: 'holdout:0.3' -> None"):
+        run_trial(TINY, RECIPE, data, tmp_path, settings=replace(SETTINGS, select_on="val"))
+
+
+def test_requests_on_validation_are_what_they_were() -> None:
+    assert "select_on" not in TrialSettings().comparable()
+    assert SETTINGS.comparable()["select_on"] == "holdout:0.3"
+    assert replace(SETTINGS, select_on="holdout:.30") == SETTINGS

@@ -1,0 +1,1 @@
+"""Training-free scores of an Architecture: cheap guesses of which candidate will do well."""
