@@ -190,9 +190,7 @@ class Teller:
 
 
 @contextmanager
-def telling(
-    command: str | None, directory: SearchDir, stage: int, note: Note
-) -> Iterator[Teller]:
+def telling(command: str | None, directory: SearchDir, stage: int, note: Note) -> Iterator[Teller]:
     """A teller for one run of a stage, which also tells how the run ended.
 
     Without a command it tells nobody.

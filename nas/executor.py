@@ -109,6 +109,7 @@ class Cluster:
 
         Raises:
             ConfigError: no machine of the cluster can hold a trial.
+            NodeLostError: the Ray that was started here has died.
             KeyboardInterrupt, Terminated: stopped by a signal.
         """
         if not tasks and more is None:

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.tasks import Resources
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, ScrfdNasError
 
 _HAIR = 1e-6  # so that ten tenths of a GPU fit on one
+
+
+class NodeLostError(ScrfdNasError):
+    """Ray on this machine has died; nothing that was finished is lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +89,23 @@ def check_room(nodes: Sequence[Node], resources: Resources) -> None:
         f"no node has both {wanted['cpus']:g} cores and {wanted['gpus']:g} GPUs for a trial; "
         f"the largest has {largest_node}: lower --cpus-per-trial or --gpus-per-trial"
     )
+
+
+def check_own_processes() -> None:
+    """Find out whether the Ray that this process has started still runs.
+
+    Without it, Ray ends this process some seconds later, in the midst of whatever it does.
+
+    Raises:
+        NodeLostError: a part of it that cannot be done without has died.
+    """
+    from ray._private import worker
+
+    node = getattr(worker, "_global_node", None)  # Ray tells it nowhere else
+    died = [kind for kind, _ in node.dead_processes()] if node is not None else []
+    for kind in ("gcs_server", "raylet"):
+        if kind in died:
+            raise NodeLostError(
+                f"Ray's process {kind} on this machine has died (killed, or the machine ran out "
+                "of memory); the same command continues the search"
+            )

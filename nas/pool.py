@@ -102,8 +102,9 @@ def stage1_pool(
         drawn_from = BackboneRanges.of_family(family_for(space, flops), **changes)
         sample = BackboneSpace.for_budget(flops, drawn_from, tolerance).sample(generator, num)
     else:
-        budget = {"flops": flops, "window": window, "tolerance": tolerance}
-        sample = sample_plugged(space, generator, num, **budget, ranges=changes)
+        sample = sample_plugged(
+            space, generator, num, flops=flops, tolerance=tolerance, ranges=changes
+        )
     return Pool(sample=sample, window=window)
 
 

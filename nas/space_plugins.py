@@ -13,7 +13,7 @@ import numpy as np
 
 from search_spaces.architecture import Architecture
 from search_spaces.backbone_space import Sample
-from search_spaces.constraints import Window
+from search_spaces.constraints import Window, flops_window
 from search_spaces.cost import flops_by_part, total
 from search_spaces.errors import ConfigError, InfeasibleError, ScrfdNasError
 
@@ -53,7 +53,6 @@ def sample_plugged(
     num: int,
     *,
     flops: int,
-    window: Window,
     tolerance: float,
     ranges: Mapping[str, Any],
 ) -> Sample:
@@ -71,7 +70,7 @@ def sample_plugged(
     except Exception as error:  # of whoever wrote it
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"--space {name}: the plug-in failed ({text})") from error
-    _check(name, sample, window, num)
+    _check(name, sample, flops_window(flops, tolerance), num)
     return sample
 
 

@@ -59,7 +59,8 @@ class StudyPlace:
                 return JournalStorage(JournalRedisBackend(url))
             return RDBStorage(url)
         except ImportError as error:
-            missing = getattr(error, "name", None) or "its driver"
+            # Optuna raises its own in the place of the driver's, which names the package.
+            missing = getattr(error.__context__, "name", None) or error.name or "of its driver"
             rule = f"--storage {self.url} needs the package {missing}"
             raise ConfigError(f"{rule}, which is not installed; pip install it") from error
         except Exception as error:  # each database has errors of its own
@@ -118,7 +119,8 @@ def check_storage(storage: object) -> str:
 def absolute_storage(storage: str) -> str:
     """A SQLite file by its absolute path; anything else as it is."""
     path = _sqlite_path(storage)
-    return storage if path is None or path.is_absolute() else f"{_SQLITE}{path.resolve()}"
+    is_kept = path is None or path.is_absolute() or str(path).startswith("$")
+    return storage if path is None or is_kept else f"{_SQLITE}{path.resolve()}"
 
 
 def search_name(root: Path) -> str:

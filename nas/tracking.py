@@ -117,4 +117,4 @@ class Patience:
 def one_line(error: BaseException) -> str:
     """The first line of an error's text, or its type."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
+    return lines[0][:160]

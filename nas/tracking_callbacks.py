@@ -4,19 +4,19 @@ Of Tune's own they differ in what is shown (a candidate's numbers as parameters,
 steps) and in that no failure of theirs ends the search.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
 from ray.tune.logger import LoggerCallback
-from ray.tune.result import TRAINING_ITERATION
 
 from nas.schedulers import TIME
 from nas.tracking import Patience, Tracking, one_line
 from search_spaces.errors import ConfigError
 
 METRICS = "metrics"  # key of what a trial reports to be shown
+_STEP = "training_iteration"  # key that both trackers take for the step of their curves
 
 
 class _Shown(LoggerCallback):
@@ -47,7 +47,7 @@ class _Shown(LoggerCallback):
         if result["retold"]:
             return
         metrics = {key: value for key, value in result[METRICS].items() if value is not None}
-        told = {**metrics, TIME: result[TIME], TRAINING_ITERATION: result[TIME]}
+        told = {**metrics, TIME: result[TIME], _STEP: result[TIME]}
         log = super().log_trial_result
 
         def tell() -> None:
@@ -100,7 +100,7 @@ def wandb_callback(shown: Tracking, **options: Any) -> Any:
     return _made(WandbLoggerCallback, shown, options)
 
 
-def _made(base: Callable[..., Any], shown: Tracking, options: dict[str, Any]) -> Any:
+def _made(base: type, shown: Tracking, options: dict[str, Any]) -> Any:
     callback = type("ShownCallback", (_Shown, base), {})(**options)
     callback.shown, callback.patience = shown, Patience(shown.note)
     return callback

@@ -14,6 +14,7 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from nas.judge import Judge
+from nas.nodes import check_own_processes
 from nas.schedulers import METRIC, TIME, Schedule, tune_scheduler
 from nas.signals import StopSignal
 from nas.tasks import EventKind, HardCurve, Resources, TrialEvent, TrialTask, hard_curve, run_task
@@ -95,6 +96,7 @@ class TuneRun:
 
     def _check(self) -> None:
         self.stop.check()
+        check_own_processes()
         if self.on_step:
             self.on_step()
 

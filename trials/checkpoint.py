@@ -63,7 +63,6 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> N
     }
     content["reports"] = [asdict(report) for report in checkpoint.reports]
 
-
     def keep_the_one_before() -> None:
         if last.exists():
             os.replace(last, last.with_name(PREVIOUS))

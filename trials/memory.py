@@ -40,7 +40,7 @@ def give_back_free_memory() -> None:
     thread has freed (the decoded images above all) in that thread's arena. There are 8
     arenas a core: without this, a worker grows by about one trial's images with every trial.
     """
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # absent from musl

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nas.cli.guide import EPILOG, present
 from search_spaces.errors import ScrfdNasError
 
 COMMAND_FILES = (
@@ -50,12 +51,13 @@ def build_app() -> typer.Typer:
         name="scrfd-nas",
         help="Neural architecture search for SCRFD face detectors on Ray and Optuna.",
         no_args_is_help=True,
-        add_completion=False,
+        epilog=EPILOG,
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
     for name in COMMAND_FILES:
         import_module(f"nas.cli.{name}").register(app)
+    present(app)
     return app
 
 

@@ -61,7 +61,10 @@ def propose(
     ] = None,
     space: Annotated[
         str | None,
-        typer.Option(help="Stage 1: auto, mobile or resnet. (default: auto, mobile up to 1G)"),
+        typer.Option(
+            help="Stage 1: auto, mobile, resnet, or a plug-in's name. "
+            "(default: auto, mobile up to 1G)"
+        ),
     ] = None,
     template: Annotated[
         str | None, typer.Option(metavar="FILE|NAME|N|best", help="Stage 2: what to start from.")

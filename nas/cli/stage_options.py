@@ -363,7 +363,7 @@ STAGE_OPTIONS = (
     StageOption(
         name="retries",
         type=int,
-        help="How often a failed trial is tried again.",
+        help="How often a failed trial is tried again between two finished epochs.",
         default="1",
         panel=_MACHINE,
         minimum=0,

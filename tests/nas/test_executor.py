@@ -16,7 +16,7 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError
 
 from nas import executor
 from nas.executor import Cluster, connected
-from nas.nodes import Node
+from nas.nodes import Node, NodeLostError, check_own_processes
 from nas.signals import StopSignal, Terminated
 from nas.tasks import Resources, TrialEvent, TrialTask, plain_settings, run_task
 from nas.tune_run import _failure
@@ -249,6 +249,30 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(address: str, reason: s
         executor._knock(address)
     with pytest.raises(ConfigError, match=f"no Ray cluster at '{address}' .*`ray start --head`"):
         executor._start(None, address, None, Path())
+
+
+@pytest.mark.parametrize("died", ["raylet", "gcs_server"])
+def test_the_death_of_rays_own_processes_is_named(
+    died: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LocalNode:
+        def dead_processes(self) -> list[tuple[str, None]]:
+            return [("log_monitor", None), (died, None)]
+
+    monkeypatch.setattr("ray._private.worker._global_node", LocalNode())
+    with pytest.raises(NodeLostError, match=f"{died} .* the same command continues"):
+        check_own_processes()
+
+
+def test_what_ray_can_do_without_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LocalNode:
+        def dead_processes(self) -> list[tuple[str, None]]:
+            return [("log_monitor", None)]
+
+    monkeypatch.setattr("ray._private.worker._global_node", LocalNode())
+    check_own_processes()
+    monkeypatch.setattr("ray._private.worker._global_node", None)  # another machine's Ray
+    check_own_processes()
 
 
 @pytest.mark.parametrize("values", [{"cpus_per_trial": 0}, {"cpus_per_trial": float("nan")}])

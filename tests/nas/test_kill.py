@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -160,6 +160,24 @@ def test_a_stopped_search_continues(
     assert all(counted[candidate] == 1 for candidate in finished)
 
 
+def test_a_driver_whose_node_dies_says_so_and_is_continued(
+    start: Start, directory: SearchDir
+) -> None:
+    driver = start()
+    wait_until(lambda: is_in_mid_search(directory), driver)
+    finished = set(directory.outcomes(1))
+    (raylet,) = processes_below(driver.pid, "/raylet/raylet")
+    os.kill(raylet, signal.SIGKILL)
+    _, errors = driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == 1
+    assert errors.splitlines()[-1].startswith(
+        "error: Ray's process raylet on this machine has died"
+    )
+    finish(start())
+    assert_undisturbed(directory)
+    assert all(attempts(directory)[number] == 1 for number in finished)
+
+
 def ended(directory: SearchDir) -> dict[int, str]:
     """What became of the candidates that have ended, as their files say."""
     files = {n: directory.result_file(1, n) for n in directory.numbers(1)}
@@ -220,24 +238,24 @@ KILLS = 100
 MANY_EPOCHS = 40
 
 
-def workers_below(pid: int) -> list[int]:
-    """The Ray workers among the descendants of a driver, training or idle."""
+def processes_below(pid: int, kind: str) -> list[int]:
+    """The descendants of a driver whose program's name holds `kind`."""
     parents, names = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(") ")[2].split()
-            names[int(folder.name)] = (folder / "cmdline").read_text()
+            names[int(folder.name)] = (folder / "cmdline").read_text().partition("\0")[0]
         except OSError:
             continue
         parents[int(folder.name)] = int(fields[1])
     below = {pid}
-    for _ in range(4):  # driver, raylet, worker: two generations at most
+    for _ in range(4):  # driver, raylet, worker
         below |= {child for child, parent in parents.items() if parent in below}
-    return sorted(child for child in below if names.get(child, "").startswith("ray::"))
+    return sorted(child for child in below - {pid} if kind in names.get(child, ""))
 
 
 def has_workers(driver: subprocess.Popen[str]) -> bool:
-    return bool(workers_below(driver.pid))
+    return bool(processes_below(driver.pid, "ray::"))
 
 
 def wait_for_progress(directory: SearchDir, driver: subprocess.Popen[str]) -> None:
@@ -253,17 +271,25 @@ def epochs_done(directory: SearchDir) -> int:
 
 
 def kill_something(driver: subprocess.Popen[str], rng: random.Random) -> str:
-    """Kill -9 the driver or one of its workers; returns which."""
-    workers = workers_below(driver.pid)
-    if not workers or rng.random() < 0.15:
+    """Kill -9 the driver, its node (Ray's raylet) or one of its workers; returns which."""
+    kind = rng.choices(["worker", "driver", "node"], [85, 10, 5])[0]
+    if kind == "driver":
         driver.kill()
         driver.communicate()
-        return "driver"
+        return kind
+    victims = processes_below(driver.pid, "ray::" if kind == "worker" else "/raylet/raylet")
     try:
-        os.kill(rng.choice(workers), signal.SIGKILL)
-    except ProcessLookupError:
+        os.kill(rng.choice(victims), signal.SIGKILL)
+    except (IndexError, ProcessLookupError):
         return "none"
-    return "worker"
+    return kind
+
+
+def assert_left_with_a_line(driver: subprocess.Popen[str]) -> None:
+    """A driver may end when its node does, or when Ray could not start; it says so."""
+    _, errors = driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == 1, errors
+    assert "Traceback" not in errors
 
 
 def test_a_hundred_kills_at_random_moments_change_nothing(
@@ -271,29 +297,26 @@ def test_a_hundred_kills_at_random_moments_change_nothing(
 ) -> None:
     set_faults(data, epoch_s=0.5)
     flags = ("--epochs", str(MANY_EPOCHS), "--retries", "1000")
-    rng, killed = random.Random(0), {"driver": 0, "worker": 0, "none": 0}
-    first: dict[
-        int, tuple[str, int]
-    ] = {}  # what ended candidates came to, and after how many tries
+    rng, killed = random.Random(0), Counter[str]()
+    first: dict[int, tuple[str, int]] = {}  # results when first seen, and attempts until then
     driver = start(*flags)
-    while killed["driver"] + killed["worker"] < KILLS:
+    while killed.total() - killed["none"] < KILLS:
         if driver.poll() is not None:
+            if driver.returncode != -signal.SIGKILL:
+                assert_left_with_a_line(driver)
             driver = start(*flags)
-            wait_until(partial(has_workers, driver), driver)
         if rng.random() < 0.5:
             wait_for_progress(directory, driver)
         time.sleep(rng.uniform(0.1, 2.5))
-        assert driver.poll() in (None, -signal.SIGKILL), driver.communicate()
         counted = attempts(directory)
         first = {n: (text, counted[n]) for n, text in ended(directory).items()} | first
         assert len(first) < NUM, f"the search is over after {killed}; give it more epochs"
         killed[kill_something(driver, rng)] += 1
     set_faults(data, epoch_s=0.01)
-    if driver.poll() is None:
-        driver.kill()
-        driver.communicate()
+    driver.kill()
+    driver.communicate()
     finish(start(*flags))
     assert_undisturbed(directory, MANY_EPOCHS)
     counted = attempts(directory)
     assert first == {n: (ended(directory)[n], counted[n]) for n in first}
-    assert min(killed["driver"], killed["worker"]) >= 5, killed
+    assert min(killed["driver"], killed["node"], killed["worker"]) >= 2, killed

@@ -23,7 +23,7 @@ from trials.recipe import Recipe
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "SEARCH_SPACES.md").read_text("utf-8")
 FLOPS = 2_500_000_000
-WRONG = '''
+WRONG = """
 from search_spaces.architecture import Architecture
 from search_spaces.backbone_space import Sample
 from search_spaces.zoo import load_zoo
@@ -42,7 +42,7 @@ def text(*given): return Space(["scrfd_2.5g"])
 def many(*given): return Space([load_zoo("scrfd_2.5g"), load_zoo("resnet_2.5g")] * 9)
 def fails(*given): raise KeyError("depth\\nof what")
 number = 3
-'''
+"""
 
 
 def install(root: Path, module: str, text: str, entries: dict[str, str]) -> None:
@@ -95,7 +95,9 @@ def test_more_candidates_begin_with_the_same_ones() -> None:
 def test_ranges_are_the_plug_ins_own() -> None:
     depths = {a.backbone.depths[0] for a in pool(10_000, ranges={"deepest": 2}).architectures}
     assert depths <= {1, 2}
-    with pytest.raises(ConfigError, match="ranges.deepest must be an integer from 1 to 20, got 0"):
+    with pytest.raises(
+        ConfigError, match=r"ranges\.deepest must be an integer from 1 to 20, got 0"
+    ):
         pool(1, ranges={"deepest": 0})
 
 
@@ -122,7 +124,19 @@ def test_strategies_that_learn_stay_in_the_space(strategy: str) -> None:
 
 
 def test_a_search_of_the_command_line_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["propose", "--flops", "2.5G", "--space", "even", "--num", "2", "--out", "found"]
+    command = [
+        "propose",
+        "--stage",
+        "1",
+        "--flops",
+        "2.5G",
+        "--space",
+        "even",
+        "--num",
+        "2",
+        "--out",
+        "found",
+    ]
     assert run(command) == 0
     assert sorted(path.name for path in Path("found").glob("*.yaml")) == ["0001.yaml", "0002.yaml"]
 

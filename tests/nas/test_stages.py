@@ -401,15 +401,19 @@ def test_starting_a_finished_search_again_makes_nothing_grow(search: Search) -> 
 
 
 def test_an_interrupted_search_grows_by_no_more_than_a_few_lines_a_start(search: Search) -> None:
-    def interrupt() -> None:
-        set_faults(search.data, interrupt={"2": 2})
+    def interrupt(status: Any, text: str) -> None:
+        if status.running:
+            raise KeyboardInterrupt
+
+    def begin_and_stop() -> dict[str, int]:
         with pytest.raises(KeyboardInterrupt):
             search.begin()
+        return sizes(search)
 
-    interrupt()
-    before = sizes(search)
+    search.update = interrupt  # type: ignore[method-assign]
+    before = begin_and_stop()
     for _ in range(20):
-        interrupt()
+        begin_and_stop()
     after = sizes(search)
     assert set(after) == set(before)
     grown = {name: after[name] - before[name] for name in after if after[name] > before[name]}

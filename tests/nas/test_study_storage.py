@@ -186,7 +186,7 @@ def test_a_database_that_cannot_be_opened_is_one_line(
 
 @pytest.mark.skipif(importlib.util.find_spec("psycopg2") is not None, reason="has the driver")
 def test_a_missing_driver_is_named(tmp_path: Path) -> None:
-    where = StudyPlace(journal=tmp_path / "j", url="postgresql://me@host/db", search="a")
+    where = StudyPlace(journal=tmp_path / "j", url="postgresql+psycopg2://me@host/db", search="a")
     with pytest.raises(ConfigError, match="needs the package psycopg2, which is not installed"):
         Study(where, 1)
 

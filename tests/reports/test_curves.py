@@ -121,3 +121,12 @@ def test_a_curve_has_positive_epochs_and_finite_values() -> None:
         make_curve(1, {0: 0.5})
     with pytest.raises(ConfigError, match="loss at epoch 1 must be a finite number"):
         make_curve(1, {}, loss={1: float("inf")})
+
+
+def test_the_recorded_search_in_benchmarks_can_be_read() -> None:
+    file = Path(__file__).resolve().parents[2] / "benchmarks/data/search_0.5g_photos_stage1.csv"
+    curves = read_curves(file)
+    assert [sorted(curve.hard) for curve in curves] == [list(range(1, 10))] * 24
+    assert max(curves, key=lambda curve: curve.hard[9]).candidate == 3
+    flops = [total(flops_by_part(curve.architecture)) for curve in curves]
+    assert all(490_000_000 <= count <= 510_000_000 for count in flops)

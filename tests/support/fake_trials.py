@@ -5,8 +5,9 @@ that follow from the architecture alone. `faults.json` in the data folder makes 
 
     {"epoch_s": 0.1, "raise": {"3": 2}, "kill": {"5": 2}, "kill_always": {"6": 1}}
 
-raises in epoch 2 of candidate 3 at every attempt (`diverge` does so as a loss would), kills the process in epoch 2 of
-candidate 5 at the first attempt, and in epoch 1 of candidate 6 at every attempt.
+raises in epoch 2 of candidate 3 at every attempt (`diverge` does so as a loss would), kills
+the process in epoch 2 of candidate 5 at the first attempt, and in epoch 1 of candidate 6 at
+every attempt.
 `"curves": {"3": [0.2, 0.3]}` gives hard APs by epoch, the last one for all epochs after.
 `"kill_epochs": {"7": 3}` kills the process once in each epoch of candidate 7 up to epoch 3.
 `"images_mb": 60` holds as many megabytes of images while it trains, and leaves its process's

@@ -1,0 +1,90 @@
+"""The help reads like a guide: every command has its place and an example that is right."""
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+
+from nas.cli.guide import EPILOG, GUIDE
+from nas.cli.main import build_app, run
+
+EXAMPLES = [
+    (panel, name, line) for panel, commands in GUIDE.items() for name, line in commands.items()
+]
+
+
+def root() -> Any:
+    return typer.main.get_command(build_app())
+
+
+def test_every_command_is_in_one_group_and_no_other_is() -> None:
+    names = [name for _, name, _ in EXAMPLES]
+    assert sorted(names) == sorted(root().commands)
+
+
+@pytest.mark.parametrize(("panel", "name", "line"), EXAMPLES)
+def test_every_example_is_a_command_with_flags_that_exist(panel: str, name: str, line: str) -> None:
+    words = line.split()
+    assert words[:2] == ["scrfd-nas", name]
+    command = root().commands[name]
+    if hasattr(command, "commands"):
+        command = command.commands[words[2]]
+    known = {flag for item in command.params for flag in item.opts}
+    assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", line)) <= known
+    required = {item.opts[0] for item in command.params if item.required and "-" in item.opts[0]}
+    assert required <= set(words)
+
+
+def test_the_help_shows_groups_in_order_and_how_to_begin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"─ {panel} ─") for panel in GUIDE if panel != "Data"]
+    assert places == sorted(places)
+    assert "─ Data ─" in text
+    assert "--install-completion" in text
+    assert EPILOG.splitlines()[0] in text
+
+
+def test_the_help_of_a_command_ends_with_its_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["logs", "--help"]) == 0
+    assert "Example: scrfd-nas logs 7 --follow" in capsys.readouterr().out
+
+
+def test_a_shell_completes_commands_and_flags_without_heavy_packages() -> None:
+    script = (
+        "import sys\nfrom nas.cli.main import run\n"
+        "try:\n    run([])\nfinally:\n"
+        "    assert not {'torch', 'ray', 'optuna'} & set(sys.modules)\n"
+    )
+    for typed, expected in (("stag", "stage1"), ("stage1 --dry", "--dry-run")):
+        asked = {
+            "_SCRFD_NAS_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"scrfd-nas {typed}",
+            "COMP_CWORD": str(len(typed.split())),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | asked, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout.split()
+
+
+def test_a_shell_that_is_not_known_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shellingham
+
+    def nothing_found() -> None:
+        raise shellingham.ShellDetectionFailure
+
+    monkeypatch.setattr(shellingham, "detect_shell", nothing_found)
+    assert run(["--show-completion"]) != 0
+    assert "Traceback" not in capsys.readouterr().err
