@@ -1,7 +1,7 @@
 """How long does fvcore take to confirm one candidate?
 
 Baseline: the usual way, `FlopCountAnalysis` on the network with its random initial weights
-and a 480x640 image. Ours: `nas.flops.count_flops`, the same counter, asked once for each
+and a 480x640 image. Ours: `nas.candidates.flops.count_flops`, the same counter, asked once for each
 distinct call of a torch function that the network's forward makes, with an image of 32x64, of
 which 480x640 is exactly 150 times. Both must give the same totals.
 
@@ -45,8 +45,8 @@ def usual_count(architecture):
 
 def single(name, rounds):
     """Prints what one candidate takes; returns the ratios cold and remembered."""
-    from nas.call_counting import forget_counts
-    from nas.flops import count_flops
+    from nas.candidates.call_counting import forget_counts
+    from nas.candidates.flops import count_flops
     from search_spaces.zoo import load_zoo
 
     candidate = load_zoo(name)
@@ -59,15 +59,15 @@ def single(name, rounds):
     runs = [lambda: usual_count(candidate), cold, lambda: count_flops(candidate)]
     usual, fresh, again = medians(runs, rounds)
     show(f"{name}: FlopCountAnalysis on a forward at VGA", usual)
-    show(f"{name}: nas.flops.count_flops, cold", fresh)
-    show(f"{name}: nas.flops.count_flops, remembered", again)
+    show(f"{name}: nas.candidates.flops.count_flops, cold", fresh)
+    show(f"{name}: nas.candidates.flops.count_flops, remembered", again)
     return usual / fresh, usual / again
 
 
 def stage(number, sampled):
     """Prints what a candidate of a stage takes; returns the ratio."""
-    from nas.call_counting import forget_counts
-    from nas.flops import count_flops
+    from nas.candidates.call_counting import forget_counts
+    from nas.candidates.flops import count_flops
     from search_spaces.backbone_ranges import BackboneRanges
     from search_spaces.backbone_space import BackboneSpace
 
@@ -83,7 +83,7 @@ def stage(number, sampled):
 
     ours = best_of(whole_stage, 1) / number
     show(f"FlopCountAnalysis, mean of {len(some)} step-1 candidates at 2.5G", usual)
-    show(f"nas.flops.count_flops, mean of {number} in a row", ours)
+    show(f"nas.candidates.flops.count_flops, mean of {number} in a row", ours)
     return usual / ours
 
 

@@ -5,8 +5,8 @@ network with random weights, run it once on a 480x640 image under hooks that cou
 if its FLOPs are within 2 % of the target. A few draws are timed and multiplied by the 141
 that one acceptance takes (measured for the reference's space; the window is the same).
 
-Ours: `nas.proposals.propose_stage1`, every candidate confirmed by fvcore, set-up (counting
-the feasible set) included; and the closed form alone, which draws and rejects.
+Ours: `nas.candidates.proposals.propose_stage1`, every candidate confirmed by fvcore, set-up
+(counting the feasible set) included; and the closed form alone, which draws and rejects.
 """
 
 import numpy as np
@@ -57,8 +57,8 @@ def main(argv=None):
         __doc__, ("--candidates", {"type": int, "default": 64, "help": "that are proposed (64)"})
     ).parse_args(argv)
     set_threads(options.threads)
-    from nas.call_counting import forget_counts
-    from nas.proposals import propose_stage1
+    from nas.candidates.call_counting import forget_counts
+    from nas.candidates.proposals import propose_stage1
     from search_spaces.backbone_ranges import BackboneRanges
     from search_spaces.backbone_space import CHUNK, BackboneSpace
 

@@ -6,8 +6,8 @@ network with random weights, run it once on a 480x640 image under hooks that cou
 if the total and each stage's share fit. A few draws are timed and multiplied by the 22,800
 that one acceptance took (measured, around SCRFD-2.5G).
 
-Ours: `nas.proposals.propose_stage2`, every candidate confirmed by fvcore, set-up (listing
-and counting the feasible set) included; and the sampling alone.
+Ours: `nas.candidates.proposals.propose_stage2`, every candidate confirmed by fvcore, set-up
+(listing and counting the feasible set) included; and the sampling alone.
 """
 
 from dataclasses import replace
@@ -45,8 +45,8 @@ def main(argv=None):
         __doc__, ("--template", {"default": "scrfd_2.5g", "help": "architecture (scrfd_2.5g)"})
     ).parse_args(argv)
     set_threads(options.threads)
-    from nas.call_counting import forget_counts
-    from nas.proposals import propose_stage2
+    from nas.candidates.call_counting import forget_counts
+    from nas.candidates.proposals import propose_stage2
     from search_spaces.network_ranges import NetworkRanges
     from search_spaces.network_space import NetworkSpace
     from search_spaces.zoo import resolve_architecture

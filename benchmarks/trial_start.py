@@ -81,7 +81,7 @@ def first_step(root, size, batch, threads):
 
 @dataclass(frozen=True)
 class Proposed:
-    """As `nas.proposals.Proposals`."""
+    """As `nas.candidates.proposals.Proposals`."""
 
     architectures: tuple
     note = None
@@ -113,7 +113,7 @@ def memory_mib():
 
 
 class OneByOne:
-    """As `nas.executor.Cluster`, without Ray: trials one after the other in this process."""
+    """As `nas.running.executor.Cluster`, without Ray: one trial after the other, in here."""
 
     cpus, gpus = 1.0, 0.0
 
@@ -122,13 +122,13 @@ class OneByOne:
 
     def default_resources(self, num_trials):
         """Unused: the request names them."""
-        from nas.tasks import Resources
+        from nas.running.tasks import Resources
 
         return Resources(cpus_per_trial=1)
 
     def run(self, tasks, resources, *, on_event, on_step, **_):
         """Run the tasks; the listeners hear what they would hear of Ray's."""
-        from nas.tasks import TrialEvent, run_task
+        from nas.running.tasks import TrialEvent, run_task
 
         for task in tasks:
 
@@ -146,8 +146,8 @@ def run_search(trials, slots, seconds, scratch, without_ray=False):
     """Ends of trials as (CPU, wall, MiB of the driver), and its root."""
     here = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    from nas.executor import connected
     from nas.run_options import RunOptions
+    from nas.running.executor import connected
     from nas.search_dir import SearchDir
     from nas.stages import run_stage
 

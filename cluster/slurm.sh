@@ -22,7 +22,7 @@ fi
 # source /opt/scrfd-nas/bin/activate     # or: module load ..., conda activate ...
 
 export RAY_USAGE_STATS_ENABLED=0
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # not head: with pipefail a quick one ends the script
 port=$((20000 + SLURM_JOB_ID % 20000))  # jobs that share a node must not meet
 
 status=0

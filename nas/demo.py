@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from nas import executor
-from nas.executor import Cluster
 from nas.progress import Update
+from nas.running import executor
+from nas.running.executor import Cluster
 from nas.search_dir import SearchDir
 from nas.stages import Note, RunOptions, run_stage
 from trials.data.dataset import LABEL_FILE

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas.tasks import TrialEvent
+from nas.running.tasks import TrialEvent
 from search_spaces.errors import ScrfdNasError
 from search_spaces.files import is_disk_full
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from nas.running.tasks import TrialEvent
 from nas.status import StageStatus, stage_status
-from nas.tasks import TrialEvent
 from trials.result import Outcome
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from nas.budget import check_limit
 from nas.redistribution import redistributed
-from nas.schedulers import Schedule
+from nas.running.budget import check_limit
+from nas.running.schedulers import Schedule
 from nas.study_storage import JOURNAL, check_storage
 from search_spaces.checks import is_number, require_fields, require_integer
 from search_spaces.errors import ConfigError, IncomparableError
@@ -44,14 +44,14 @@ class StageRequest:
         recipe: the training recipe as plain data.
         epochs, image_size, precision, eval_every, loader_workers, cache, cache_gb: as in
             `TrialSettings`.
-        strategy: what chooses candidates (`nas.asking`): `random`, `tpe`, `evolution`.
+        strategy: what chooses candidates (`nas.running.asking`): `random`, `tpe`, `evolution`.
         warm_start: another search directory, absolute, whose finished trials of the stage the
             strategy learns from too.
-        screen: a proxy that chooses the most promising candidates (`nas.screening`), or `none`.
+        screen: a proxy that chooses candidates (`nas.candidates.screening`), or `none`.
         screen_from: how many candidates it chooses from.
-        max_gpu_hours: the search ends when it has cost so much (`nas.budget`); None: never.
+        max_gpu_hours: the search ends when it has cost so much (`nas.running.budget`); None: never.
         scheduler, rungs, reduction_factor, grace_epochs: which trials end early
-            (`nas.schedulers.Schedule`).
+            (`nas.running.schedulers.Schedule`).
         select_on: what candidates are ranked on (`TrialSettings`): `val` or `holdout:SHARE`.
         retries: how often a failed trial is started again between two finished epochs.
         cpus_per_trial, gpus_per_trial: None until the first run has chosen them.

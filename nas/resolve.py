@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nas.candidates.space_plugins import require_space
 from nas.request import (
     AnyRequest,
     check_comparable,
@@ -12,7 +13,6 @@ from nas.request import (
     request_from_dict,
 )
 from nas.search_dir import SearchDir
-from nas.space_plugins import require_space
 from nas.status import best_of, confirmed_best
 from nas.study_storage import JOURNAL, absolute_storage, check_storage, search_name
 from search_spaces.architecture import Architecture, load_architecture
@@ -151,7 +151,7 @@ def stage_template(directory: SearchDir, stage: int, reference: str) -> tuple[st
     """A candidate of `stage` by its number or as `best`: its number as text, and itself.
 
     The best is the one with the highest mean over seeds where candidates were confirmed
-    (`nas.confirm`), else the one with the highest hard AP.
+    (`nas.results.confirm`), else the one with the highest hard AP.
 
     Raises:
         ConfigError: there is no such candidate, or none has finished.

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from nas import executor
-from nas.asking import Ask, asking
-from nas.executor import Cluster
-from nas.pool import Pool, sample_pool
-from nas.proposals import propose
-from nas.recorder import Watch, watch_nothing
+from nas.candidates.pool import Pool, sample_pool
+from nas.candidates.proposals import propose
 from nas.request import AnyRequest
+from nas.running import executor
+from nas.running.asking import Ask, asking
+from nas.running.executor import Cluster
+from nas.running.recorder import Watch, watch_nothing
 from search_spaces.architecture import Architecture
 
 
 class Proposed(Protocol):
-    """What a source of candidates hands over (see `nas.proposals.Proposals`)."""
+    """What a source of candidates hands over (see `nas.candidates.proposals.Proposals`)."""
 
     @property
     def architectures(self) -> Sequence[Architecture]:
@@ -48,7 +48,7 @@ class RunOptions:
         propose, pool, strategy, connect: where candidates and machines come from.
         watch: hears of every event of a trial when it is recorded. What it raises ends the
             run, whose trials can be continued.
-        track: where trials are shown, besides (`nas.tracking.TRACKERS`); None: nowhere.
+        track: where trials are shown, besides (`nas.running.tracking.TRACKERS`); None: nowhere.
     """
 
     address: str | None = None

@@ -126,7 +126,7 @@ class SearchDir:
         return {number: outcome for number, outcome in found.items() if outcome is not None}
 
     def seed_folder(self, stage: int, number: int, seed: int) -> Path:
-        """Of a candidate's training with another seed than the search's (`nas.confirm`)."""
+        """Of a candidate's training with another seed than the search's (`nas.results.confirm`)."""
         return self.trial_folder(stage, number) / "seeds" / str(seed)
 
     def hards_by_seed(self, stage: int, number: int) -> dict[int, float]:

@@ -6,16 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from nas.asking import Ask
+from nas.candidates.screening import screened_candidates
+from nas.candidates.stage_candidates import StageCandidates
 from nas.disk import naming_full_disks
 from nas.progress import Update
 from nas.request import NO_SCREEN, AnyRequest, RedistributionRequest
 from nas.resolve import resolve_request
 from nas.run_options import RunOptions
-from nas.screening import screened_candidates
+from nas.running.asking import Ask
+from nas.running.stage_trials import Note, run_trials
 from nas.search_dir import BusyError, SearchDir
-from nas.stage_candidates import StageCandidates
-from nas.stage_trials import Note, run_trials
 from nas.status import stage_rows
 from reports.leaderboard import leaderboard, write_leaderboard
 from search_spaces.architecture import Architecture, save_architecture

@@ -20,8 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.running.tasks import HardCurve
 from nas.study_storage import StudyPlace
-from nas.tasks import HardCurve
 from search_spaces.architecture import BLOCKS, MAX_DEPTH, MAX_WIDTH, Architecture
 from search_spaces.errors import ConfigError
 from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped

@@ -84,7 +84,7 @@ def zoo(as_json: Annotated[bool, _AS_JSON] = False) -> None:
 
 def _cost(architecture: Any) -> dict[str, Any]:
     """Everything that `flops` shows; fvcore's count is checked against the closed form."""
-    from nas.flops import confirm_flops
+    from nas.candidates.flops import confirm_flops
     from search_spaces import cost
 
     published = cost.mmcv_flops_by_part(architecture)

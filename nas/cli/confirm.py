@@ -31,9 +31,9 @@ def confirm(
     The leaderboard then shows means with 95 % intervals, and one rank for those that are
     tied. `stage2 --template best` takes the highest mean.
     """
-    from nas.confirm import Confirmation
-    from nas.confirm import confirm as run_confirmation
     from nas.progress import shown
+    from nas.results.confirm import Confirmation
+    from nas.results.confirm import confirm as run_confirmation
     from nas.search_dir import find_search_dir
     from nas.stages import RunOptions
 

@@ -16,9 +16,9 @@ from nas.cli.stage_options import (
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nas.plan import Pace, Plan
+    from nas.planning.plan import Pace, Plan
     from nas.request import AnyRequest
-    from nas.tasks import Resources
+    from nas.running.tasks import Resources
     from search_spaces.architecture import Architecture
 
 _HELP = """Show what a stage would cost, with the flags of stage1 or stage2, before it is run.
@@ -73,9 +73,9 @@ def _plan(**flags: Any) -> None:
     options = read_options(stage, request_options(stage, flags), flags["config"])
     directory = search_directory(flags["search_dir"], options.get("flops"))
     request, template = resolve_request(directory, stage, options)
-    from nas.plan import make_plan
-    from nas.plan_measuring import Machine, count_work
-    from nas.pool import sample_pool
+    from nas.candidates.pool import sample_pool
+    from nas.planning.plan import make_plan
+    from nas.planning.plan_measuring import Machine, count_work
 
     with common.console.status("proposing candidates") as status:
         pool = sample_pool(request, template)
@@ -112,7 +112,7 @@ def _pace(
     resources: "Resources",
     slots: int,
 ) -> "Pace":
-    from nas.plan_measuring import given_pace, measure_pace
+    from nas.planning.plan_measuring import given_pace, measure_pace
 
     if given is not None:
         return given_pace(given, architectures, request)

@@ -11,8 +11,8 @@ from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nas.pool import Pool
-    from nas.proposals import Progress, Proposals
+    from nas.candidates.pool import Pool
+    from nas.candidates.proposals import Progress, Proposals
     from search_spaces.architecture import Architecture
 
 Integers = tuple[int, int]
@@ -140,7 +140,7 @@ def propose(
     """
     flags = dict(locals())
     options, ranges = _options(stage, flags)
-    from nas.proposals import write_proposals
+    from nas.candidates.proposals import write_proposals
 
     keep = screening.keeping(stage, options, out, screen_audit, force=screen_force)
     with common.console.status("proposing") as status:
@@ -167,7 +167,7 @@ def _propose(
     progress: "Progress",
 ) -> "Proposals":
     """The candidates that the flags ask for, counted by fvcore."""
-    from nas.proposals import confirmed
+    from nas.candidates.proposals import confirmed
 
     pool = _pool(stage, options, ranges, search_dir)
     return confirmed(pool, keep(pool), progress)
@@ -177,7 +177,7 @@ def _pool(
     stage: int, options: Mapping[str, Any], ranges: Mapping[str, Any], search_dir: Path | None
 ) -> "Pool":
     """The one call that the flags amount to."""
-    from nas.pool import stage1_pool, stage2_pool
+    from nas.candidates.pool import stage1_pool, stage2_pool
     from search_spaces.cost import flops_by_part, total
 
     chosen = {"num": screening.DEFAULT_NUM, "seed": 0, "tolerance": 0.02, **options}
@@ -232,7 +232,7 @@ def _template(reference: str, search_dir: Path | None) -> "Architecture":
     N is a candidate of `search_dir`, which is a search directory or a `propose` folder;
     without one, of the only search in `runs`.
     """
-    from nas.proposals import TABLE_FILE
+    from nas.candidates.proposals import TABLE_FILE
     from nas.resolve import stage1_template
     from nas.search_dir import SearchDir, find_search_dir
     from search_spaces.architecture import load_architecture

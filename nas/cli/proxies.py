@@ -11,7 +11,7 @@ from nas.cli.stage_options import JSON_HELP
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nas.audit import ProxyAudit
+    from nas.candidates.audit import ProxyAudit
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +59,7 @@ def audit_proxies(
 
 
 def _audited(directory: Any, stage: int, names: Sequence[str] | None) -> "list[ProxyAudit]":
-    from nas import audit
+    from nas.candidates import audit
     from trials.proxies.registry import PROXIES
 
     trials = audit.finished_trials(directory, stage)

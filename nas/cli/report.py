@@ -36,7 +36,7 @@ def report(
 
     The page opens from disk; the figures lie beside it in report/ as SVG, PNG and CSV.
     """
-    from nas.report_data import read_search
+    from nas.results.report_data import read_search
     from nas.search_dir import find_search_dir
     from nas.stages import write_stage_leaderboard
     from reports.search_report import write_report
@@ -59,7 +59,7 @@ def compare(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Compare the error distributions of searches, and say how sure a difference is."""
-    from nas.comparing import read_populations
+    from nas.results.comparing import read_populations
     from reports.comparison import compare_populations, write_comparison
 
     found = read_populations(directories, stage)
@@ -79,7 +79,7 @@ def compare(
 
 def _measure(directory: "SearchDir", stages: list[int]) -> None:
     """Time the best of each stage that were not timed on this machine."""
-    from nas.latency_cache import measure_latencies, time_network
+    from nas.results.latency_cache import measure_latencies, time_network
 
     for stage in stages:
         measure_latencies(directory, stage, time_network, common.print_note)

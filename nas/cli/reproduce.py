@@ -10,7 +10,7 @@ from nas.cli.stage_options import JSON_HELP
 from search_spaces.errors import ConfigError, TrialError
 
 if TYPE_CHECKING:
-    from nas.reproduce import Reproduction
+    from nas.results.reproduce import Reproduction
 
 _FOLDER = typer.Argument(help="Of a finished trial, such as runs/scrfdgen2.5g/stage1/0007.")
 _ROWS = ("easy", "medium", "hard", "loss")
@@ -43,8 +43,8 @@ def reproduce(
 
     Exit code 1 where the two differ by more than chance.
     """
-    from nas.reproduce import AGAIN, DIFFERENT, read_record
-    from nas.reproduce import reproduce as run_again
+    from nas.results.reproduce import AGAIN, DIFFERENT, read_record
+    from nas.results.reproduce import reproduce as run_again
 
     record = read_record(folder)
     source = data or record.data

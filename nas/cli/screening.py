@@ -9,7 +9,7 @@ from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nas.pool import Pool
+    from nas.candidates.pool import Pool
     from search_spaces.architecture import Architecture
 
 DEFAULT_NUM = 64
@@ -44,8 +44,8 @@ def keeping(
     if size < num:
         raise ConfigError(f"screen_from must be at least num ({num}), got {size}")
 
-    from nas.proxy_approval import approve
-    from nas.screening import ranked
+    from nas.candidates.proxy_approval import approve
+    from nas.candidates.screening import ranked
 
     approval = approve(proxy, None, stage, audit=audit, force=force)
     options["num"] = size

@@ -77,7 +77,7 @@ def status(
 
 def run_stage_command(stage: int, flags: dict[str, Any]) -> None:
     """Run or continue a stage as `flags` say (see `stage_options`) and print its leaderboard."""
-    from nas.tracking import require_tracker
+    from nas.running.tracking import require_tracker
 
     config = _read_config(stage, flags["config"]) if flags["config"] else {}
     options = _request_options(request_options(stage, flags), config)
@@ -88,7 +88,7 @@ def run_stage_command(stage: int, flags: dict[str, Any]) -> None:
     if flags["dry_run"]:
         _print_request(directory, stage, options, own, as_json=flags["as_json"])
         return
-    from nas.budget import LimitReached
+    from nas.running.budget import LimitReached
     from nas.stages import write_stage_leaderboard
 
     try:
@@ -111,8 +111,8 @@ def _run(
     directory: "SearchDir", stage: int, options: Mapping[str, Any], own: Mapping[str, Any]
 ) -> "Summary":
     """Run the stage with a display, and tell the command of `--on-event`."""
-    from nas.events import telling
     from nas.progress import shown
+    from nas.running.events import telling
     from nas.stages import RunOptions, run_stage
 
     note = common.print_note

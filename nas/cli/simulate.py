@@ -12,8 +12,8 @@ from nas.cli import common
 from nas.cli.stage_options import JSON_HELP, SEARCH_DIR_HELP
 
 if TYPE_CHECKING:
-    from nas.simulation import Recording
-    from nas.simulation_study import RungRank, Standing
+    from nas.planning.simulation import Recording
+    from nas.planning.simulation_study import RungRank, Standing
 
 _QUARTERS = ("median", "lower", "upper")
 
@@ -72,9 +72,9 @@ def simulate(
         _export(source, stage, export)
         return
     recording, shorter = _recordings(source, stage, short or [])
-    from nas.simulation_contestants import Rules, complete_contestant, contestants
-    from nas.simulation_study import rung_ranks
-    from nas.simulation_study import simulate as replay_all
+    from nas.planning.simulation_contestants import Rules, complete_contestant, contestants
+    from nas.planning.simulation_study import rung_ranks
+    from nas.planning.simulation_study import simulate as replay_all
 
     rules = Rules(reduction_factor=reduction_factor, grace_epochs=grace_epochs, slots=slots)
     chosen = contestants(recording, _names(strategy), _names(scheduler), rules)
@@ -108,7 +108,7 @@ def _search(given: Path | None) -> Path:
 
 
 def _export(source: Path, stage: int, path: Path) -> None:
-    from nas.simulation_source import load_curves
+    from nas.planning.simulation_source import load_curves
     from reports.curves import write_curves
 
     found = [curve for curve in load_curves(source, stage)[0] if curve.last]
@@ -120,7 +120,7 @@ def _recordings(
     source: Path, stage: int, short: Sequence[Path]
 ) -> "tuple[Recording, dict[int, Recording]]":
     """What can be replayed, and shorter schedules of the same candidates by their epochs."""
-    from nas.simulation_source import load_recording, with_short_schedules
+    from nas.planning.simulation_source import load_recording, with_short_schedules
 
     recording, left_out = load_recording(source, stage)
     if left_out:

@@ -76,12 +76,12 @@ def train(
     544 of 640. Every worker has the recipe's batch size, and the rate is not scaled with
     their number, as in the reference.
     """
-    from nas.final_training import (
+    from nas.running.final_training import (
         FinalTraining,
         choose_group,
         training_folder,
     )
-    from nas.final_training import train as run_training
+    from nas.running.final_training import train as run_training
     from trials.candidate import resolve_candidate
     from trials.recipe import load_recipe
     from trials.settings import TrialSettings

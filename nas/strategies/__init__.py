@@ -7,7 +7,7 @@ the closed form, so nothing that they propose is thrown away.
 
 from dataclasses import replace
 
-from nas.pool import sample_pool
+from nas.candidates.pool import sample_pool
 from nas.request import AnyRequest
 from nas.strategies.evolution import Evolution
 from nas.strategies.observation import Observation, Strategy
@@ -25,7 +25,7 @@ def make_strategy(request: AnyRequest, template: Architecture | None = None) -> 
     It samples nothing before it is asked, and then once.
 
     Raises:
-        ConfigError, InfeasibleError: when it is asked first; see `nas.pool`.
+        ConfigError, InfeasibleError: when it is asked first; see `nas.candidates.pool`.
     """
     shell = stage_shell(request, template)
     if request.strategy == "random":

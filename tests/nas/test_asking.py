@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from fake_trials import make_data
 
-from nas.asking import asking
-from nas.flops import confirm_flops
-from nas.proposals import propose
+from nas.candidates.flops import confirm_flops
+from nas.candidates.proposals import propose
 from nas.request import AnyRequest, Stage1Request
+from nas.running.asking import asking
 from nas.search_dir import SearchDir
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.errors import ConfigError

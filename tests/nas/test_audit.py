@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from fake_trials import make_architecture, make_data
 
-from nas import audit
-from nas.audit import audit_proxies, finished_trials
+from nas.candidates import audit
+from nas.candidates.audit import audit_proxies, finished_trials
 from nas.search_dir import SearchDir
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.errors import ConfigError, TrialError

@@ -6,11 +6,18 @@ from typing import Any
 import pytest
 from fake_trials import ENTRY, FakeCluster, make_data, propose
 
-from nas import stage_trials
-from nas.budget import SAVE_EVERY_S, Budget, LimitReached, devices_of, read_hours, recorded_hours
+from nas.running import stage_trials
+from nas.running.budget import (
+    SAVE_EVERY_S,
+    Budget,
+    LimitReached,
+    devices_of,
+    read_hours,
+    recorded_hours,
+)
+from nas.running.tasks import TrialEvent
 from nas.search_dir import SearchDir
 from nas.stages import RunOptions, Summary, run_stage
-from nas.tasks import TrialEvent
 from search_spaces.errors import ConfigError
 from trials.result import TrialFailure, TrialResult
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 import typer
 
+from nas.candidates.flops import count_flops
 from nas.cli import common, main
-from nas.flops import count_flops
 from search_spaces import cost
 from search_spaces.architecture import save_architecture
 from search_spaces.errors import ConfigError

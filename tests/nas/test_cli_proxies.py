@@ -9,9 +9,9 @@ import fake_trials
 import pytest
 from fake_trials import ENTRY, FakeCluster, hard_ap, make_data
 
-from nas import audit
+from nas.candidates import audit
+from nas.candidates.proposals import propose_stage1
 from nas.cli.main import run
-from nas.proposals import propose_stage1
 from nas.search_dir import SearchDir
 from nas.stages import RunOptions, run_stage
 from trials.proxies.registry import PROXIES, score

@@ -11,10 +11,10 @@ import pytest
 from fake_trials import ENTRY, FakeCluster, make_data, propose
 
 from nas.disk import DiskFullError, naming_full_disks
+from nas.running.tasks import TrialEvent
 from nas.search_dir import SearchDir
 from nas.stages import RunOptions, Summary, run_stage
 from nas.study import read_study
-from nas.tasks import TrialEvent
 from search_spaces.files import write_text
 from trials.result import TrialResult
 

@@ -13,7 +13,7 @@ from fake_trials import FakeCluster, hard_ap, make_architecture, make_data, set_
 
 from nas import stages
 from nas.cli.main import run
-from nas.events import Hook, split_command
+from nas.running.events import Hook, split_command
 from search_spaces.errors import ConfigError
 
 PYTHON = sys.executable

@@ -14,12 +14,12 @@ import pytest
 from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_data
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
-from nas import executor
-from nas.executor import Cluster, connected
-from nas.nodes import Node, NodeLostError, check_own_processes
-from nas.signals import StopSignal, Terminated
-from nas.tasks import Resources, TrialEvent, TrialTask, plain_settings, run_task
-from nas.tune_run import _failure
+from nas.running import executor
+from nas.running.executor import Cluster, connected
+from nas.running.nodes import Node, NodeLostError, check_own_processes
+from nas.running.signals import StopSignal, Terminated
+from nas.running.tasks import Resources, TrialEvent, TrialTask, plain_settings, run_task
+from nas.running.tune_run import _failure
 from search_spaces.errors import ConfigError
 from trials.result import TrialFailure, TrialFault, load_result
 from trials.settings import TrialSettings
@@ -211,7 +211,7 @@ def test_ray_writes_nothing_to_standard_output(tmp_path: Path) -> None:
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from nas.executor import connected\n"
+        "from nas.running.executor import connected\n"
         "from test_executor import ONE_CORE, make_tasks\n"
         "with connected(cpus=1) as cluster:\n"
         "    tasks = make_tasks(Path(sys.argv[1]), 1, kill={'1': 1})\n"

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from nas.distributed import WorkerGroup, _fault_of
-from nas.executor import Cluster, StopSignal
-from nas.final_training import (
+from nas.running.distributed import WorkerGroup, _fault_of
+from nas.running.executor import Cluster, StopSignal
+from nas.running.final_training import (
     FinalTraining,
     MetricsFollower,
     choose_group,
     train,
     training_folder,
 )
-from nas.nodes import Node
-from nas.tensorboard import tensorboard_log
+from nas.running.nodes import Node
+from nas.running.tensorboard import tensorboard_log
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
 from search_spaces.errors import ConfigError, DataError, IncomparableError
 from search_spaces.network.detector import build_detector

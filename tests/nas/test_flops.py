@@ -5,9 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from nas import call_counting
-from nas.call_counting import FREE_OPERATORS, OUTSIDE, FlopsError, count_parts, forget_counts
-from nas.flops import confirm_flops, count_flops
+from nas.candidates import call_counting
+from nas.candidates.call_counting import (
+    FREE_OPERATORS,
+    OUTSIDE,
+    FlopsError,
+    count_parts,
+    forget_counts,
+)
+from nas.candidates.flops import confirm_flops, count_flops
 from search_spaces import cost
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError

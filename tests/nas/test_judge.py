@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from ray.tune.experiment import Trial
 
-from nas.judge import Judge
-from nas.schedulers import Schedule, tune_scheduler
+from nas.running.judge import Judge
+from nas.running.schedulers import Schedule, tune_scheduler
 
 EPOCHS = 9
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nas.nodes import Node, check_room, default_resources, nodes_of
-from nas.tasks import Resources
+from nas.running.nodes import Node, check_room, default_resources, nodes_of
+from nas.running.tasks import Resources
 from search_spaces.errors import ConfigError
 
 

@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 from fake_trials import make_architecture
 
-from nas.plan import Pace, Plan, Work, expected_epochs, make_plan, makespan
-from nas.plan_measuring import Machine, typical
+from nas.planning.plan import Pace, Plan, Work, expected_epochs, make_plan, makespan
+from nas.planning.plan_measuring import Machine, typical
 from nas.request import Stage1Request
-from nas.schedulers import Schedule
-from nas.tasks import Resources
+from nas.running.schedulers import Schedule
+from nas.running.tasks import Resources
 from search_spaces.cost import params_by_part, total
 from search_spaces.errors import ConfigError
 from trials.recipe import Recipe

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from fake_trials import make_data
 
-from nas import preflight
-from nas.nodes import Node
-from nas.preflight import Sight, check_nodes, look, refuse
 from nas.request import Stage1Request
-from nas.tasks import Resources
+from nas.running import preflight
+from nas.running.nodes import Node
+from nas.running.preflight import Sight, check_nodes, look, refuse
+from nas.running.tasks import Resources
 from search_spaces.errors import DataError
 from trials.fingerprint import data_fingerprint
 from trials.recipe import Recipe

@@ -12,9 +12,9 @@ from fake_trials import FakeCluster, make_data
 
 from nas import run_options, stages
 from nas.cli.main import run
-from nas.confirm import Confirmation, confirm
 from nas.redistribution import crop_shares, draw_weights, redistributed
 from nas.request import RedistributionRequest
+from nas.results.confirm import Confirmation, confirm
 from nas.search_dir import SearchDir
 from nas.study import read_study
 from search_spaces.errors import ConfigError

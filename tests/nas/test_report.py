@@ -10,12 +10,13 @@ import fake_trials
 import pytest
 from fake_trials import FakeCluster, make_architecture, make_data
 
-from nas import latency_cache, stages
+from nas import stages
+from nas.candidates.proposals import propose_stage1
 from nas.cli.main import run
-from nas.latency_cache import LATENCY_FILE, measure_latencies, read_latencies
-from nas.proposals import propose_stage1
-from nas.report_data import read_search, read_stage, sampler_draws
 from nas.request import Stage1Request
+from nas.results import latency_cache
+from nas.results.latency_cache import LATENCY_FILE, measure_latencies, read_latencies
+from nas.results.report_data import read_search, read_stage, sampler_draws
 from nas.search_dir import SearchDir
 from search_spaces.architecture import Architecture
 from trials.latency import Latency

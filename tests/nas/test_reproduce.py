@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nas.cli.main import run as run_cli
-from nas.reproduce import DIFFERENT, IDENTICAL, WITHIN, compare, read_record, reproduce
 from nas.request import Stage1Request
+from nas.results.reproduce import DIFFERENT, IDENTICAL, WITHIN, compare, read_record, reproduce
 from nas.search_dir import SearchDir
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError, IncomparableError

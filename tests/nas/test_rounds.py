@@ -1,7 +1,7 @@
 """Epochs 9, factor 3: rungs after epochs 1 and 3."""
 
-from nas.rounds import Round, next_round
-from nas.schedulers import Schedule
+from nas.running.rounds import Round, next_round
+from nas.running.schedulers import Schedule
 
 SCHEDULE = Schedule(epochs=9, scheduler="asha", rungs="complete")
 FIRST = {n: {1: n / 10} for n in range(1, 10)}  # candidate 9 leads

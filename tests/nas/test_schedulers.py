@@ -6,7 +6,7 @@ from ray.tune.schedulers import (
     MedianStoppingRule,
 )
 
-from nas.schedulers import Schedule, tune_scheduler
+from nas.running.schedulers import Schedule, tune_scheduler
 from search_spaces.errors import ConfigError
 
 

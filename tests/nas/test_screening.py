@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_data, propose
 
-from nas import audit, screening
-from nas.pool import Pool
-from nas.proxy_approval import Approval, ScreeningError, approve, recorded, write_record
+from nas.candidates import audit, screening
+from nas.candidates.pool import Pool
+from nas.candidates.proxy_approval import Approval, ScreeningError, approve, recorded, write_record
 from nas.search_dir import SearchDir
 from nas.stages import RunOptions, Summary, run_stage
 from search_spaces.architecture import Architecture

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from fake_trials import make_data
 
+from nas.candidates.pool import Pool, stage1_pool
 from nas.cli.main import run
-from nas.pool import Pool, stage1_pool
-from nas.report_data import sampler_draws
 from nas.request import Stage1Request
+from nas.results.report_data import sampler_draws
 from nas.strategies import Observation, make_strategy
 from nas.strategies.coordinates import Coordinates
 from search_spaces.cost import flops_by_part, total

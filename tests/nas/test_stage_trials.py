@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from fake_trials import ENTRY, FakeCluster, make_architecture, make_data, propose, set_faults
 
-from nas.budget import LimitReached
 from nas.run_options import RunOptions
+from nas.running.budget import LimitReached
+from nas.running.tasks import TrialEvent, TrialTask
 from nas.search_dir import SearchDir
 from nas.stages import Summary, run_stage
 from nas.status import read_status
 from nas.study import read_study
-from nas.tasks import TrialEvent, TrialTask
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, IncomparableError, InfeasibleError
 from trials.result import Outcome, TrialResult, TrialStopped

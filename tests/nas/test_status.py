@@ -9,10 +9,10 @@ from rich.console import Console
 
 from nas.progress import SearchProgress, shown
 from nas.request import Stage1Request
+from nas.running.tasks import TrialEvent
 from nas.search_dir import SearchDir
 from nas.status import StageStatus, describe_seconds, read_status, stage_rows
 from nas.study import Entry, Study
-from nas.tasks import TrialEvent
 from search_spaces.architecture import save_architecture
 from trials.result import EpochReport, TrialFailure, TrialResult, save_outcome
 

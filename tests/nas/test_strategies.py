@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from nas import pool
+from nas.candidates import pool
 from nas.request import STRATEGIES, AnyRequest, Stage1Request, Stage2Request
 from nas.strategies import Observation, Shell, Strategy, make_strategy, stage_shell
 from nas.strategies.coordinates import Coordinates

@@ -12,8 +12,8 @@ from ray import tune
 from ray.tune.logger import LoggerCallback
 
 from nas.cli.main import run
-from nas.tracking import PAUSE_S, Patience, Tracking, require_tracker
-from nas.tracking_callbacks import _made
+from nas.running.tracking import PAUSE_S, Patience, Tracking, require_tracker
+from nas.running.tracking_callbacks import _made
 from search_spaces.errors import ConfigError
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from fake_trials import ENTRY, make_architecture, make_data
 
-from nas.executor import Cluster, connected
-from nas.nodes import Node
-from nas.schedulers import Schedule
-from nas.signals import StopSignal
-from nas.tasks import Resources, TrialEvent, TrialTask, hard_curve, plain_settings
+from nas.running.executor import Cluster, connected
+from nas.running.nodes import Node
+from nas.running.schedulers import Schedule
+from nas.running.signals import StopSignal
+from nas.running.tasks import Resources, TrialEvent, TrialTask, hard_curve, plain_settings
 from trials.result import TrialFailure, load_result
 from trials.settings import TrialSettings
 

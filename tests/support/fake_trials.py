@@ -12,7 +12,7 @@ every attempt.
 `"kill_epochs": {"7": 3}` kills the process once in each epoch of candidate 7 up to epoch 3.
 `"images_mb": 60` holds as many megabytes of images while it trains, and leaves its process's
 memory before that in the file `resident_mb`.
-Candidate 3's training with seed 1 (`nas.confirm`) goes by "3/1".
+Candidate 3's training with seed 1 (`nas.results.confirm`) goes by "3/1".
 """
 
 import csv
@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.tasks import Resources, TrialEvent, TrialTask, run_task
+from nas.running.tasks import Resources, TrialEvent, TrialTask, run_task
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.files import write_text
 from trials.metrics import METRICS_FILE, write_metrics
@@ -71,7 +71,7 @@ def make_architecture(number: int) -> Architecture:
 
 @dataclass(frozen=True)
 class Proposed:
-    """Like `nas.proposals.Proposals`."""
+    """Like `nas.candidates.proposals.Proposals`."""
 
     architectures: tuple[Architecture, ...]
     note: str | None = None

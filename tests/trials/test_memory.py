@@ -69,4 +69,6 @@ def test_threads_that_live_side_by_side_give_back_what_they_have_freed() -> None
     over.set()
     for thread in threads:
         thread.join()
-    assert left < 30, f"{held} MiB before, {left} MiB after giving back"  # of 180
+    # Of 180 MiB; the rest of the test process may grow meanwhile.
+    assert held > 100
+    assert left < held / 2, f"{held} MiB before, {left} MiB after giving back"

@@ -1,0 +1,1 @@
+"""Which candidates a stage tries: pools, screening, and fvcore as the referee."""

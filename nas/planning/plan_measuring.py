@@ -1,0 +1,193 @@
+"""What a plan is made from: the machine, the stage's work, and some steps timed on it."""
+
+import io
+import math
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from statistics import mean
+
+import torch
+
+from nas.candidates.pool import Pool
+from nas.planning.plan import EVALUATED_SHARE, Pace, Work
+from nas.request import AnyRequest
+from nas.running.tasks import Resources
+from nas.search_dir import SearchDir
+from search_spaces.architecture import Architecture
+from search_spaces.cost import params_by_part, total
+from search_spaces.errors import ConfigError
+from search_spaces.network.detector import build_detector
+from trials.data.dataset import FaceDataset
+from trials.evaluation import load_evaluated
+from trials.profiling import StepProfile, profile_training
+from trials.recipe import Recipe
+from trials.settings import TrialSettings
+
+MEASURED = 3  # candidates at least
+STEPS, IMAGES = 4, 32  # of each, at least
+_MOST_AT_ONCE = 16  # processes that measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The cores and GPUs that a plan is made for."""
+
+    cpus: int
+    gpus: int
+
+    @classmethod
+    def here(cls, gpus: int | None = None) -> "Machine":
+        """This machine's cores and GPUs, or `gpus` GPUs of its kind."""
+        there = torch.cuda.device_count()
+        cores = len(os.sched_getaffinity(0))
+        if gpus is None or gpus == there:
+            return cls(cpus=cores, gpus=there)
+        # More GPUs come with more machines like this one.
+        return cls(cpus=cores * max(1, math.ceil(gpus / max(there, 1))), gpus=gpus)
+
+    def resources(self, request: AnyRequest, trials: int) -> Resources:
+        """Of a trial: as asked for, or as the search would choose."""
+        gpus = request.gpus_per_trial
+        if gpus is None:
+            gpus = 1.0 if self.gpus else 0.0
+        cpus = request.cpus_per_trial
+        if cpus is None:
+            at_once = self.gpus or min(trials, self.cpus)
+            cpus = float(max(1, self.cpus // max(1, at_once)))
+        return Resources(cpus_per_trial=cpus, gpus_per_trial=gpus)
+
+    def slots(self, resources: Resources) -> int:
+        """Trials that fit at the same time. Raises ConfigError if none does."""
+        room = [self.cpus / resources.cpus_per_trial]
+        if resources.gpus_per_trial:
+            room.append(self.gpus / resources.gpus_per_trial)
+        slots = int(min(room) + 1e-6)
+        if slots < 1:
+            wanted = f"{resources.cpus_per_trial:g} cores and {resources.gpus_per_trial:g} GPUs"
+            there = f"{self.cpus} cores and {self.gpus} GPUs"
+            raise ConfigError(f"a trial of {wanted} does not fit into {there}; ask for less")
+        return slots
+
+
+def count_work(request: AnyRequest, pool: Pool, directory: SearchDir) -> Work:
+    """What the stage has to do, less what `directory` has done already.
+
+    Raises:
+        DataError: there are no data.
+    """
+    settings = request.settings(threads=1)
+    outcomes = directory.outcomes(request.stage)
+    candidates = max(len(pool.architectures), len(directory.numbers(request.stage)))
+    waiting = [number for number in range(1, candidates + 1) if number not in outcomes]
+    done = {n: min(directory.epochs_done(request.stage, n), request.epochs) for n in waiting}
+    _, validation = load_evaluated(request.data, held_out=settings.held_out)
+    training = FaceDataset(request.data, "train", faceless=False, held_out=settings.held_out)
+    return Work(
+        candidates=candidates,
+        feasible=pool.sample.feasible,
+        draws=pool.sample.draws,
+        accepted=pool.sample.accepted,
+        schedule=request.schedule,
+        done=done,
+        training_images=len(training),
+        validation_images=len(validation),
+        evaluations=sum(map(settings.is_evaluated, range(1, request.epochs + 1))),
+    )
+
+
+def measure_pace(
+    architectures: Sequence[Architecture], request: AnyRequest, resources: Resources, slots: int
+) -> Pace:
+    """Time some training steps and evaluated images, as many trials at once as in the search.
+
+    Of equal FLOPs, networks with few parameters compute at high resolution and are slow:
+    those that are timed are spread over the candidates in the order of their parameters.
+
+    Raises:
+        DataError: the data cannot be read.
+        ConfigError: no such device or precision here.
+    """
+    at_once = min(_sharing(resources, slots), len(architectures), _MOST_AT_ONCE)
+    chosen = typical(architectures, at_once * math.ceil(MEASURED / at_once))
+    device = "auto" if resources.gpus_per_trial else "cpu"
+    settings = replace(request.settings(resources.threads), device=device)
+    found = _profiles(chosen, request, settings, at_once)
+    trials = f"{at_once} at a time" if at_once > 1 else "one at a time"
+    where = f"{found[0].device}, {found[0].threads} threads each, {found[0].precision}"
+    return _pace(
+        chosen[len(chosen) // 2],
+        request,
+        images_per_second=1 / mean(1 / profile.images_per_second for profile in found),
+        evaluation_s=mean(profile.evaluation_s for profile in found),
+        basis=f"{found[0].steps} steps of {len(found)} candidates timed here, {trials} ({where})",
+    )
+
+
+def given_pace(
+    images_per_second: float, architectures: Sequence[Architecture], request: AnyRequest
+) -> Pace:
+    """The pace that the user states. Raises ConfigError: it is not above 0."""
+    if not images_per_second > 0:
+        raise ConfigError(f"images per second must be above 0, got {images_per_second!r}")
+    return _pace(
+        typical(architectures, 1)[0],
+        request,
+        images_per_second=images_per_second,
+        evaluation_s=EVALUATED_SHARE / images_per_second,
+        basis="--images-per-second of a trial; an evaluated image takes a third of a trained one",
+    )
+
+
+def typical(architectures: Sequence[Architecture], count: int) -> list[Architecture]:
+    """`count` of them (or all), evenly spread in the order of their parameters."""
+    ordered = sorted(architectures, key=lambda item: total(params_by_part(item)))
+    count = min(count, len(ordered))
+    return [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]
+
+
+def _sharing(resources: Resources, slots: int) -> int:
+    """Trials that slow each other: those on one GPU, or all where there is none."""
+    if not resources.gpus_per_trial:
+        return slots
+    return max(1, min(slots, int(1 / resources.gpus_per_trial + 1e-6)))
+
+
+def _profiles(
+    chosen: Sequence[Architecture], request: AnyRequest, settings: TrialSettings, at_once: int
+) -> list[StepProfile]:
+    tasks = [(item, Recipe.from_dict(request.recipe), request.data, settings) for item in chosen]
+    if at_once == 1:
+        return [_profile(task) for task in tasks]
+    spawning = multiprocessing.get_context("spawn")  # a fork would share torch's threads
+    with ProcessPoolExecutor(at_once, mp_context=spawning) as pool:
+        return list(pool.map(_profile, tasks))
+
+
+def _profile(task: tuple[Architecture, Recipe, str, TrialSettings]) -> StepProfile:
+    steps = max(STEPS, math.ceil(IMAGES / task[1].batch_size))
+    return profile_training(*task, steps=steps)
+
+
+def _pace(
+    architecture: Architecture,
+    request: AnyRequest,
+    *,
+    images_per_second: float,
+    evaluation_s: float,
+    basis: str,
+) -> Pace:
+    recipe = Recipe.from_dict(request.recipe)
+    copies = 2 if recipe.optimizer == "adamw" else 1
+    content = io.BytesIO()
+    network = build_detector(architecture, torch.Generator().manual_seed(0))
+    torch.save(network.state_dict(), content)
+    return Pace(
+        images_per_second=images_per_second,
+        evaluation_s=evaluation_s,
+        weights_bytes=content.tell(),
+        optimizer_copies=copies + bool(recipe.ema_decay),
+        basis=basis,
+    )

@@ -1,0 +1,1 @@
+"""After the trials: more seeds, repeats, comparisons, and the report's data."""

@@ -1,0 +1,116 @@
+"""A search directory, read into what the reports are made of."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nas.candidates.space_plugins import BUILT_IN
+from nas.request import AnyRequest, Stage1Request
+from nas.results.latency_cache import read_latencies
+from nas.running.decisions import DECISIONS_FILE
+from nas.search_dir import SearchDir
+from nas.status import stage_rows
+from nas.study import read_study
+from reports.curves import Curve, read_curve
+from reports.leaderboard import Row, leaderboard
+from reports.search_data import CandidateData, Decision, SamplerDraws, SearchData, StageData
+from search_spaces.architecture import Architecture
+from search_spaces.backbone_ranges import BackboneRanges, draw
+from search_spaces.backbone_space import CHUNK, BackboneSpace
+from search_spaces.backbone_template import family_for
+from search_spaces.errors import ConfigError, DataError
+from search_spaces.files import read_text
+from search_spaces.randomness import seeded_generator
+
+DRAWS = 4 * CHUNK  # raw draws of the histogram
+
+
+def read_search(directory: SearchDir) -> SearchData:
+    """The search as plain data, all stages begun.
+
+    What is damaged counts as missing, as it does for the search itself.
+
+    Raises:
+        ConfigError: `search.yaml` or an architecture's file is damaged.
+    """
+    stages = tuple(read_stage(directory, stage) for stage in sorted(directory.requests()))
+    return SearchData(name=directory.root.resolve().name, stages=stages)
+
+
+def read_stage(directory: SearchDir, stage: int) -> StageData:
+    """One stage; raises as `read_search`."""
+    request = directory.requests()[stage]
+    rows = stage_rows(directory, stage)
+    return StageData(
+        stage=stage,
+        request=request.to_dict(),
+        record=directory.origin(stage),
+        table=leaderboard(rows),
+        candidates=tuple(_candidates(directory, stage, rows)),
+        decisions=tuple(_decisions(directory.stage_folder(stage) / DECISIONS_FILE)),
+        draws=sampler_draws(request),
+    )
+
+
+def sampler_draws(request: AnyRequest, count: int = DRAWS) -> SamplerDraws | None:
+    """The first `count` raw draws of a stage-1 search and how many of them are accepted.
+
+    They are the draws that the search itself makes with this seed. None for stage 2, whose
+    members are counted and drawn by rank, so that nothing is rejected, and for plug-in spaces.
+    """
+    if not isinstance(request, Stage1Request) or request.space not in BUILT_IN:
+        return None
+    family = family_for(request.space, request.flops)
+    ranges = BackboneRanges.of_family(family, **{str(k): v for k, v in request.ranges.items()})
+    space = BackboneSpace.for_budget(request.flops, ranges, request.tolerance)
+    generator = seeded_generator(request.seed, purpose=1)
+    flops, accepted = [], 0
+    for begin in range(0, count, CHUNK):
+        draws = draw(ranges, generator, min(CHUNK, count - begin))
+        flops.append(space.flops_of(draws))
+        accepted += int(space.accepts(draws).sum())
+    return SamplerDraws(flops=np.concatenate(flops), accepted=accepted, window=space.window)
+
+
+def _candidates(directory: SearchDir, stage: int, rows: Sequence[Row]) -> Iterator[CandidateData]:
+    latencies = read_latencies(directory, stage)
+    records = read_study(directory.study_place(stage), stage)
+    ended = {record.candidate: record.ended for record in records}
+    for row in rows:
+        folder = directory.trial_folder(stage, row.candidate)
+        yield CandidateData(
+            number=row.candidate,
+            architecture=row.architecture,
+            outcome=row.outcome,
+            curve=_curve(folder, row.candidate, row.architecture),
+            epochs=row.epochs,
+            ended=ended.get(row.candidate),
+            hards=row.hards,
+            latency=latencies.get(row.candidate),
+        )
+
+
+def _curve(folder: Path, number: int, architecture: Architecture) -> Curve | None:
+    try:
+        return read_curve(folder, number, architecture)
+    except DataError:
+        return None
+
+
+def _decisions(path: Path) -> Iterator[Decision]:
+    """What the scheduler noted, line by line; a damaged line is passed over."""
+    if not path.is_file():
+        return
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    except (ConfigError, csv.Error):
+        return
+    for row in rows:
+        try:
+            number, epoch = int(row["candidate"]), int(row["epoch"])
+            yield Decision(candidate=number, epoch=epoch, kind=str(row["decision"]))
+        except (KeyError, TypeError, ValueError):
+            continue

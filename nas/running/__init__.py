@@ -1,0 +1,1 @@
+"""Who runs what, where, and for how long: Ray, schedulers, budget, events."""

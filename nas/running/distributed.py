@@ -1,0 +1,177 @@
+"""One trial on several GPUs or machines: the only file that knows Ray Train.
+
+(`nas.running.executor` knows the rest of Ray.) Ray Train starts the workers, joins them to a
+process group and starts them again if one dies. As in a search, all that has to last lies
+in the trial's folder, which every machine sees: the driver follows the training by the
+metrics file, and a restarted group continues from the checkpoint.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nas.running.executor import Cluster
+from nas.running.tasks import Resources, TrialTask, run_task
+from nas.running.tensorboard import tensorboard_log
+from search_spaces.architecture import Architecture
+from search_spaces.errors import ConfigError
+from trials.parallel import joined_workers
+from trials.recipe import Recipe
+from trials.result import EpochReport, TrialFault, failure_of
+from trials.run import run_trial
+from trials.settings import TrialSettings
+
+ENTRY = "nas.running.distributed:run_worker"
+POLL_S = 0.5
+# Followers wait in the next collective operation while the leader evaluates.
+_LONGEST_WAIT_S = 4 * 3600
+_ENVIRONMENT = {
+    "RAY_TRAIN_V2_ENABLED": "1",  # the default in newer versions of Ray
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerGroup:
+    """How many data-parallel workers a training has, and on what.
+
+    Attributes:
+        count: at least 1.
+        gpus: a GPU each; otherwise they share the CPU's cores.
+    """
+
+    count: int
+    gpus: bool = False
+
+    def resources(self, cluster: Cluster) -> Resources:
+        """A worker's share of the cluster. Raises ConfigError if it has not enough."""
+        name, unit = ("gpus", "GPUs") if self.gpus else ("workers", "cores")
+        available = int(cluster.gpus if self.gpus else cluster.cpus)
+        if self.count > available:
+            rule = f"--{name} must not exceed the {available} {unit} that Ray has"
+            raise ConfigError(f"{rule}, got {self.count}")
+        cpus = max(1, int(cluster.cpus) // (int(cluster.gpus) if self.gpus else self.count))
+        return Resources(cpus_per_trial=cpus, gpus_per_trial=float(self.gpus))
+
+
+def run_group(
+    cluster: Cluster,
+    task: TrialTask,
+    resources: Resources,
+    *,
+    poll: Callable[[], None],
+    retries: int,
+) -> None:
+    """Run the workers of a task to their end.
+
+    Args:
+        cluster: where.
+        task: `settings["workers"]` says how many; `entry` is `ENTRY`.
+        resources: of each worker.
+        poll: called twice a second, and once more at the end, in this thread.
+        retries: how often a group of which a worker died or failed is started again.
+
+    Raises:
+        TrialFault: what ended the last attempt.
+        KeyboardInterrupt, Terminated: stopped by a signal.
+    """
+    trainer = _trainer(cluster, task, resources, retries)
+    errors: list[BaseException] = []
+    thread = threading.Thread(target=_fit, args=(trainer, errors), daemon=True)
+    thread.start()  # `fit` waits in a way that no signal ends
+    while thread.is_alive():
+        thread.join(POLL_S)
+        cluster.stop.check()
+        poll()
+    if errors:
+        raise _fault_of(errors[0]) from errors[0]
+
+
+def run_worker(
+    architecture: Architecture,
+    recipe: Recipe,
+    data_root: Path,
+    folder: Path,
+    *,
+    settings: TrialSettings,
+    on_epoch: Callable[[EpochReport], None],
+) -> None:
+    """What every worker runs: `run_trial` as one of its group, on the device Ray gave it."""
+    import torch
+    from ray.train.torch import get_device
+
+    workers = joined_workers()
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    options: dict[str, Any] = {
+        "settings": replace(settings, device=str(device)),
+        "workers": workers,
+    }
+    if not workers.leads:
+        run_trial(architecture, recipe, data_root, folder, **options)
+        return
+    with tensorboard_log(folder) as log:
+        run_trial(architecture, recipe, data_root, folder, on_epoch=log, **options)
+
+
+def _trainer(cluster: Cluster, task: TrialTask, resources: Resources, retries: int) -> Any:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from ray import train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    on_gpu = resources.gpus_per_trial > 0
+    share = {"CPU": resources.cpus_per_trial} | ({"GPU": 1.0} if on_gpu else {})
+    return TorchTrainer(
+        _worker_loop,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=_LONGEST_WAIT_S),
+        scaling_config=train.ScalingConfig(
+            num_workers=task.settings["workers"], use_gpu=on_gpu, resources_per_worker=share
+        ),
+        run_config=train.RunConfig(
+            name="train",
+            storage_path=str(cluster.scratch / "train"),
+            failure_config=train.FailureConfig(max_failures=retries),
+        ),
+    )
+
+
+def _worker_loop(config: Mapping[str, Any]) -> None:
+    run_task(config["task"], lambda report: None)
+
+
+def _fit(trainer: Any, errors: list[BaseException]) -> None:
+    try:
+        trainer.fit()
+    except BaseException as error:  # it is raised again by `run_group`
+        errors.append(error)
+
+
+def _fault_of(error: BaseException) -> TrialFault:
+    """The cause among the errors of all workers: when one dies, the others lose touch."""
+    failures = getattr(error, "worker_failures", None) or {0: error}
+    faults = [_worker_fault(failure) for _, failure in sorted(failures.items())]
+    return min(faults, key=lambda fault: fault.kind == "error")
+
+
+def _worker_fault(error: BaseException) -> TrialFault:
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    cause = getattr(error, "cause", None) or getattr(error, "_base_exc", None) or error
+    if isinstance(cause, TrialFault):
+        return cause
+    if isinstance(error, OutOfMemoryError):
+        return TrialFault("the machine ran out of memory and Ray ended a worker", kind="memory")
+    if isinstance(error, RayActorError):
+        reason = "a worker's process died (killed, or the machine ran out of memory)"
+        return TrialFault(reason, kind="killed")
+    failure = failure_of(cause)
+    return TrialFault(failure.reason, failure.kind)

@@ -1,0 +1,239 @@
+"""Connecting to Ray, on this machine or a cluster (what runs there: `nas.running.tune_run`)."""
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.running.nodes import Node, check_room, default_resources, nodes_of
+from nas.running.schedulers import Schedule
+from nas.running.signals import StopSignal, noting_signals
+from nas.running.tasks import HardCurve, Resources, TrialEvent, TrialTask
+from nas.running.tracking import Tracking
+from search_spaces.errors import ConfigError
+
+# Read by Ray when it is imported or started. Its own files and output are not wanted: the
+# trial's folder holds the metrics, and one display shows the search.
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU must not see one
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_AUTO_INIT": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours, below, also answers SIGTERM
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are never restored
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
+}
+# Ray's own switch (named after the systems where it is the default) to listen on 127.0.0.1.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_OBJECT_STORE_BYTES = 100 << 20  # trials exchange a few kilobytes
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+_KNOCK_S = 10.0
+_LONGEST_TEMPORARY = 30  # Ray puts sockets below it, whose paths may have 107 characters
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """A running Ray that this process is connected to (see `connected`).
+
+    Attributes:
+        nodes: its machines.
+        scratch: a temporary folder for Tune's bookkeeping.
+    """
+
+    nodes: tuple[Node, ...]
+    scratch: Path
+    stop: StopSignal = field(repr=False)
+
+    @property
+    def cpus(self) -> float:
+        """Cores of all machines."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all machines."""
+        return sum(node.gpus for node in self.nodes)
+
+    def default_resources(self, num_trials: int) -> Resources:
+        """A GPU a trial where there are GPUs; otherwise the cores shared among the trials."""
+        return default_resources(self.nodes, num_trials)
+
+    def check(self, resources: Resources) -> None:
+        """Refuse a trial that fits on no machine. Raises ConfigError."""
+        check_room(self.nodes, resources)
+
+    def slots(self, resources: Resources) -> int:
+        """Trials that fit at the same time, at most."""
+        return max(1, sum(node.room(resources) for node in self.nodes))
+
+    def run(
+        self,
+        tasks: Sequence[TrialTask],
+        resources: Resources,
+        *,
+        on_event: Callable[[TrialEvent], None],
+        retries: int = 1,
+        more: Callable[[], TrialTask | None] | None = None,
+        schedule: Schedule | None = None,
+        ended: Mapping[int, HardCurve] | None = None,
+        on_step: Callable[[], None] | None = None,
+        tracking: Tracking | None = None,
+    ) -> None:
+        """Run every task to its end; `on_event` hears of each, in this process and thread.
+
+        A trial that raises, or whose process dies, is started again up to `retries` times
+        (and continues from its own checkpoint), counted anew after each epoch that it has
+        finished; one that diverges, or cannot read its data, only once. An exception of
+        `on_event` or `on_step`, Ctrl-C and SIGTERM stop all trials.
+
+        Args:
+            tasks: all that there is to do, unless `more` is given.
+            resources: of one trial.
+            on_event: the listener.
+            retries: of one trial between two finished epochs.
+            more: names the next task whenever a trial can start, None at the end. It is
+                asked in this process, after `on_event` has heard of all that is over.
+            schedule: which trials to end early; None: none.
+            ended: the curves of trials that ended before, for the scheduler.
+            on_step: is called again and again, many times a minute, also between events.
+            tracking: where trials are shown, besides.
+
+        Raises:
+            ConfigError: no machine of the cluster can hold a trial.
+            NodeLostError: the Ray that was started here has died.
+            KeyboardInterrupt, Terminated: stopped by a signal.
+        """
+        if not tasks and more is None:
+            return
+        from nas.running.tune_run import TuneRun
+
+        self.check(resources)
+        TuneRun(
+            tasks=tasks,
+            more=more,
+            resources=resources,
+            slots=self.slots(resources),
+            retries=retries,
+            schedule=schedule,
+            ended=ended or {},
+            on_event=on_event,
+            on_step=on_step,
+            stop=self.stop,
+            scratch=self.scratch,
+            tracking=tracking,
+        ).fit()
+
+
+@contextmanager
+def connected(address: str | None = None, cpus: int | None = None) -> Iterator[Cluster]:
+    """Start Ray on this machine (loopback only), or join the cluster at `address`.
+
+    While connected, SIGINT and SIGTERM are noted and stop `Cluster.run`; on leaving, the
+    trials of this driver are gone, as is Ray itself if it was started here.
+
+    Args:
+        address: None (this machine), `auto`, or `host:port` of a running cluster.
+        cpus: cores that a local Ray may use; None: all that this process may use.
+
+    Raises:
+        ConfigError: there is no cluster at `address`.
+    """
+    ray = _import_ray(address)
+    scratch = _make_scratch(Path(_temporary_root()))
+    try:
+        with noting_signals() as stop, _without_ray_output(scratch):
+            _start(ray, address, cpus, scratch)
+            stop.arm()
+            yield Cluster(nodes=nodes_of(ray.nodes()), scratch=scratch, stop=stop)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _import_ray(address: str | None) -> Any:
+    environment = _RAY_ENVIRONMENT if address else _RAY_ENVIRONMENT | _LOOPBACK
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # its errors reach us as events
+    return ray
+
+
+def _start(ray: Any, address: str | None, cpus: int | None, scratch: Path) -> None:
+    if address is None:
+        _start_here(ray, cpus, scratch)
+        return
+    try:
+        _knock(address)
+        ray.init(address=address, **_QUIET)
+    except (OSError, ValueError, RuntimeError) as error:
+        hint = "start one with `ray start --head`, or leave --ray-address out; a cluster that "
+        hint += "asks for a token (Ray 2.60 does) needs RAY_AUTH_MODE=token in the environment"
+        raise ConfigError(f"no Ray cluster at {address!r} ({_one_line(error)}); {hint}") from error
+
+
+def _start_here(ray: Any, cpus: int | None, scratch: Path) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus or len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(scratch),
+            **_QUIET,
+        )
+    except Exception as error:  # a bare one, where the machine is too busy to start it in time
+        rule = "Ray did not start on this machine"
+        hint = "see whether it is out of memory, disk or processor time, and try again"
+        raise ConfigError(f"{rule} ({_one_line(error)}); {hint}") from error
+
+
+def _knock(address: str) -> None:
+    """Find out quickly whether anybody answers: Ray itself would try for many minutes.
+
+    Raises:
+        OSError, ValueError: nobody does, or it is no address.
+    """
+    if "://" in address:  # of a Ray client, which has a time limit of its own
+        return
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S):
+        pass
+
+
+def _temporary_root() -> str:
+    root = tempfile.gettempdir()
+    return root if len(root) <= _LONGEST_TEMPORARY else "/tmp"
+
+
+def _make_scratch(root: Path) -> Path:
+    """A temporary folder named after this process; those of dead processes are removed."""
+    for left_over in root.glob("scrfd-*-*"):
+        pid = left_over.name.split("-")[1]
+        if pid.isascii() and pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(left_over, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"scrfd-{os.getpid()}-", dir=root))
+
+
+@contextmanager
+def _without_ray_output(scratch: Path) -> Iterator[None]:
+    """Ray prints its workers' deaths to standard output, which belongs to the result."""
+    with (scratch / "ray.txt").open("w", encoding="utf-8") as sink, redirect_stdout(sink):
+        yield
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]

@@ -1,0 +1,106 @@
+"""Ray Tune's callbacks for MLflow and Weights & Biases, made to show candidates.
+
+Of Tune's own they differ in what is shown (a candidate's numbers as parameters, epochs as
+steps) and in that no failure of theirs ends the search.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray import tune
+from ray.tune.logger import LoggerCallback
+
+from nas.running.schedulers import TIME
+from nas.running.tracking import Patience, Tracking, one_line
+from search_spaces.errors import ConfigError
+
+METRICS = "metrics"  # key of what a trial reports to be shown
+_STEP = "training_iteration"  # key that both trackers take for the step of their curves
+
+
+class _Shown(LoggerCallback):
+    """Goes before one of Tune's callbacks in the order of inheritance."""
+
+    shown: Tracking
+    patience: Patience
+
+    def __reduce__(self) -> Any:
+        return tune.Callback, ()  # Tune pickles its callbacks, to restore what we do not
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Connects. Raises ConfigError: the tracker does not answer."""
+        self._begun: dict[Any, bool] = {}  # by trial: whether it is still open
+        try:
+            super().setup(*args, **kwargs)
+        except Exception as error:
+            hint = "see MLFLOW_TRACKING_URI" if self.shown.tracker == "mlflow" else "`wandb login`"
+            rule = f"--track {self.shown.tracker} cannot begin ({one_line(error)})"
+            raise ConfigError(f"{rule}; {hint}, or leave it out") from error
+
+    def log_trial_start(self, trial: Any) -> None:
+        """A trial has started, or continues."""
+        self.patience.call(lambda: self._begin(trial))
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        """A trial has finished an epoch."""
+        if result["retold"]:
+            return
+        metrics = {key: value for key, value in result[METRICS].items() if value is not None}
+        told = {**metrics, TIME: result[TIME], _STEP: result[TIME]}
+        log = super().log_trial_result
+
+        def tell() -> None:
+            self._begin(trial)
+            log(iteration, trial, told)
+
+        self.patience.call(tell)
+
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        """A trial is over."""
+        end = super().log_trial_end
+        if self._begun.pop(trial, False):
+            self.patience.call(lambda: end(trial, failed))
+
+    def leave(self) -> None:
+        """The run is over: what is still open has been interrupted."""
+        for trial in list(getattr(self, "_begun", ())):
+            self.log_trial_end(trial, failed=True)
+
+    def _begin(self, trial: Any) -> None:
+        if trial in self._begun:
+            return
+        with _as_shown(trial, self.shown):
+            super().log_trial_start(trial)
+        self._begun[trial] = True
+
+
+@contextmanager
+def _as_shown(trial: Any, shown: Tracking) -> Iterator[None]:
+    """The trial with its candidate's parameters in the place of Tune's configuration."""
+    kept = trial.config
+    trial.config = dict(shown.parameters(kept["number"]))
+    try:
+        yield
+    finally:
+        trial.config = kept
+
+
+def mlflow_callback(shown: Tracking, **options: Any) -> Any:
+    """`MLflowLoggerCallback` for candidates; `options` are its own."""
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    return _made(MLflowLoggerCallback, shown, options)
+
+
+def wandb_callback(shown: Tracking, **options: Any) -> Any:
+    """`WandbLoggerCallback` for candidates; `options` are its own."""
+    from ray.air.integrations.wandb import WandbLoggerCallback
+
+    return _made(WandbLoggerCallback, shown, options)
+
+
+def _made(base: type, shown: Tracking, options: dict[str, Any]) -> Any:
+    callback = type("ShownCallback", (_Shown, base), {})(**options)
+    callback.shown, callback.patience = shown, Patience(shown.note)
+    return callback

@@ -1,0 +1,276 @@
+"""One run of Ray Tune: trials go in as tasks, what happens to them comes out as events.
+
+Ray is disposable here. It places trials on machines, restarts those that die and tells
+the driver about their epochs; everything that has to last lies in the trials' folders.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from ray import tune
+from ray.tune.search import ConcurrencyLimiter, Searcher
+
+from nas.running.judge import Judge
+from nas.running.nodes import check_own_processes
+from nas.running.schedulers import METRIC, TIME, Schedule, tune_scheduler
+from nas.running.signals import StopSignal
+from nas.running.tasks import (
+    EventKind,
+    HardCurve,
+    Resources,
+    TrialEvent,
+    TrialTask,
+    hard_curve,
+    run_task,
+)
+from nas.running.tracking import Tracking
+from trials.memory import HOST_ADVICE
+from trials.result import EpochReport, TrialFailure, failure_of
+
+OnEvent = Callable[[TrialEvent], None]
+OnStep = Callable[[], None]
+NextTask = Callable[[], TrialTask | None]
+
+_REPEATABLE = ("diverged", "data")  # a second attempt in the same way shows it; a third is waste
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneRun:
+    """What one run of Tune is to do (see `nas.running.executor.Cluster.run`).
+
+    Attributes:
+        tasks: known at the start.
+        more: asked for the next task whenever a slot is free, None at the end; instead of
+            `tasks`.
+        slots: trials that fit at the same time.
+        retries: of one trial between two finished epochs.
+        scratch: folder for Tune's bookkeeping.
+        tracking: where trials are shown, besides.
+    """
+
+    tasks: Sequence[TrialTask]
+    more: NextTask | None
+    resources: Resources
+    slots: int
+    retries: int
+    schedule: Schedule | None
+    ended: Mapping[int, HardCurve] = field(default_factory=dict)
+    on_event: OnEvent
+    on_step: OnStep | None
+    stop: StopSignal
+    scratch: Path
+    tracking: Tracking | None = None
+
+    def fit(self) -> None:
+        """Run until every task has come to its end."""
+        shown = [self.tracking.callback()] if self.tracking else []
+        try:
+            self._fit(shown)
+        finally:
+            for callback in shown:
+                callback.leave()
+
+    def _fit(self, shown: list[Any]) -> None:
+        judge = self._judge()
+        share = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
+        tasks = {task.number: task for task in self.tasks}
+        # A closure travels by value, so that workers need no import by __main__'s name.
+        trainable = tune.with_parameters(_trainable, tasks=tasks, retells=judge is not None)
+        numbers = {} if self.more else {"number": tune.grid_search(sorted(tasks))}
+        tune.Tuner(
+            tune.with_resources(trainable, share),
+            param_space=numbers,
+            tune_config=tune.TuneConfig(
+                scheduler=judge,
+                reuse_actors=True,  # torch is imported once a process, not once a trial
+                trial_name_creator=_name,
+                trial_dirname_creator=_folder_name,
+                **self._searcher(),
+            ),
+            run_config=tune.RunConfig(
+                name="search",
+                storage_path=str(self.scratch / "tune"),
+                verbose=0,
+                callbacks=[self._translator(tasks, judge), *shown],
+                failure_config=tune.FailureConfig(max_failures=self.retries),
+            ),
+        ).fit()
+
+    def _translator(self, tasks: Mapping[int, TrialTask], judge: Judge | None) -> "_Translator":
+        return _Translator(self.on_event, self._check, tasks, judge, self.retries)
+
+    def _check(self) -> None:
+        self.stop.check()
+        check_own_processes()
+        if self.on_step:
+            self.on_step()
+
+    def _judge(self) -> Judge | None:
+        if self.schedule is None or not self.schedule.stops_trials:
+            return None
+        return Judge(
+            tune_scheduler(self.schedule),
+            epochs=self.schedule.epochs,
+            milestones=self.schedule.milestones,
+            ended=self.ended,
+        )
+
+    def _searcher(self) -> dict[str, Any]:
+        """Tune's options to ask for tasks one by one, where they are not all known."""
+        if self.more is None:
+            return {}
+        # Without the limit, Tune asks for a trial before there is room for it: it would be
+        # chosen without the results that are about to come.
+        limited = ConcurrencyLimiter(_Asking(self.more), max_concurrent=self.slots)
+        return {"search_alg": limited, "num_samples": -1}
+
+
+class _Asking(Searcher):
+    """Tune's way to ask for the next trial."""
+
+    def __init__(self, more: NextTask) -> None:
+        super().__init__()
+        self._more = more
+
+    def suggest(self, trial_id: str) -> Any:
+        task = self._more()
+        if task is None:
+            return Searcher.FINISHED
+        return {"number": task.number, "task": json.dumps(asdict(task))}
+
+    def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
+        """Nothing to learn here: whoever is asked reads the trials' folders."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: a search is continued from its own files."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as above."""
+
+
+class _Translator(tune.Callback):
+    """Turns what Tune tells into events."""
+
+    def __init__(
+        self,
+        on_event: OnEvent,
+        check: OnStep,
+        tasks: Mapping[int, TrialTask],
+        judge: Judge | None,
+        retries: int,
+    ) -> None:
+        self._on_event, self._check, self._judge = on_event, check, judge
+        self._retries = retries
+        self._partial = {number for number, task in tasks.items() if task.is_partial}
+
+    def __reduce__(self) -> Any:
+        return tune.Callback, ()  # Tune pickles its callbacks, to restore what we do not
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._tell_decisions()
+        self._check()  # here, between two steps, Tune's state is whole
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._tell("started", trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        if not result["retold"]:
+            values = {key: result[key] for key in (TIME, "epochs", METRIC)}
+            self._tell("epoch", trial, **values)
+            trial.max_failures = trial.num_failures + self._retries  # it has got further
+        self._tell_decisions()  # Tune asks its scheduler first, but the epoch comes first
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        number = trial.config["number"]
+        if self._judge and self._judge.has_stopped(number):
+            return  # that was told as a decision
+        self._tell("reached" if number in self._partial else "finished", trial)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        failure = _failure(_error_of(trial), trial.num_failures)
+        if failure.kind in _REPEATABLE:
+            trial.max_failures = trial.num_failures
+        self._tell("retried", trial, failure=failure)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._tell("failed", trial, failure=_failure(_error_of(trial), trial.num_failures))
+
+    def _tell_decisions(self) -> None:
+        for event in self._judge.take_decisions() if self._judge else ():
+            self._on_event(event)
+
+    def _tell(self, kind: EventKind, trial: Any, **values: Any) -> None:
+        self._on_event(TrialEvent(kind=kind, number=trial.config["number"], **values))
+
+
+def _name(trial: Any) -> str:
+    """Of a trial, for people: its candidate's number."""
+    return f"{trial.config['number']:04d}"
+
+
+def _folder_name(trial: Any) -> str:
+    """Of Tune's own folder for a trial; its default would hold the whole task."""
+    return str(trial.trial_id)
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """The exception that Tune has just put into the trial's driver-side scratch folder."""
+    from ray import cloudpickle
+
+    try:
+        content = Path(trial.pickled_error_file or "").read_bytes()
+        return cast("BaseException | None", cloudpickle.loads(content))
+    except Exception:  # any class may fail to load; the failure is still a failure
+        return None
+
+
+def _failure(error: BaseException | None, attempts: int) -> TrialFailure:
+    """What ended an attempt, from what Ray keeps of it."""
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    attempts = max(attempts, 1)
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        return failure_of(cause, attempts)
+    if isinstance(error, OutOfMemoryError):
+        reason = f"the machine ran out of memory and Ray ended the trial; {HOST_ADVICE}"
+        return TrialFailure(reason=reason, kind="memory", attempts=attempts)
+    if isinstance(error, RayActorError):
+        reason = "the trial's process died (killed, or the machine ran out of memory)"
+        return TrialFailure(reason=reason, kind="killed", attempts=attempts)
+    lines = str(error or "unknown error").strip().splitlines()
+    return TrialFailure(reason=lines[-1], attempts=attempts)
+
+
+def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], retells: bool) -> None:
+    """What a Ray worker runs: one trial, reporting after every epoch.
+
+    Where a scheduler judges, a trial that is continued first tells again what it was
+    evaluated to: the scheduler may not have heard it, and may stop or pause it right there.
+    """
+    text = config.get("task")
+    task = TrialTask(**json.loads(text)) if text else tasks[config["number"]]
+
+    def on_epoch(report: EpochReport) -> None:
+        hard = report.aps.hard if report.aps else None
+        tell(report.epoch, report.epochs, hard, metrics=_metrics(report), retold=False)
+
+    def tell(epoch: int, epochs: int, hard: float | None, **more: Any) -> None:
+        tune.report({TIME: epoch, "epochs": epochs, METRIC: hard, **more})
+
+    if retells:
+        for epoch, hard in hard_curve(task).items():
+            tell(epoch, task.settings["epochs"], hard, metrics={}, retold=True)
+    run_task(task, on_epoch)
+
+
+def _metrics(report: EpochReport) -> dict[str, float | None]:
+    """What a tracker shows of an epoch (see `nas.running.tracking`)."""
+    names = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
+    shown = {name: getattr(report, name) for name in names}
+    return shown | (asdict(report.aps) if report.aps else {})
