@@ -26,6 +26,7 @@ from nas.running.tasks import (
     hard_curve,
     run_task,
 )
+from nas.running.tensorboard import tensorboard_log
 from nas.running.tracking import Tracking
 from trials.memory import HOST_ADVICE
 from trials.result import EpochReport, TrialFailure, failure_of
@@ -257,6 +258,7 @@ def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], retell
     task = TrialTask(**json.loads(text)) if text else tasks[config["number"]]
 
     def on_epoch(report: EpochReport) -> None:
+        log(report)
         hard = report.aps.hard if report.aps else None
         tell(report.epoch, report.epochs, hard, metrics=_metrics(report), retold=False)
 
@@ -266,7 +268,8 @@ def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], retell
     if retells:
         for epoch, hard in hard_curve(task).items():
             tell(epoch, task.settings["epochs"], hard, metrics={}, retold=True)
-    run_task(task, on_epoch)
+    with tensorboard_log(Path(task.folder)) as log:
+        run_task(task, on_epoch)
 
 
 def _metrics(report: EpochReport) -> dict[str, float | None]:

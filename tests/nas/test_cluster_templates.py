@@ -84,14 +84,14 @@ def test_the_rayjob_gives_head_and_workers_one_image_and_the_shared_folder() -> 
         container = pod["containers"][0]
         assert container["resources"]["requests"] == container["resources"]["limits"]
         mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-        assert mounted["work"] == "/work"
+        assert mounted["work"] == "/nfs"
         assert set(mounted) == {volume["name"] for volume in pod["volumes"]}
     words = shlex.split(job["spec"]["entrypoint"])
     assert words[:2] == ["scrfd-nas", "stage1"]
     assert {word for word in words if word.startswith("--")} <= flags_of("stage1")
     paths = [word for word in words if word.startswith("/")]
     assert paths
-    assert all(path.startswith("/work/") for path in paths)
+    assert all(path.startswith("/nfs/") for path in paths)
 
 
 def test_the_image_holds_every_package() -> None:

@@ -99,6 +99,11 @@ def test_a_trial_reports_its_epochs_and_finishes(any_run: Run) -> None:
     assert evaluated == [(3, result.hard)]
 
 
+def test_tensorboard_finds_the_curves_in_a_trials_folder(ray_run: Run) -> None:
+    (log,) = Path(ray_run.tasks[0].folder, "tensorboard").glob("events.*")
+    assert all(name in log.read_bytes() for name in (b"loss/total", b"ap/hard"))
+
+
 def test_a_trial_that_raises_is_retried_and_then_failed(any_run: Run) -> None:
     # The second attempt continues: epoch 1 is not repeated.
     assert any_run.story(2) == ["started", "epoch 1", "retried", "started", "failed"]
