@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, shown
 
 
 def is_number(value: object) -> bool:
@@ -23,7 +23,7 @@ def require_integer(value: Any, label: str, low: int, high: int | None = None) -
     is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
     if not is_integer or value < low or (high is not None and value > high):
         limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(f"{label} must be an integer {limits}, got {value!r}")
+        raise ConfigError(f"{label} must be an integer {limits}, got {shown(value)}")
     return int(value)
 
 
@@ -32,7 +32,7 @@ def require_number(value: Any, label: str, low: float, high: float = math.inf) -
     # An integer beyond the largest float is compared, never converted: that would overflow.
     if not is_number(value) or not abs(value) <= sys.float_info.max or not low <= value <= high:
         limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ConfigError(f"{label} must be a finite number {limits}, got {value!r}")
+        raise ConfigError(f"{label} must be a finite number {limits}, got {shown(value)}")
     return float(value)
 
 

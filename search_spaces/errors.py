@@ -23,3 +23,9 @@ class IncomparableError(ScrfdNasError):
 
 class TrialError(ScrfdNasError):
     """A trial could not finish (diverged, out of memory, corrupt checkpoint)."""
+
+
+def shown(value: object) -> str:
+    """`repr(value)` for a message, cut to 80 characters: a stranger's value may be a megabyte."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

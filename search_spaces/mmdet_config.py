@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from search_spaces.architecture import NUM_LEVELS, NUM_STAGES, Architecture, Backbone, Head, Neck
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, shown
 from search_spaces.python_config import read_assignments
 
 DEPTHS: Mapping[int, tuple[str, tuple[int, int, int, int]]] = {
@@ -121,7 +121,7 @@ class _Section:
         value = self.get(key)
         if not any(_same(value, choice) for choice in allowed):
             choices = " or ".join(repr(choice) for choice in allowed)
-            raise ConfigError(f"{self.place}.{key} must be {choices}, got {_short(value)}")
+            raise ConfigError(f"{self.place}.{key} must be {choices}, got {shown(value)}")
 
     def require_if_present(self, fixed: Mapping[str, tuple[Any, ...]]) -> None:
         """`require` for those keys that are there."""
@@ -133,21 +133,21 @@ class _Section:
         """A truth value."""
         value = self.get(key, default)
         if not isinstance(value, bool):
-            raise ConfigError(f"{self.place}.{key} must be True or False, got {_short(value)}")
+            raise ConfigError(f"{self.place}.{key} must be True or False, got {shown(value)}")
         return value
 
     def integers(self, key: str, count: int, default: list[int] | None = None) -> tuple[int, ...]:
         """A list of `count` integers."""
         value = self.get(key, default)
         if not isinstance(value, list) or len(value) != count or not all(map(_is_int, value)):
-            raise ConfigError(f"{self.place}.{key} must be {count} integers, got {_short(value)}")
+            raise ConfigError(f"{self.place}.{key} must be {count} integers, got {shown(value)}")
         return tuple(value)
 
     def integer(self, key: str, default: int | None = None) -> int:
         """One integer."""
         value = self.get(key, default)
         if not _is_int(value):
-            raise ConfigError(f"{self.place}.{key} must be an integer, got {_short(value)}")
+            raise ConfigError(f"{self.place}.{key} must be an integer, got {shown(value)}")
         return int(value)
 
 
@@ -262,8 +262,3 @@ def _is_int(value: object) -> bool:
 def _same(value: Any, choice: Any) -> bool:
     """Equality that tells True from 1."""
     return isinstance(value, bool) == isinstance(choice, bool) and bool(value == choice)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.checks import require_integer, require_number
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, shown
 from trials.data.augment import CROP_SCALES, MAX_CROP_SCALE, Augmentation
 
 OPTIMIZERS = ("sgd", "adamw")
@@ -76,7 +76,7 @@ class Recipe:
             _set_integer(self, name, int(name == "batch_size"), top)
         for name in ("nesterov", "clip_boxes", "distort", "boxes_from_anchors"):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")
+                raise ConfigError(f"{name} must be true or false, got {shown(getattr(self, name))}")
         _set_numbers(self, "drops", 0.0, 1.0)
         _set_numbers(self, "crop_scales", 0.01, MAX_CROP_SCALE)
         _set_numbers(self, "crop_weights", 0.0, 1e9)
@@ -98,7 +98,7 @@ class Recipe:
     def named(cls, name: str) -> "Recipe":
         """A built-in recipe. Raises ConfigError listing the names."""
         if name not in BUILTIN:
-            raise ConfigError(f"the built-in recipes are {', '.join(BUILTIN)}, got {name!r}")
+            raise ConfigError(f"the built-in recipes are {', '.join(BUILTIN)}, got {shown(name)}")
         return BUILTIN[name]
 
     @property
@@ -177,7 +177,7 @@ def load_recipe(reference: str | os.PathLike[str]) -> Recipe:
 def _check_choice(recipe: Recipe, name: str, choices: tuple[str, ...]) -> None:
     value = getattr(recipe, name)
     if value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
 
 
 def _set_integer(recipe: Recipe, name: str, low: int, high: int) -> None:
@@ -192,7 +192,7 @@ def _set_number(recipe: Recipe, name: str, low: float, high: float) -> None:
 def _set_numbers(recipe: Recipe, name: str, low: float, high: float) -> None:
     values = getattr(recipe, name)
     if not isinstance(values, list | tuple):
-        raise ConfigError(f"{name} must be a list of numbers, got {values!r}")
+        raise ConfigError(f"{name} must be a list of numbers, got {shown(values)}")
     object.__setattr__(recipe, name, tuple(require_number(v, name, low, high) for v in values))
 
 

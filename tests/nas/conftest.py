@@ -2,7 +2,10 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 
@@ -10,3 +13,20 @@ if SUPPORT not in sys.path:
     sys.path.insert(0, SUPPORT)
     inherited = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SUPPORT, inherited)))
+
+
+@pytest.fixture
+def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The stage commands run fake trials without Ray, in an empty folder."""
+    import fake_trials
+
+    from nas import stages
+
+    options = partial(
+        stages.RunOptions,
+        entry=fake_trials.ENTRY,
+        propose=fake_trials.propose,
+        connect=fake_trials.FakeCluster().connect,
+    )
+    monkeypatch.setattr(stages, "RunOptions", options)
+    monkeypatch.chdir(tmp_path)

@@ -7,32 +7,19 @@ import socket
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
-import fake_trials
 import pytest
-from fake_trials import FakeCluster, make_data
+from fake_trials import make_data
 
-from nas import stages
 from nas.cli.main import run
 from nas.search_dir import SearchDir
 
-
-@pytest.fixture(autouse=True)
-def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = partial(
-        stages.RunOptions,
-        entry=fake_trials.ENTRY,
-        propose=fake_trials.propose,
-        connect=FakeCluster().connect,
-    )
-    monkeypatch.setattr(stages, "RunOptions", options)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("without_training")
 
 
 @pytest.fixture
-def search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> SearchDir:
+def search(without_training: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> SearchDir:
     """A finished stage 1 of three candidates, the third of which failed."""
     data = make_data(tmp_path / "data", **{"raise": {"3": 1}})
     command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", "3"]

@@ -1,6 +1,5 @@
 import csv
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +7,10 @@ import fake_trials
 import pytest
 from fake_trials import FakeCluster, hard_ap, make_architecture, make_data
 
-from nas import stages
 from nas.cli.main import run
 from nas.search_dir import SearchDir
 
-
-@pytest.fixture(autouse=True)
-def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = partial(
-        stages.RunOptions,
-        entry=fake_trials.ENTRY,
-        propose=fake_trials.propose,
-        connect=FakeCluster().connect,
-    )
-    monkeypatch.setattr(stages, "RunOptions", options)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("without_training")
 
 
 @pytest.fixture

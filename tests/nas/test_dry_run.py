@@ -1,31 +1,18 @@
 """`--dry-run` prints a whole request, which as `--config` is the same request again."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fake_trials
 import pytest
-from fake_trials import FakeCluster, make_data
+from fake_trials import make_data
 
-from nas import stages
 from nas.cli.main import run
 from nas.request import option_names
 from nas.search_dir import SearchDir, package_versions
 from search_spaces.files import parse_yaml
 
-
-@pytest.fixture(autouse=True)
-def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = partial(
-        stages.RunOptions,
-        entry=fake_trials.ENTRY,
-        propose=fake_trials.propose,
-        connect=FakeCluster().connect,
-    )
-    monkeypatch.setattr(stages, "RunOptions", options)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("without_training")
 
 
 @pytest.fixture

@@ -3,15 +3,12 @@
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fake_trials
 import pytest
 from fake_trials import FakeCluster, hard_ap, make_architecture, make_data, set_faults
 
-from nas import stages
 from nas.cli.main import run
 from nas.running.events import Hook, split_command
 from search_spaces.errors import ConfigError
@@ -26,16 +23,7 @@ with open(sys.argv[1], "a") as file:
 """
 
 
-@pytest.fixture(autouse=True)
-def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = partial(
-        stages.RunOptions,
-        entry=fake_trials.ENTRY,
-        propose=fake_trials.propose,
-        connect=FakeCluster().connect,
-    )
-    monkeypatch.setattr(stages, "RunOptions", options)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("without_training")
 
 
 @pytest.fixture

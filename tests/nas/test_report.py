@@ -2,15 +2,13 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fake_trials
 import pytest
-from fake_trials import FakeCluster, make_architecture, make_data
+from fake_trials import make_architecture, make_data
 
-from nas import stages
 from nas.candidates.proposals import propose_stage1
 from nas.cli.main import run
 from nas.request import Stage1Request
@@ -35,16 +33,7 @@ LATENCY = Latency(
 )
 
 
-@pytest.fixture(autouse=True)
-def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = partial(
-        stages.RunOptions,
-        entry=fake_trials.ENTRY,
-        propose=fake_trials.propose,
-        connect=FakeCluster().connect,
-    )
-    monkeypatch.setattr(stages, "RunOptions", options)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("without_training")
 
 
 def search(root: Path = ROOT, num: int = 3, epochs: int = 2, **faults: Any) -> SearchDir:

@@ -1,14 +1,11 @@
 """Studies in a database: the same as in the journal, beside those of other searches."""
 
 import importlib.util
-from functools import partial
 from pathlib import Path
 
-import fake_trials
 import pytest
-from fake_trials import FakeCluster, make_architecture, make_data
+from fake_trials import make_architecture, make_data
 
-from nas import stages
 from nas.cli.main import run
 from nas.search_dir import SearchDir
 from nas.study import Entry, Study, read_study
@@ -39,16 +36,7 @@ def entries(*numbers: int) -> dict[int, Entry]:
     }
 
 
-@pytest.fixture(autouse=True)
-def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = partial(
-        stages.RunOptions,
-        entry=fake_trials.ENTRY,
-        propose=fake_trials.propose,
-        connect=FakeCluster().connect,
-    )
-    monkeypatch.setattr(stages, "RunOptions", options)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("without_training")
 
 
 def place(tmp_path: Path, search: str = "a") -> StudyPlace:
