@@ -8,9 +8,9 @@
 # torch's wheels bring CUDA; the host needs NVIDIA's driver and container toolkit only.
 FROM python:3.11-slim
 
-# Ray's cluster launcher and KubeRay's probes call these tools.
+# Ray's cluster launcher (tmux: `ray exec --tmux`) and KubeRay's probes call these tools.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates openssh-client procps rsync wget \
+    && apt-get install -y --no-install-recommends ca-certificates openssh-client procps rsync tmux wget \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /src

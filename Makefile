@@ -1,15 +1,19 @@
 # Two commands are all a newcomer needs: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
+# Ray 2.55 leaves files and processes to the garbage collector, which warns.
+LEFT_OPEN := ignore::pytest.PytestUnraisableExceptionWarning
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format clean help
+.PHONY: demo test test-slow test-lowest lint format clean help
 
 help:
 	@echo "make demo       search for a face detector on this machine, on generated faces"
 	@echo "make test       the tests (minutes)"
 	@echo "make test-slow  the long tests too"
+	@echo "make test-lowest  the tests with the oldest packages that are admitted"
 	@echo "make lint       ruff and mypy"
 
 $(INSTALLED): pyproject.toml
@@ -28,6 +32,12 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest
 
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --prefer-binary --constraint tests/lowest.txt \
+	  --editable ".[onnx,postgres]" pytest
+	$(LOWEST)/bin/python -m pytest -m "not slow" -W $(LEFT_OPEN)
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,4 +48,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,7 @@
 """A trial that trains nothing: it lasts as long as `seconds.json` beside the data says."""
 
 
-def run(architecture, recipe, data_root, folder, *, settings, until=None, on_epoch=None):
+def run(architecture, recipe, data_root, folder, *, settings, on_epoch=None, **_):
     """As `trials.run.advance_trial`; writes when it ran to `times.json` in its folder."""
     import json
     import time

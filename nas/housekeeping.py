@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.search_dir import SEARCH_FILE, BusyError, SearchDir
+from nas.driver_lock import BusyError
+from nas.remote.places import searches_below
+from nas.search_dir import SEARCH_FILE, SearchDir
 from nas.status import StageStatus, read_status
 from search_spaces.errors import ConfigError
 from trials.checkpoint import LAST, PREVIOUS
@@ -16,6 +18,7 @@ from trials.result import RESULT_FILE
 from trials.run import LOG_FILE
 
 _POLL_S = 0.2
+_REFRESH_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +30,20 @@ class Found:
     fault: str = ""
 
 
-def find_searches(runs: Path) -> list[Found]:
-    """The searches below `runs`, by name. Raises ConfigError if that is no folder."""
-    if not runs.is_dir():
-        raise ConfigError(f"{runs}: is not a folder; give the one that holds your searches")
-    return [_found(SearchDir(path.parent)) for path in sorted(runs.glob(f"*/{SEARCH_FILE}"))]
+def find_searches(runs: str | os.PathLike[str]) -> list[Found]:
+    """The searches below `runs`, a folder or a URL, by name.
+
+    Raises:
+        ConfigError: it is not a folder.
+        StoreError: it lies in a store, which does not answer.
+    """
+    at_url = searches_below(runs)
+    if at_url is not None:
+        return [_found(SearchDir(root)) for root in at_url]
+    folder = Path(runs)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is not a folder; give the one that holds your searches")
+    return [_found(SearchDir(path.parent)) for path in sorted(folder.glob(f"*/{SEARCH_FILE}"))]
 
 
 def _found(directory: SearchDir) -> Found:
@@ -51,7 +63,7 @@ def trial_log(directory: SearchDir, stage: int, number: int) -> Path:
     numbers = directory.numbers(stage)
     if number not in numbers:
         known = f"1 to {max(numbers)}" if numbers else "none"
-        rule = f"stage {stage} of {directory.root} has candidates {known}"
+        rule = f"stage {stage} of {directory} has candidates {known}"
         raise ConfigError(f"{rule}, got {number}")
     path = directory.trial_folder(stage, number) / LOG_FILE
     if not path.is_file():
@@ -60,16 +72,35 @@ def trial_log(directory: SearchDir, stage: int, number: int) -> Path:
 
 
 def follow(path: Path, is_over: Callable[[], bool]) -> Iterator[str]:
-    """The lines of a growing file from its start, until `is_over()` and nothing is left."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        while True:
-            over = is_over()  # asked before reading, so that the last lines are not missed
+    """The lines of a growing file from its start, until `is_over()` and nothing is left.
+
+    The file may be replaced by a longer one, as those that come from a URL are.
+    """
+    position = 0
+    while True:
+        over = is_over()  # asked before reading, so that the last lines are not missed
+        with path.open(encoding="utf-8", errors="replace") as file:
+            file.seek(position)
             lines = file.readlines()
-            yield from lines
-            if over:
-                return
-            if not lines:
-                time.sleep(_POLL_S)
+            position = file.tell()
+        yield from lines
+        if over:
+            return
+        if not lines:
+            time.sleep(_POLL_S)
+
+
+def refreshing(directory: SearchDir) -> Callable[[], None]:
+    """A function to be called often that fetches what is new every few seconds."""
+    last = time.monotonic()
+
+    def refresh() -> None:
+        nonlocal last
+        if time.monotonic() - last >= _REFRESH_S:
+            directory.refresh()
+            last = time.monotonic()
+
+    return refresh
 
 
 def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
@@ -89,9 +120,9 @@ def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
     driver = directory.driver()
     if driver is None:
         return None
-    if driver.host != socket.gethostname():
+    if driver.host != socket.gethostname() or not directory.is_held_here():
         raise ConfigError(
-            f"{directory.root}: its driver is process {driver.pid} on {driver.host}; "
+            f"{directory}: its driver is process {driver.pid} on {driver.host}; "
             "run this command there"
         )
     os.kill(driver.pid, signal.SIGTERM)
@@ -105,23 +136,32 @@ def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
     return driver.pid
 
 
-def removable(directory: SearchDir) -> list[Path]:
-    """Files that no command needs again: the training states of trials that have an outcome.
+def removable(directory: SearchDir) -> dict[Path, int]:
+    """Files that no command needs again, and their bytes: training states of ended trials.
 
     What stays is `best.pt`, the curves, the result and the architecture. A failed trial starts
-    anew after cleaning.
+    anew after cleaning. Of a search at a URL, the paths are those in its working copy.
     """
-    files = []
-    for stage in sorted(directory.requests()):
-        for number in directory.outcomes(stage):
-            folder = directory.trial_folder(stage, number)
-            # Below it lie trainings with other seeds, each with an outcome of its own, or not yet.
-            files += [
-                path
-                for path in sorted(folder.rglob("*.pt"))
-                if path.name in (LAST, PREVIOUS) and (path.parent / RESULT_FILE).is_file()
-            ]
-    return files
+    ended = {
+        directory.trial_folder(stage, number)
+        for stage in sorted(directory.requests())
+        for number in directory.outcomes(stage)
+    }
+    # Below them lie trainings with other seeds, each with an outcome of its own, or not yet.
+    return {
+        path: size
+        for path, size in _training_states(directory).items()
+        if not ended.isdisjoint(path.parents) and (path.parent / RESULT_FILE).is_file()
+    }
+
+
+def _training_states(directory: SearchDir) -> dict[Path, int]:
+    """All training states of the search, by path, with their bytes."""
+    copy = directory.working_copy
+    if copy is not None:
+        return {directory.root / name: size for name, size in copy.training_states().items()}
+    found = sorted(directory.root.glob("stage*/*/**/*.pt"))
+    return {path: path.stat().st_size for path in found if path.name in (LAST, PREVIOUS)}
 
 
 def clean(directory: SearchDir) -> tuple[int, int]:
@@ -133,7 +173,6 @@ def clean(directory: SearchDir) -> tuple[int, int]:
     stages = sorted(directory.requests())
     with directory.held(stages[-1] if stages else 1):
         files = removable(directory)
-        size = sum(path.stat().st_size for path in files)
         for path in files:
-            path.unlink()
-    return len(files), size
+            directory.remove(path)
+    return len(files), sum(files.values())

@@ -45,8 +45,8 @@ class StageRequest:
         epochs, image_size, precision, eval_every, loader_workers, cache, cache_gb: as in
             `TrialSettings`.
         strategy: what chooses candidates (`nas.running.asking`): `random`, `tpe`, `evolution`.
-        warm_start: another search directory, absolute, whose finished trials of the stage the
-            strategy learns from too.
+        warm_start: another search directory, absolute or a URL, whose finished trials of the
+            stage the strategy learns from too.
         screen: a proxy that chooses candidates (`nas.candidates.screening`), or `none`.
         screen_from: how many candidates it chooses from.
         max_gpu_hours: the search ends when it has cost so much (`nas.running.budget`); None: never.
@@ -257,7 +257,7 @@ def option_names(stage: int) -> list[str]:
     return [item.name for item in fields(REQUESTS[stage])]
 
 
-def check_comparable(before: StageRequest, now: StageRequest, where: Path) -> None:
+def check_comparable(before: StageRequest, now: StageRequest, where: Path | str) -> None:
     """Refuse to continue under a request whose results could not be compared.
 
     Raises:

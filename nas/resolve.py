@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.candidates.space_plugins import require_space
+from nas.remote.urls import absolute
 from nas.request import (
     AnyRequest,
     check_comparable,
@@ -60,7 +61,7 @@ def resolve_request(
     values["data"] = _data_root(values.get("data"))
     values["data_fingerprint"] = data_fingerprint(values["data"])
     if values.get("warm_start") is not None:
-        values["warm_start"] = str(Path(values["warm_start"]).resolve())
+        values["warm_start"] = absolute(str(values["warm_start"]))
     values |= _storage(directory, values)
     values.setdefault("recipe", Recipe.named("reference").to_dict())
     if "batch_size" in options:
@@ -69,7 +70,7 @@ def resolve_request(
         raise ConfigError("--flops is needed to begin a search, such as --flops 2.5G")
     request = request_from_dict(stage, values, "the request")
     if before:
-        check_comparable(before, request, directory.root)
+        check_comparable(before, request, str(directory))
     _check_common(directory, request, stored)
     return request, template
 
@@ -102,7 +103,7 @@ def _check_common(
     changed = request_differences(other, request, common)
     if changed:
         raise IncomparableError(
-            f"{directory.root}: stage {request.stage} must have what stage {other.stage} had; "
+            f"{directory}: stage {request.stage} must have what stage {other.stage} had; "
             f"leave the options out or take another --search-dir. Different: {'; '.join(changed)}"
         )
 
@@ -166,5 +167,5 @@ def stage_template(directory: SearchDir, stage: int, reference: str) -> tuple[st
     if number not in numbers:
         known = f"1 to {max(numbers)}" if numbers else "none"
         rule = f"--template must be the number of a stage-{stage} candidate"
-        raise ConfigError(f"{rule} ({known} in {directory.root}), got {number}")
+        raise ConfigError(f"{rule} ({known} in {directory}), got {number}")
     return reference, load_architecture(directory.architecture_file(stage, number))

@@ -4,23 +4,25 @@ Everything that is needed to resume, extend, report or reproduce a search lies h
 formats of single files belong to the modules that write them.
 """
 
-import json
 import os
 import platform
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from nas.driver_lock import Driver, busy, is_locked, lock, parse_driver, write_driver
+from nas.remote.lease import HeldError, described
+from nas.remote.working_copy import WorkingCopy, working_copy
 from nas.request import REQUESTS, AnyRequest, request_from_dict
 from nas.study_storage import JOURNAL, StudyPlace
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.checks import require_mapping
-from search_spaces.errors import ConfigError, ScrfdNasError
+from search_spaces.errors import ConfigError
 from search_spaces.files import dump_yaml, read_yaml, remove_left_overs, write_text
 from trials.metrics import METRICS_FILE
 from trials.result import RESULT_FILE, Outcome, TrialResult, load_outcome
@@ -29,36 +31,30 @@ SEARCH_FILE = "search.yaml"
 STAGES = tuple(REQUESTS)
 _PACKAGES = ("scrfd-nas", "torch", "torchvision", "ray", "optuna", "numpy", "fvcore")
 _LEFT_OVER_S = 3600.0  # longer than `report` and the like, which write here too, take for a file
-_LOCK_WAIT_S = 2.0  # longer than another terminal's `status` holds it
 
 
-class BusyError(ScrfdNasError):
-    """Another process works in the search directory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Driver:
-    """The process that runs a search, as its lock file names it.
-
-    Attributes:
-        pid, host: of the process.
-        stage: that it runs.
-        started: seconds since 1970.
-        epochs_before: epochs of the stage that were finished when it started.
-    """
-
-    pid: int
-    host: str
-    stage: int
-    started: float
-    epochs_before: int = 0
+def _tell_nobody(text: str) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)
 class SearchDir:
-    """A search directory by its root; creating one touches no file."""
+    """A search directory by its root; creating one touches no file.
+
+    The root may be the working copy of a search at a URL (`nas.remote`).
+    """
 
     root: Path
+
+    def __str__(self) -> str:
+        """Where the search lies, for people: its URL or the root."""
+        copy = self.working_copy
+        return str(self.root) if copy is None else copy.url
+
+    @property
+    def working_copy(self) -> WorkingCopy | None:
+        """What keeps the root the same as a URL, if it belongs to one."""
+        return working_copy(self.root)
 
     @property
     def search_file(self) -> Path:
@@ -72,7 +68,10 @@ class SearchDir:
 
     def study_place(self, stage: int) -> StudyPlace:
         """Where the study of a stage is kept. Raises ConfigError: `search.yaml` is damaged."""
-        request = self.requests().get(stage)
+        return self.place_of(self.requests().get(stage))
+
+    def place_of(self, request: AnyRequest | None) -> StudyPlace:
+        """Where the study of a stage with this request is, or will be, kept."""
         if request is None or request.storage == JOURNAL:
             return StudyPlace(journal=self.journal)
         return StudyPlace(journal=self.journal, url=request.storage, search=request.study)
@@ -187,41 +186,116 @@ class SearchDir:
         return {names[name]: dict(section) for name, section in sections.items()}
 
     @contextmanager
-    def held(self, stage: int) -> Iterator[None]:
+    def held(self, stage: int, note: Callable[[str], None] = _tell_nobody) -> Iterator[None]:
         """Be the one driver of this directory; the system lets go of it if we are killed.
+
+        At a URL it is a lease that lets go, and what changes is put there meanwhile.
+
+        Args:
+            stage: that this process runs.
+            note: hears why it takes long to begin.
 
         Raises:
             BusyError: another driver is alive; the message says which.
             ConfigError: the root is a file.
+            StoreError, LeaseLostError: on leaving (see `WorkingCopy.held`).
         """
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"{self.root}: is not a folder; choose another --search-dir")
         self.root.mkdir(parents=True, exist_ok=True)
         with self.lock_file.open("a+", encoding="utf-8") as handle:
-            _wait_for_lock(handle, self)
-            before = sum(self.epochs_done(stage, number) for number in self.numbers(stage))
-            driver = Driver(
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                stage=stage,
-                started=time.time(),
-                epochs_before=before,
-            )
-            for folder in (self.root, *map(self.stage_folder, STAGES)):
-                remove_left_overs(folder, _LEFT_OVER_S)
-            _write(handle, json.dumps(asdict(driver)))
-            try:
+            lock(handle, self)
+            started = time.time()
+            with self._held_at_url(lambda: asdict(self._this_driver(stage, started)), note):
+                for folder in (self.root, *map(self.stage_folder, STAGES)):
+                    remove_left_overs(folder, _LEFT_OVER_S)
+                write_driver(handle, self._this_driver(stage, started))
+                try:
+                    yield
+                finally:
+                    write_driver(handle, None)
+
+    @contextmanager
+    def _held_at_url(
+        self, describe: Callable[[], Mapping[str, Any]], note: Callable[[str], None]
+    ) -> Iterator[None]:
+        copy = self.working_copy
+        try:
+            with copy.held(describe, note) if copy else nullcontext():
                 yield
-            finally:
-                _write(handle, "")
+        except HeldError as error:
+            raise busy(self, described(error.who)) from None
+
+    def _this_driver(self, stage: int, started: float) -> Driver:
+        before = sum(self.epochs_done(stage, number) for number in self.numbers(stage))
+        return Driver(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            stage=stage,
+            started=started,
+            epochs_before=before,
+        )
 
     def driver(self) -> Driver | None:
-        """The driver that is alive, None if there is none."""
-        try:
-            with self.lock_file.open(encoding="utf-8") as handle:
-                return None if _is_free(handle) else _parse_driver(handle.read())
-        except OSError:
-            return None
+        """The driver that is alive, None if there is none; at a URL, as of `refresh`."""
+        with suppress(OSError), self.lock_file.open(encoding="utf-8") as handle:
+            if is_locked(handle):
+                return parse_driver(handle.read())
+        copy = self.working_copy
+        return parse_driver(copy.driver()) if copy else None
+
+    def is_held_here(self) -> bool:
+        """Whether a driver works in this very folder."""
+        with suppress(OSError), self.lock_file.open(encoding="utf-8") as handle:
+            return is_locked(handle)
+        return False
+
+    def refresh(self) -> None:
+        """Fetch what is new at the URL, if there is one; a driver in this folder does so itself.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        copy = self.working_copy
+        while copy is not None and not self.is_held_here():
+            if copy.refresh():
+                return
+
+    def publish(self) -> None:
+        """Put to the URL, if there is one, what a command has written without being the driver."""
+        copy = self.working_copy
+        if copy is not None and not self.is_held_here():
+            copy.publish()
+
+    def bring(self, folder: Path, *, later: bool = False) -> None:
+        """As the driver, fetch a trial's files from the URL, if there is one (see there)."""
+        copy = self.working_copy
+        if copy is not None:
+            copy.bring(folder, later=later)
+
+    def check_held(self) -> None:
+        """As the driver, raise what keeps it from going on (see `WorkingCopy.check`)."""
+        copy = self.working_copy
+        if copy is not None:
+            copy.check()
+
+    def remove(self, path: Path) -> None:
+        """Take a file away, also at the URL, if there is one."""
+        copy = self.working_copy
+        if copy is None:
+            path.unlink(missing_ok=True)
+        else:
+            copy.remove(path)
+
+    def url_of(self, path: Path) -> str | None:
+        """Of a file or folder of the search; None where it lies in no store."""
+        copy = self.working_copy
+        return None if copy is None else copy.url_of(path)
+
+    def witness(self, stage: int, number: int) -> str:
+        """A file that a machine sees if it sees this search; empty where it lies in a store."""
+        file = self.architecture_file(stage, number)
+        return "" if self.url_of(file) else str(file.resolve())
 
 
 def _outcome_in(folder: Path) -> Outcome | None:
@@ -232,15 +306,18 @@ def _outcome_in(folder: Path) -> Outcome | None:
 
 
 def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
-    """The directory given, or the only search below `runs`.
+    """The directory given, or the only search below `runs`; what is new at its URL is fetched.
 
     Raises:
         ConfigError: it holds no search, or the choice is not clear.
+        StoreError: it lies in a store, which does not answer.
     """
     if given is not None:
-        if not (given / SEARCH_FILE).is_file():
-            raise ConfigError(f"{given}: holds no search ({SEARCH_FILE} is missing)")
-        return SearchDir(given)
+        directory = SearchDir(given)
+        directory.refresh()
+        if not directory.search_file.is_file():
+            raise ConfigError(f"{directory}: holds no search ({SEARCH_FILE} is missing)")
+        return directory
     found = sorted(path.parent for path in runs.glob(f"*/{SEARCH_FILE}"))
     if len(found) == 1:
         return SearchDir(found[0])
@@ -251,55 +328,6 @@ def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
         )
     several = ", ".join(map(str, found))
     raise ConfigError(f"--search-dir is needed where {runs}/ holds several searches: {several}")
-
-
-def _wait_for_lock(handle: IO[str], directory: SearchDir) -> None:
-    import fcntl
-
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        try:
-            fcntl.flock(handle.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise BusyError(_busy_text(directory)) from None
-            time.sleep(0.05)
-
-
-def _busy_text(directory: SearchDir) -> str:
-    driver = directory.driver()
-    who = "another process"
-    if driver:
-        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(driver.started))
-        who = f"process {driver.pid} on {driver.host} (stage {driver.stage}, since {since})"
-    return f"{directory.root}: {who} works here; wait for it or stop it"
-
-
-def _is_free(handle: IO[str]) -> bool:
-    """Whether nobody holds the lock; asks with a shared one, which is given back at once."""
-    import fcntl
-
-    try:
-        fcntl.flock(handle.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    fcntl.flock(handle.fileno(), fcntl.LOCK_UN)
-    return True
-
-
-def _parse_driver(text: str) -> Driver | None:
-    try:
-        return Driver(**json.loads(text))
-    except (ValueError, TypeError):
-        return None
-
-
-def _write(handle: IO[str], text: str) -> None:
-    handle.seek(0)
-    handle.truncate()
-    handle.write(text)
-    handle.flush()
 
 
 def package_versions() -> dict[str, str]:

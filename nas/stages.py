@@ -9,13 +9,14 @@ import pandas as pd
 from nas.candidates.screening import screened_candidates
 from nas.candidates.stage_candidates import StageCandidates
 from nas.disk import naming_full_disks
+from nas.driver_lock import BusyError
 from nas.progress import Update
 from nas.request import NO_SCREEN, AnyRequest, RedistributionRequest
 from nas.resolve import resolve_request
 from nas.run_options import RunOptions
 from nas.running.asking import Ask
 from nas.running.stage_trials import Note, run_trials
-from nas.search_dir import BusyError, SearchDir
+from nas.search_dir import SearchDir
 from nas.status import stage_rows
 from reports.leaderboard import leaderboard, write_leaderboard
 from search_spaces.architecture import Architecture, save_architecture
@@ -79,9 +80,10 @@ def run_stage(
     known = directory.requests()
     # Before the directory is made and held, so that a mistyped option leaves nothing behind.
     request, template = resolve_request(directory, stage, options)
-    with naming_full_disks(directory.root), directory.held(stage):
+    directory.place_of(request).check()
+    with naming_full_disks(directory.root), directory.held(stage, note):
         if directory.requests() != known:
-            raise BusyError(f"{directory.root}: was changed by another process; run this again")
+            raise BusyError(f"{directory}: was changed by another process; run this again")
         if stage == 2:
             _note_unfinished(directory, note)
         candidates, ask = _candidates(directory, request, template, run, update, note)
@@ -95,7 +97,7 @@ def run_stage(
             with directory.study_place(stage).guarded():
                 request = run_trials(chosen, run, update, note)
         finally:
-            table = write_stage_leaderboard(directory, stage)
+            table = write_stage_leaderboard(directory, stage, is_over=True)
     return Summary(request=request, table=table, outcomes=directory.outcomes(stage))
 
 
@@ -105,9 +107,14 @@ def _note_unfinished(directory: SearchDir, note: Note) -> None:
         note(f"stage 1 has {len(unfinished)} candidates without a result yet")
 
 
-def write_stage_leaderboard(directory: SearchDir, stage: int) -> pd.DataFrame:
-    """Rank the stage's candidates as its files are now; writes `leaderboard.csv`."""
-    table = leaderboard(stage_rows(directory, stage))
+def write_stage_leaderboard(
+    directory: SearchDir, stage: int, *, is_over: bool = False
+) -> pd.DataFrame:
+    """Rank the stage's candidates as its files are now; writes `leaderboard.csv`.
+
+    `is_over` is that of `nas.status.stage_rows`.
+    """
+    table = leaderboard(stage_rows(directory, stage, is_over=is_over))
     write_leaderboard(table, directory.leaderboard_file(stage))
     return table
 

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas.driver_lock import Driver
 from nas.redistribution import crop_shares
 from nas.request import AnyRequest, RedistributionRequest
-from nas.search_dir import Driver, SearchDir
+from nas.search_dir import SearchDir
 from nas.study import read_study
 from reports.confirmation import confirmed
 from reports.leaderboard import Row
@@ -143,12 +144,16 @@ def read_status(directory: SearchDir, stage: int) -> StageStatus:
     )
 
 
-def stage_rows(directory: SearchDir, stage: int) -> list[Row]:
-    """The stage's candidates for a leaderboard."""
+def stage_rows(directory: SearchDir, stage: int, *, is_over: bool = False) -> list[Row]:
+    """The stage's candidates for a leaderboard.
+
+    Where the stage's run `is_over`, the study is not asked which trials are running.
+    """
     request = directory.requests().get(stage)
     outcomes = directory.outcomes(stage)
     driver = directory.driver()
-    running = _running(directory, stage) if driver and driver.stage == stage else set()
+    is_asked = not is_over and driver is not None and driver.stage == stage
+    running = _running(directory, stage) if is_asked else set()
     rows = []
     for number, architecture in directory.candidates(stage).items():
         epochs = directory.epochs_done(stage, number)

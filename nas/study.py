@@ -21,6 +21,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.running.tasks import HardCurve
+from nas.study_database import lasting
+from nas.study_journal import shorten
 from nas.study_storage import StudyPlace
 from search_spaces.architecture import BLOCKS, MAX_DEPTH, MAX_WIDTH, Architecture
 from search_spaces.errors import ConfigError
@@ -92,7 +94,10 @@ class Study:
 
     def __init__(self, place: StudyPlace | str | os.PathLike[str], stage: int) -> None:
         place = _place(place)
-        self._storage = place.database() if place.url else _open_for_writing(place.journal)
+        if place.url:
+            self._storage = lasting(place.database())
+        else:
+            self._storage = _open_for_writing(place.journal)
         self._name = place.study_name(stage)
         self._id = self._create()
         self._trial_ids: dict[int, int] = {}
@@ -227,6 +232,7 @@ def _open_for_writing(path: Path) -> BaseStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     _repair(path)
     try:
+        shorten(path)
         return _open_journal(path)
     except (ValueError, KeyError):  # damaged in the middle: keep it aside, start anew
         path.replace(path.with_name(f"{path.name}.damaged"))

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from search_spaces.errors import ConfigError
+from nas.study_database import cause_of, is_outage, open_database
+from search_spaces.errors import ConfigError, ScrfdNasError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 JOURNAL = "journal"
 _SQLITE = "sqlite:///"
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+_INSTALL = {
+    "psycopg": "'scrfd-nas[postgres]'"
+}  # what brings a driver, by the module that is missing
+_AWAY = "see that it runs, can be reached from here, and knows this user, password and database"
 _ADVICE = "--storage is `journal` or a URL as Optuna takes it, such as postgresql://me@host/optuna"
 
 
@@ -50,21 +55,22 @@ class StudyPlace:
         Raises:
             ConfigError: a variable is not set, a driver is missing, or nobody answers.
         """
-        from optuna.storages import JournalStorage, RDBStorage
-        from optuna.storages.journal import JournalRedisBackend
-
         url = expanded(str(self.url))
         try:
-            if url.startswith("redis"):
-                return JournalStorage(JournalRedisBackend(url))
-            return RDBStorage(url)
+            return open_database(url)
         except ImportError as error:
             # Optuna raises its own in the place of the driver's, which names the package.
             missing = getattr(error.__context__, "name", None) or error.name or "of its driver"
-            rule = f"--storage {self.url} needs the package {missing}"
-            raise ConfigError(f"{rule}, which is not installed; pip install it") from error
+            rule = f"--storage {self.url} needs the package {missing}, which is not installed"
+            raise ConfigError(f"{rule}: pip install {_INSTALL.get(missing, missing)}") from error
         except Exception as error:  # each database has errors of its own
-            raise ConfigError(f"--storage {self.url}: {_one_line(error)}; {_ADVICE}") from error
+            hint = _AWAY if is_outage(error) else _ADVICE
+            raise ConfigError(f"--storage {self.url}: {_one_line(error)}; {hint}") from error
+
+    def check(self) -> None:
+        """Refuse a database that does not answer. Raises ConfigError."""
+        if self.url is not None:
+            self.database()
 
     def exists(self) -> bool:
         """Whether there is anything to read, as far as a look at files tells."""
@@ -83,14 +89,14 @@ class StudyPlace:
         if self.url is None:
             yield
             return
-        from optuna.exceptions import StorageInternalError
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
             yield
-        except (StorageInternalError, SQLAlchemyError) as error:
+        except Exception as error:  # Ray Tune raises its own where a callback fails
+            cause = cause_of(error)
+            if cause is None or isinstance(error, ScrfdNasError):
+                raise
             hint = "the same command continues the search when it is back"
-            raise ConfigError(f"--storage {self.url}: {_one_line(error)}; {hint}") from error
+            raise ConfigError(f"--storage {self.url}: {_one_line(cause)}; {hint}") from error
 
 
 def check_storage(storage: object) -> str:
@@ -131,9 +137,17 @@ def search_name(root: Path) -> str:
 
 
 def expanded(url: str) -> str:
-    """The URL with its environment variables. Raises ConfigError: one is not set."""
+    """The URL with its environment variables; a password's value may hold any characters.
+
+    Raises:
+        ConfigError: one is not set.
+    """
     try:
-        return Template(url).substitute(os.environ)
+        secret, plain = urlsplit(url).password, url
+        if secret:
+            value = quote(Template(secret).substitute(os.environ), safe="")
+            plain = url.replace(f":{secret}@", f":{value}@", 1)
+        return Template(plain).substitute(os.environ)
     except KeyError as error:
         raise ConfigError(f"--storage {url}: the variable {error.args[0]} is not set") from error
     except ValueError as error:

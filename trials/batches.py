@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -62,11 +63,16 @@ class TrainingBatches:
     def __len__(self) -> int:
         return len(self._loader)
 
-    def of_epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch `epoch`, from 1. Raises DataError: too many broken images."""
+    def of_epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `epoch`, from 1, but for those before the `first`, from 0.
+
+        Raises DataError: too many broken images.
+        """
         order = epoch_order(self._seed, epoch, len(self._names))
         mine = deal_batches(order, self._batch_size, self._workers.rank, self._workers.count)
-        for indices, (images_B3SS, faces) in zip(mine, self._loader.batches(epoch), strict=True):
+        rest = islice(mine, first, None)
+        found = self._loader.batches(epoch, first)
+        for indices, (images_B3SS, faces) in zip(rest, found, strict=True):
             yield Batch(
                 images_B3HW=images_B3SS,
                 targets=[Targets.from_faces(item) for item in faces],

@@ -68,11 +68,12 @@ def distances_to_sides(centers: Tensor, boxes: Tensor) -> Tensor:
 def _overlap(boxes: Tensor, others: Tensor) -> Tensor:
     top_left = torch.maximum(boxes[..., :2], others[..., :2])
     bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])
-    sides = (bottom_right - top_left).clamp(min=0)
+    # Not clamp, whose gradient where boxes just touch depends on the version of torch.
+    sides = (bottom_right - top_left).relu()
     return sides[..., 0] * sides[..., 1]
 
 
 def _enclosing_sides(boxes: Tensor, others: Tensor) -> Tensor:
     top_left = torch.minimum(boxes[..., :2], others[..., :2])
     bottom_right = torch.maximum(boxes[..., 2:], others[..., 2:])
-    return (bottom_right - top_left).clamp(min=0)
+    return (bottom_right - top_left).relu()

@@ -1,4 +1,4 @@
-"""The state of a training at the end of an epoch, on disk: the newest and the one before."""
+"""The state of a training between two iterations, on disk: the newest and the one before."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ import torch
 from search_spaces.errors import DataError
 from trials.model_file import read_tensors, write_tensors
 from trials.result import EpochReport
+from trials.training import EpochSums
 from trials.widerface_ap import APs
 
 FORMAT = "scrfd-nas checkpoint 1"
@@ -33,6 +34,7 @@ class Checkpoint:
         average: state dict of the moving average, None without one.
         average_updates: how often the average was updated.
         scaler: state of the fp16 gradient scaler, empty without one.
+        begun: what the epoch after the finished ones has added up, where it has begun.
     """
 
     request: str
@@ -45,6 +47,7 @@ class Checkpoint:
     average: dict[str, torch.Tensor] | None
     average_updates: int
     scaler: dict[str, Any]
+    begun: EpochSums | None = None
 
     @property
     def epoch(self) -> int:
@@ -62,6 +65,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> N
         field: getattr(checkpoint, field) for field in checkpoint.__dataclass_fields__
     }
     content["reports"] = [asdict(report) for report in checkpoint.reports]
+    content["begun"] = asdict(checkpoint.begun) if checkpoint.begun else None
 
     def keep_the_one_before() -> None:
         if last.exists():
@@ -95,6 +99,8 @@ def _parsed(content: Any, path: Path) -> Checkpoint:
     values = {key: value for key, value in content.items() if key != "format"}
     try:
         values["reports"] = tuple(_report(report) for report in values["reports"])
+        if values.get("begun"):
+            values["begun"] = EpochSums(**values["begun"])
         return Checkpoint(**values)
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(f"{path}: is not a whole checkpoint ({error})") from error

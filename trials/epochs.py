@@ -19,15 +19,16 @@ from trials.metrics import write_metrics
 from trials.model_file import save_model
 from trials.parallel import Workers
 from trials.recipe import Recipe
-from trials.result import EpochReport, TrialFault, TrialResult, save_outcome
+from trials.result import EpochReport, TrialFault, TrialInterrupted, TrialResult, save_outcome
 from trials.settings import TrialSettings
-from trials.training import EpochLosses, Training, start_training, train_epoch
+from trials.training import EpochLosses, EpochSums, Training, start_training, train_epoch
 from trials.widerface_ap import APs
 
 log = logging.getLogger(__name__)
 
 OnEpoch: TypeAlias = Callable[[EpochReport], None]
 OnStep: TypeAlias = Callable[[int, int], None]
+ShouldStop: TypeAlias = Callable[[], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +53,18 @@ class Trial:
     workers: Workers
     on_epoch: OnEpoch | None
     on_step: OnStep | None
+    should_stop: ShouldStop | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Progress:
-    """What a trial has behind it."""
+    """What a trial has behind it; `begun` is of the epoch after the finished ones."""
 
     reports: tuple[EpochReport, ...] = ()
     train_s: float = 0.0
     images_trained: int = 0
     step_s: float = 0.0
+    begun: EpochSums | None = None
 
     @property
     def epoch(self) -> int:
@@ -93,6 +96,10 @@ def run_epochs(trial: Trial) -> TrialResult | None:
     progress = _restore(trial, training)
     where = f"{trial.device}, {torch.get_num_threads()} threads, {trial.precision.name}"
     log.info("epochs %d to %d on %s", progress.epoch + 1, trial.until, where)
+    if progress.begun:
+        log.info(
+            "epoch %d goes on after %s iterations", progress.epoch + 1, progress.begun.iterations
+        )
     if progress.epoch < trial.until:
         # What cannot be evaluated is refused before training.
         load_evaluated(trial.data_root, held_out=settings.held_out)
@@ -138,28 +145,29 @@ def _restore(trial: Trial, training: Training) -> _Progress:
         train_s=checkpoint.train_s,
         images_trained=checkpoint.images_trained,
         step_s=checkpoint.step_s,
+        begun=checkpoint.begun,
     )
 
 
 def _run_epoch(
     trial: Trial, training: Training, batches: TrainingBatches, progress: _Progress
 ) -> _Progress:
-    """Train one epoch, evaluate if it is due, and put both on disk."""
-    started = time.perf_counter()
-    epoch, steps = progress.epoch + 1, len(batches)
-    total = steps * trial.settings.epochs
-    losses = train_epoch(
-        training,
-        batches.of_epoch(epoch),
-        epoch=epoch,
-        first_iteration=steps * (epoch - 1),
-        iterations=total,
-        rungs=[steps * rung for rung in trial.settings.rungs],
-        on_step=lambda done: trial.on_step(done, total) if trial.on_step else None,
-    )
+    """Train one epoch, or the rest of it, evaluate if it is due, and put both on disk.
+
+    Raises:
+        TrialInterrupted: `trial.should_stop` said so; what was done is on disk.
+    """
+    epoch, sums = progress.epoch + 1, _own_sums(trial, progress)
+    started = time.perf_counter() - sums.seconds
     leads = trial.workers.leads
-    is_due = leads and trial.settings.is_evaluated(epoch)
-    aps = _evaluate(trial, training, epoch) if is_due else None
+    try:
+        losses = _train(trial, training, batches, epoch, sums)
+        is_due = leads and trial.settings.is_evaluated(epoch)
+        aps = _evaluate(trial, training, epoch) if is_due else None
+    except TrialInterrupted as stop:
+        _save_begun(trial, training, replace(progress, begun=sums))
+        log.info("%s; it goes on there", stop)
+        raise
     report = _report(epoch, trial.settings.epochs, losses, aps)
     before = progress.best
     progress = replace(
@@ -168,6 +176,7 @@ def _run_epoch(
         train_s=progress.train_s + time.perf_counter() - started,
         images_trained=progress.images_trained + losses.images,
         step_s=progress.step_s + losses.seconds,
+        begun=None,
     )
     if aps is not None and (before is None or aps.hard > _hard(before)):
         _save_best(trial, training, report)
@@ -177,7 +186,45 @@ def _run_epoch(
     return progress
 
 
+def _own_sums(trial: Trial, progress: _Progress) -> EpochSums:
+    """This worker's sums of the epoch begun; the leader has all workers' images."""
+    if progress.begun is None:
+        return EpochSums()
+    return replace(progress.begun, images=progress.begun.images if trial.workers.leads else 0)
+
+
+def _train(
+    trial: Trial, training: Training, batches: TrainingBatches, epoch: int, sums: EpochSums
+) -> EpochLosses:
+    """What `sums` does not count of an epoch."""
+    steps = len(batches)
+    total = steps * trial.settings.epochs
+    return train_epoch(
+        training,
+        batches.of_epoch(epoch, sums.iterations),
+        epoch=epoch,
+        first_iteration=steps * (epoch - 1),
+        iterations=total,
+        rungs=[steps * rung for rung in trial.settings.rungs],
+        on_step=lambda done: trial.on_step(done, total) if trial.on_step else None,
+        sums=sums,
+        should_stop=trial.should_stop,
+    )
+
+
+def _save_begun(trial: Trial, training: Training, progress: _Progress) -> None:
+    sums = progress.begun or EpochSums()
+    progress = replace(progress, begun=replace(sums, images=trial.workers.total(sums.images)))
+    if trial.workers.leads:
+        save_checkpoint(_checkpoint(trial, training, progress), trial.folder)
+
+
 def _evaluate(trial: Trial, training: Training, epoch: int) -> APs:
+    def look_up(done: int, images: int) -> None:
+        alone = trial.workers.count == 1  # others would wait for this one for ever
+        if alone and trial.should_stop is not None and trial.should_stop():
+            raise TrialInterrupted(f"stopped while epoch {epoch} was evaluated")
+
     try:
         evaluation = evaluate_detector(
             training.evaluated,
@@ -185,7 +232,10 @@ def _evaluate(trial: Trial, training: Training, epoch: int) -> APs:
             image_size=trial.settings.image_size,
             device=trial.device,
             held_out=trial.settings.held_out,
+            progress=look_up,
         )
+    except TrialInterrupted:
+        raise
     except TrialError as error:
         raise TrialFault(f"epoch {epoch}: {error}", kind="diverged", epoch=epoch) from error
     return evaluation.aps
@@ -213,6 +263,7 @@ def _checkpoint(trial: Trial, training: Training, progress: _Progress) -> Checkp
         average=average.module.state_dict() if average else None,
         average_updates=average.updates if average else 0,
         scaler=training.scaler.state_dict(),
+        begun=progress.begun,
     )
 
 

@@ -13,7 +13,7 @@ from trials.memory import memory_fault
 from trials.widerface_ap import APs
 
 RESULT_FILE = "result.json"
-FAILURE_KINDS = ("diverged", "memory", "data", "disk", "killed", "error")
+FAILURE_KINDS = ("diverged", "memory", "data", "disk", "node", "killed", "error")
 
 
 class TrialFault(TrialError):  # noqa: N818  (a fault, not a bug)
@@ -21,7 +21,7 @@ class TrialFault(TrialError):  # noqa: N818  (a fault, not a bug)
 
     Attributes:
         kind: `diverged` (loss not finite), `memory` (host or GPU), `data`, `disk` (no
-            space left), `killed`, `error`.
+            space left), `node` (the machine lacks what a trial needs), `killed`, `error`.
         epoch: the epoch that was running, from 1; 0 before the first.
     """
 
@@ -31,6 +31,10 @@ class TrialFault(TrialError):  # noqa: N818  (a fault, not a bug)
 
     def __str__(self) -> str:
         return self.message
+
+
+class TrialInterrupted(TrialError):  # noqa: N818  (not an error of the trial)
+    """A trial was asked to stop and did; its folder holds what it needs to go on from there."""
 
 
 @dataclass(frozen=True, kw_only=True)

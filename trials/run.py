@@ -12,21 +12,30 @@ import torch
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
-from search_spaces.files import remove_left_overs
+from search_spaces.files import remove_left_overs, write_text
 from trials.device import Precision, limited_threads, resolve_device, resolve_precision
-from trials.epochs import OnEpoch, OnStep, Trial, run_epochs
+from trials.epochs import OnEpoch, OnStep, ShouldStop, Trial, run_epochs
 from trials.fingerprint import request_fingerprint
 from trials.lock import exclusive
 from trials.memory import memory_fault
 from trials.parallel import ALONE, Workers
 from trials.recipe import Recipe
 from trials.request import claim, trial_request
-from trials.result import TrialFault, TrialResult, load_result
+from trials.result import TrialFault, TrialInterrupted, TrialResult, load_result
 from trials.settings import TrialSettings
 
-__all__ = ["LOCK_FILE", "LOCK_WAIT_S", "OnEpoch", "OnStep", "advance_trial", "run_trial"]
+__all__ = [
+    "LOCK_FILE",
+    "LOCK_WAIT_S",
+    "OnEpoch",
+    "OnStep",
+    "ShouldStop",
+    "advance_trial",
+    "run_trial",
+]
 
 LOCK_FILE, LOG_FILE = "lock", "trial.log"
+MAX_LOG_BYTES = 1 << 18  # of a trial's log when it starts: nothing grows with restarts
 LOCK_WAIT_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -41,6 +50,7 @@ def run_trial(
     settings: TrialSettings,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
+    should_stop: ShouldStop | None = None,
     lock_wait_s: float = LOCK_WAIT_S,
     workers: Workers = ALONE,
 ) -> TrialResult:
@@ -59,12 +69,15 @@ def run_trial(
         settings: length, size, seed, and the machine's share.
         on_epoch: called after every epoch of this call, when its checkpoint is on disk.
         on_step: called after every iteration with (iterations done, of all).
+        should_stop: asked after every iteration and every evaluated image; True puts the
+            training on disk as it is and ends this call.
         lock_wait_s: how long to wait for another process to leave the folder.
         workers: this process's place among `settings.workers` data-parallel ones, each of
             which makes this call; only the leading one touches the folder and calls back.
 
     Raises:
         IncomparableError: the folder belongs to a different request.
+        TrialInterrupted: `should_stop` said so; the same call continues.
         TrialFault: diverged, out of memory, or the folder is in use.
         DataError: the data cannot be read.
         ConfigError: no such device, or a precision that it does not have.
@@ -78,6 +91,7 @@ def run_trial(
         until=settings.epochs,
         on_epoch=on_epoch,
         on_step=on_step,
+        should_stop=should_stop,
         lock_wait_s=lock_wait_s,
         workers=workers,
     )
@@ -96,6 +110,7 @@ def advance_trial(
     until: int,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
+    should_stop: ShouldStop | None = None,
     lock_wait_s: float = LOCK_WAIT_S,
     workers: Workers = ALONE,
 ) -> TrialResult | None:
@@ -134,6 +149,7 @@ def advance_trial(
                 workers=workers,
                 on_epoch=on_epoch,
                 on_step=on_step,
+                should_stop=should_stop,
             )
             return _logged(trial)
 
@@ -150,6 +166,8 @@ def _logged(trial: Trial) -> TrialResult | None:
     """Run the trial; what ends it goes to its log too."""
     try:
         return run_epochs(trial)
+    except TrialInterrupted:
+        raise
     except BaseException as error:
         reason = memory_fault(error)
         log.exception("out of memory" if reason else "stopped")
@@ -179,7 +197,8 @@ def _owned(folder: Path, request: dict[str, Any], lock_wait_s: float) -> Iterato
 
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """Append what this package logs to `path`."""
+    """Append what this package logs to `path`, of which only the last part is kept."""
+    _shorten(path)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("trials")
@@ -192,3 +211,14 @@ def _log_to(path: Path) -> Iterator[None]:
         package.removeHandler(handler)
         package.setLevel(level)
         handler.close()
+
+
+def _shorten(path: Path) -> None:
+    """Keep the last lines of a log that has become too long."""
+    if not path.is_file() or path.stat().st_size <= MAX_LOG_BYTES:
+        return
+    with path.open("rb") as file:
+        file.seek(-MAX_LOG_BYTES // 2, os.SEEK_END)
+        file.readline()  # the rest of a line
+        kept = file.read().decode("utf-8", "replace")
+    write_text(path, f"(earlier lines were removed)\n{kept}")

@@ -5,8 +5,7 @@ Shape letters: B images, H and W their size.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -19,7 +18,7 @@ from trials.ema import AveragedModel
 from trials.losses import LossTerms, detection_loss
 from trials.parallel import ALONE, Workers
 from trials.recipe import Recipe
-from trials.result import TrialFault
+from trials.result import TrialFault, TrialInterrupted
 from trials.schedule import learning_rate
 from trials.targets import Targets
 
@@ -53,6 +52,30 @@ class Training:
     def evaluated(self) -> Detector:
         """The network to evaluate: the moving average if there is one."""
         return self.average.module if self.average else self.model
+
+
+@dataclass(kw_only=True)
+class EpochSums:
+    """What an epoch has added up so far, with which it can be taken up again.
+
+    Attributes:
+        iterations: that are done.
+        images: that this worker trained on.
+        seconds: wall time of them.
+        losses: sums over the iterations, in the order of `TERMS`.
+        learning_rate: of the last one.
+    """
+
+    iterations: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=lambda: [0.0] * len(TERMS))
+    learning_rate: float = 0.0
+
+    def means(self) -> dict[str, float]:
+        """The mean losses, by `TERMS`."""
+        count = max(self.iterations, 1)
+        return {name: total / count for name, total in zip(TERMS, self.losses, strict=True)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,33 +165,55 @@ def train_epoch(
     iterations: int,
     rungs: Sequence[int] = (),
     on_step: Callable[[int], None] | None = None,
+    sums: EpochSums | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> EpochLosses:
-    """Train on `batches`, in which iteration `first_iteration` of `iterations` comes first.
+    """Train on `batches`, the epoch's first of which is iteration `first_iteration`.
 
     Args:
         training: is changed.
-        batches: one epoch's.
+        batches: one epoch's, without those that `sums` has counted.
         epoch: from 1, for messages.
-        first_iteration: position of the first batch in the whole training, from 0.
+        first_iteration: position of the epoch's first batch in the whole training, from 0.
         iterations: of the whole training.
         rungs: iterations that end a schedule before that (see `trials.schedule`).
         on_step: called with the number of iterations done in the whole training.
+        sums: what the epoch had added up when it was interrupted; is changed.
+        should_stop: asked after each iteration, or, among several workers, whenever they
+            look at the loss, so that all of them stop at the same one.
 
     Raises:
         TrialFault: the loss is not a finite number (`diverged`); names iteration and images.
+        TrialInterrupted: `should_stop` said so; `sums` counts what was done.
     """
-    started, images, rate = time.perf_counter(), 0, 0.0
+    sums = EpochSums() if sums is None else sums
+    started = time.perf_counter() - sums.seconds
     every = 1 if training.device.type == "cpu" else CHECK_EVERY
-    watch = _LossWatch(epoch, every, training.workers)
-    for iteration, batch in enumerate(batches, first_iteration):
-        rate = learning_rate(training.recipe, iteration, iterations, rungs)
-        watch.add(iteration, batch.names, train_step(training, batch, rate))
-        images += len(batch.images_B3HW)
+    watch = _LossWatch(epoch, every, training.workers, sums)
+    for iteration, batch in enumerate(batches, first_iteration + sums.iterations):
+        sums.learning_rate = learning_rate(training.recipe, iteration, iterations, rungs)
+        is_seen = watch.add(iteration, batch.names, train_step(training, batch, sums.learning_rate))
+        sums.images += len(batch.images_B3HW)
+        sums.seconds = time.perf_counter() - started
         if on_step is not None:
             on_step(iteration + 1)
-    means, images = watch.means(), training.workers.total(images)
-    seconds = time.perf_counter() - started
-    return EpochLosses(**means, learning_rate=rate, images=images, seconds=seconds)
+        if should_stop is not None and _all_stop(training.workers, is_seen, should_stop):
+            watch.flush()
+            raise TrialInterrupted(f"stopped in epoch {epoch} after iteration {iteration + 1}")
+    watch.flush()
+    return EpochLosses(
+        **sums.means(),
+        learning_rate=sums.learning_rate,
+        images=training.workers.total(sums.images),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _all_stop(workers: Workers, is_seen: bool, should_stop: Callable[[], bool]) -> bool:
+    """Whether any worker is asked to stop; several talk about it only at times."""
+    if workers.count == 1:
+        return should_stop()
+    return is_seen and workers.total(int(should_stop())) > 0
 
 
 def train_step(training: Training, batch: Batch, rate: float) -> torch.Tensor:
@@ -218,20 +263,22 @@ def _moved(target: Targets, device: torch.device) -> Targets:
 
 
 class _LossWatch:
-    """Sums the losses of an epoch and stops it when one is not finite.
+    """Adds the losses of an epoch to its sums and stops it when one is not finite.
 
     The losses are means over all workers, so that all of them stop together.
     """
 
-    def __init__(self, epoch: int, every: int, workers: Workers) -> None:
-        self.epoch, self.every, self.workers, self.count = epoch, every, workers, 0
-        self.sums = [0.0] * len(TERMS)
+    def __init__(self, epoch: int, every: int, workers: Workers, sums: EpochSums) -> None:
+        self.epoch, self.every, self.workers, self.sums = epoch, every, workers, sums
         self.pending: list[tuple[int, Sequence[str], torch.Tensor]] = []
 
-    def add(self, iteration: int, names: Sequence[str], losses: torch.Tensor) -> None:
+    def add(self, iteration: int, names: Sequence[str], losses: torch.Tensor) -> bool:
+        """Note the losses (4,); returns whether those noted so far were looked at now."""
         self.pending.append((iteration, names, losses))
-        if len(self.pending) >= self.every:
-            self.flush()
+        if len(self.pending) < self.every:
+            return False
+        self.flush()
+        return True
 
     def flush(self) -> None:
         if not self.pending:
@@ -242,8 +289,9 @@ class _LossWatch:
         for (iteration, names, _), is_finite, row in zip(self.pending, finite, table, strict=True):
             if not is_finite:
                 self._fail(iteration, names, row)
-            self.sums = [total + value for total, value in zip(self.sums, row, strict=True)]
-            self.count += 1
+            pairs = zip(self.sums.losses, row, strict=True)
+            self.sums.losses = [total + value for total, value in pairs]
+            self.sums.iterations += 1
         self.pending.clear()
 
     def _fail(self, iteration: int, names: Sequence[str], row: Sequence[float]) -> None:
@@ -254,9 +302,3 @@ class _LossWatch:
             kind="diverged",
             epoch=self.epoch,
         )
-
-    def means(self) -> dict[str, Any]:
-        self.flush()
-        return {
-            name: total / max(self.count, 1) for name, total in zip(TERMS, self.sums, strict=True)
-        }

@@ -113,7 +113,7 @@ def _approval(
 ) -> Approval:
     if audit is None or source is None:
         return Approval(proxy=proxy, forced=forced)
-    where = f"stage {stage} of {source.root}"
+    where = f"stage {stage} of {source}"
     return Approval(proxy=proxy, forced=forced, source=where, audit=audit.to_dict())
 
 

@@ -93,7 +93,7 @@ class StageCandidates:
 
     def forget(self, number: int) -> None:
         """Take a candidate's outcome away, so that it is taken up again."""
-        self.directory.result_file(self.stage, number).unlink(missing_ok=True)
+        self.directory.remove(self.directory.result_file(self.stage, number))
 
     def choose(self) -> int | None:
         """Choose one more candidate and put it on disk; its number, None if all are there.

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import common
+from nas.cli import common, paths
 
 _AS_JSON = typer.Option("--json", help="Print one JSON document on standard output.")
 
@@ -17,7 +17,12 @@ def register(app: typer.Typer) -> None:
 
 def flops(
     architecture: Annotated[
-        str, typer.Argument(metavar="NAME|FILE", help="A built-in name or a YAML file.")
+        str,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="A built-in name or a YAML file; or a trial's folder or URL.",
+            parser=paths.reference,
+        ),
     ],
     as_json: Annotated[bool, _AS_JSON] = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nas.cli import common, leaderboards
-from nas.cli.stage_options import JSON_HELP, SEARCH_DIR_HELP
+from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 def confirm(
     top: Annotated[int, typer.Option(min=1, help="Best candidates, by their hard AP.")] = 5,
     seeds: Annotated[int, typer.Option(min=2, help="Seeds in all, with the search's own.")] = 3,
-    search_dir: Annotated[Path | None, typer.Option(help=SEARCH_DIR_HELP)] = None,
+    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
     stage: Annotated[
         int | None, typer.Option(min=1, max=3, help="1, 2 or 3. (default: the last one begun)")
     ] = None,
@@ -49,6 +49,6 @@ def confirm(
                 note=common.print_note,
             )
     except (KeyboardInterrupt, SystemExit):
-        common.print_note(f"stopped; the same command continues in {directory.root}")
+        common.print_note(f"stopped; the same command continues in {directory}")
         raise
     leaderboards.print_leaderboards(directory, {asked.stage: table}, as_json=json)

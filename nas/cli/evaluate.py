@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import common
+from nas.cli import common, paths
 
 _PLAIN_INTERVAL_S = 10.0
 
@@ -20,7 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     model: Annotated[
-        Path, typer.Argument(help="A .pt or .onnx file, or a trial's folder (its best.pt).")
+        Path,
+        typer.Argument(
+            help="A .pt or .onnx file, or a trial's folder (its best.pt) or URL.",
+            parser=paths.trial,
+            metavar="MODEL",
+        ),
     ],
     data: Annotated[Path, typer.Option(help="Folder with val/ in labelv2 layout and val/gt/.")],
     split: Annotated[str, typer.Option(help="Folder below --data.")] = "val",

@@ -55,8 +55,8 @@ Then `scrfd-nas stage1 --flops 2.5G --data DIR`, `scrfd-nas stage2`, `scrfd-nas 
 
 Every command explains itself: `scrfd-nas stage1 --help`. What prints a table takes --json.
 
-Exit codes: 0 done, 1 an error that you can act on, 2 wrong usage, 130 interrupted, 143 ended by
-SIGTERM; a search that was ended goes on with the same command."""
+Exit codes: 0 done, 1 an error that you can act on, 2 wrong usage, 75 ended by SIGTERM, 130
+interrupted; a search or training that was ended goes on with the same command."""
 
 
 def present(app: typer.Typer) -> None:

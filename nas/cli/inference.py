@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common
+from nas.cli import common, paths
 from search_spaces.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,14 @@ def register(app: typer.Typer) -> None:
 
 
 def detect(
-    model: Annotated[Path, typer.Argument(help="A model: .pt, .onnx or a trial's folder.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A model: .pt, .onnx or a trial's folder or URL.",
+            parser=paths.trial,
+            metavar="MODEL",
+        ),
+    ],
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Images, or folders of them.")
     ],
@@ -148,7 +155,12 @@ def _progress(total: int) -> "Iterator[Callable[[], None]]":
 
 def latency(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|ARCHITECTURE", help="A .pt, .onnx, YAML file or name.")
+        str,
+        typer.Argument(
+            metavar="MODEL|ARCHITECTURE",
+            help="A .pt, .onnx, YAML file or name, or a trial's URL.",
+            parser=paths.reference,
+        ),
     ],
     size: Annotated[
         tuple[int, int], typer.Option(metavar="H W", help="Height and width of the input.")

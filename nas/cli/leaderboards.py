@@ -29,13 +29,14 @@ def print_leaderboards(
     if as_json:
         content: dict[str, Any] = {f"stage{number}": rows for number, rows in records.items()}
         content |= {} if report is None else {"report": str(report)}
-        common.print_json({"search_dir": str(directory.root), **content})
+        common.print_json({"search_dir": str(directory), **content})
         return
     for number, rows in records.items():
         _print_leaderboard(number, rows)
         _print_crops(rows)
         _print_confirmed([row for row in rows if row.get("seeds")])
-        common.print_rich(f"in {directory.leaderboard_file(number)}\n")
+        file = directory.leaderboard_file(number)
+        common.print_rich(f"in {directory.url_of(file) or file}\n")
     common.print_rich("stem to head: where a candidate spends its FLOPs, in %")
     if report is not None:
         common.print_rich(f"report: {report}")

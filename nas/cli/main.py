@@ -1,7 +1,7 @@
 """Entry point of `scrfd-nas`: builds the command line and turns faults into one line.
 
-Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 130 interrupted,
-143 ended by SIGTERM.
+Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 75 ended by SIGTERM
+(the same command continues), 130 interrupted.
 Every command file has a `register(app)` function and imports heavy packages (torch, Ray)
 only inside its commands, so that `--help` answers at once.
 """
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.guide import EPILOG, present
+from nas.running.signals import EXIT_RESUMABLE, Terminated, ending_tidily
 from search_spaces.errors import ScrfdNasError
 
 COMMAND_FILES = (
@@ -63,7 +64,9 @@ def build_app() -> typer.Typer:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's) and exit."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    with ending_tidily():
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -76,6 +79,8 @@ def run(arguments: list[str]) -> int:
         return _leave_pipe()
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", EXIT_INTERRUPTED)
+    except Terminated:
+        return _fail("ended by SIGTERM", EXIT_RESUMABLE)
     except _ClickException as error:
         return _fail_usage(error)
     except ScrfdNasError as error:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.cli.stage_options import JSON_HELP, SEARCH_DIR_HELP, options_of
+from nas.cli.stage_options import JSON_HELP, SEARCH_DIR, options_of
+from nas.remote.urls import name_of
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
     from nas.housekeeping import Found
 
-_DIRECTORY = typer.Option(help=SEARCH_DIR_HELP)
 _JSON = typer.Option("--json", help=JSON_HELP)
 _STAGE = typer.Option(help="1, 2 or 3. (default: the last one begun)", min=1, max=3)
 _ADDRESS = typer.Option(
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_searches(
-    runs: Annotated[Path, typer.Argument(help="Folder that holds searches.")] = Path("runs"),
+    runs: Annotated[str, typer.Argument(help="Folder that holds searches, or its URL.")] = "runs",
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """List the searches in a folder and how they stand."""
@@ -48,11 +48,11 @@ def list_searches(
 
 def _record(item: "Found") -> dict[str, Any]:
     stages = {f"stage{status.stage}": status.to_dict() for status in item.stages}
-    return {"search_dir": str(item.directory.root), "fault": item.fault or None, **stages}
+    return {"search_dir": str(item.directory), "fault": item.fault or None, **stages}
 
 
 def _rows(item: "Found") -> list[list[object]]:
-    name = item.directory.root.name
+    name = name_of(str(item.directory))
     if item.fault:
         return [[name, "", f"unreadable: {item.fault}", "", "", "", ""]]
     rows: list[list[object]] = []
@@ -67,7 +67,7 @@ def _rows(item: "Found") -> list[list[object]]:
 
 def logs(
     number: Annotated[int, typer.Argument(metavar="N", help="The candidate's number.", min=1)],
-    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
     stage: Annotated[int | None, _STAGE] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the trial ends.")
@@ -75,14 +75,17 @@ def logs(
 ) -> None:
     """Print what a candidate's trial logged."""
     from nas.housekeeping import follow as lines_of
-    from nas.housekeeping import trial_log
+    from nas.housekeeping import refreshing, trial_log
     from nas.search_dir import find_search_dir
 
     directory = find_search_dir(search_dir)
     chosen = stage or max(directory.requests(), default=1)
     path = trial_log(directory, chosen, number)
+    refresh = refreshing(directory)
 
     def is_over() -> bool:
+        if follow:
+            refresh()
         is_done = directory.outcome(chosen, number) is not None
         return not follow or is_done or directory.driver() is None
 
@@ -91,7 +94,7 @@ def logs(
 
 
 def stop(
-    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
     wait: Annotated[
         float, typer.Option(help="Seconds to wait until the driver is gone.", min=0)
     ] = 60.0,
@@ -103,12 +106,12 @@ def stop(
     directory = find_search_dir(search_dir)
     pid = stop_driver(directory, wait)
     if pid is None:
-        raise ConfigError(f"{directory.root}: nobody works here; there is nothing to stop")
-    common.print_rich(f"{directory.root}: process {pid} has stopped; `scrfd-nas resume` continues")
+        raise ConfigError(f"{directory}: nobody works here; there is nothing to stop")
+    common.print_rich(f"{directory}: process {pid} has stopped; `scrfd-nas resume` continues")
 
 
 def resume(
-    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
     stage: Annotated[int | None, _STAGE] = None,
     ray_address: Annotated[str | None, _ADDRESS] = None,
     on_event: Annotated[str | None, _ON_EVENT] = None,
@@ -123,7 +126,7 @@ def resume(
     begun = sorted(directory.requests())
     chosen = stage or max(begun, default=1)
     if chosen not in begun:
-        raise ConfigError(f"{directory.root}: stage {chosen} has not begun")
+        raise ConfigError(f"{directory}: stage {chosen} has not begun")
     flags: dict[str, Any] = {option.name: None for option in options_of(chosen)}
     flags |= {"search_dir": directory.root, "ray_address": ray_address, "as_json": as_json}
     flags |= {"on_event": on_event, "track": track}
@@ -131,7 +134,7 @@ def resume(
 
 
 def clean(
-    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -142,12 +145,12 @@ def clean(
     directory = find_search_dir(search_dir)
     if dry_run:
         files = housekeeping.removable(directory)
-        count, size = len(files), sum(path.stat().st_size for path in files)
+        count, size = len(files), sum(files.values())
     else:
         count, size = housekeeping.clean(directory)
     if as_json:
-        content = {"search_dir": str(directory.root), "files": count, "bytes": size}
+        content = {"search_dir": str(directory), "files": count, "bytes": size}
         common.print_json(content | {"removed": not dry_run})
         return
     verb = "would remove" if dry_run else "removed"
-    common.print_rich(f"{directory.root}: {verb} {count} files, {size / 1e6:.1f} MB")
+    common.print_rich(f"{directory}: {verb} {count} files, {size / 1e6:.1f} MB")

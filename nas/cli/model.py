@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common, inference
+from nas.cli import common, inference, paths
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,7 +61,14 @@ def convert(
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model file (.pt) or a trial's folder.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A model file (.pt) or a trial's folder or URL.",
+            parser=paths.trial,
+            metavar="MODEL",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("model.onnx"),
     shape: Annotated[
         tuple[int, int] | None,
@@ -91,7 +98,12 @@ def export(
 
 def export_config(
     candidate: Annotated[
-        str, typer.Argument(help="A built-in name, YAML file, candidate's folder or model file.")
+        str,
+        typer.Argument(
+            help="A built-in name, YAML file, candidate's folder or URL, or model file.",
+            parser=paths.reference,
+            metavar="CANDIDATE",
+        ),
     ],
     format: Annotated[str, typer.Option(help="mmdet, the SCRFD repository's.")] = "mmdet",
     out: Annotated[Path | None, typer.Option(help="File to write; else standard output.")] = None,

@@ -87,7 +87,7 @@ def _plan(**flags: Any) -> None:
         pace = _pace(flags["images_per_second"], pool.architectures, request, resources, slots)
     plan = make_plan(work, pace, resources, slots)
     if flags["as_json"]:
-        common.print_json({"search_dir": str(directory.root), "stage": stage, **plan.to_dict()})
+        common.print_json({"search_dir": str(directory), "stage": stage, **plan.to_dict()})
     else:
         _print(stage, plan)
 

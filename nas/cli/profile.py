@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common
+from nas.cli import common, paths
 from nas.cli.stage_options import (
     AUGMENT_ON_HELP,
     CACHE_GB_DEFAULT,
@@ -32,7 +32,14 @@ def register(app: typer.Typer) -> None:
 
 
 def profile(
-    architecture: Annotated[str, typer.Argument(help="A built-in name or a YAML file.")],
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            help="A built-in name or a YAML file; or a trial's folder or URL.",
+            parser=paths.reference,
+            metavar="ARCHITECTURE",
+        ),
+    ],
     data: Annotated[Path, typer.Option(help="Folder with train/ and val/ in labelv2 layout.")],
     recipe: Annotated[str, typer.Option(help="reference, quick, or a YAML file.")] = "reference",
     image_size: Annotated[int, typer.Option(help="Training crops' side, in pixels.")] = 640,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common, screening
+from nas.cli import common, paths, screening
 from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError
 
@@ -70,7 +70,12 @@ def propose(
         str | None, typer.Option(metavar="FILE|NAME|N|best", help="Stage 2: what to start from.")
     ] = None,
     search_dir: Annotated[
-        Path | None, typer.Option(help="Where candidate N lies. (default: the only search in runs)")
+        Path | None,
+        typer.Option(
+            help="Where candidate N lies. (default: the only search in runs)",
+            parser=paths.search,
+            metavar=paths.SEARCH_METAVAR,
+        ),
     ] = None,
     stage2_space: Annotated[
         str | None, typer.Option("--stage2-space", help="Stage 2: free or scaled. (default: free)")
@@ -245,7 +250,9 @@ def _template(reference: str, search_dir: Path | None) -> "Architecture":
         return stage1_template(find_search_dir(None), reference)[1]
     if is_number and (search_dir / TABLE_FILE).is_file():
         return load_architecture(search_dir / f"{int(reference):04d}.yaml")
-    return stage1_template(SearchDir(search_dir), reference)[1]
+    directory = SearchDir(search_dir)
+    directory.refresh()
+    return stage1_template(directory, reference)[1]
 
 
 def _document(proposals: "Proposals", files: list[Path]) -> dict[str, Any]:

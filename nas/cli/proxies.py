@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common
+from nas.cli import common, paths
 from nas.cli.stage_options import JSON_HELP
 from search_spaces.errors import ConfigError
 
@@ -21,7 +21,12 @@ def register(app: typer.Typer) -> None:
 
 def audit_proxies(
     search_dir: Annotated[
-        Path | None, typer.Option(help="A search with finished trials. (default: the only in runs)")
+        Path | None,
+        typer.Option(
+            help="A search with finished trials. (default: the only in runs)",
+            parser=paths.search,
+            metavar=paths.SEARCH_METAVAR,
+        ),
     ] = None,
     stage: Annotated[int, typer.Option(min=1, max=2, help="Whose trials.")] = 1,
     proxy: Annotated[
@@ -29,7 +34,11 @@ def audit_proxies(
     ] = None,
     against: Annotated[
         list[Path] | None,
-        typer.Option(help="Another search, compared by itself; may be given again."),
+        typer.Option(
+            help="Another search, compared by itself; may be given again.",
+            parser=paths.search,
+            metavar=paths.SEARCH_METAVAR,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
@@ -45,8 +54,8 @@ def audit_proxies(
     audits = {}
     for directory in directories:
         if stage not in directory.requests():
-            raise ConfigError(f"{directory.root}: stage {stage} has not begun")
-        audits[str(directory.root)] = _audited(directory, stage, proxy)
+            raise ConfigError(f"{directory}: stage {stage} has not begun")
+        audits[str(directory)] = _audited(directory, stage, proxy)
     if as_json:
         common.print_json(_document(stage, audits))
         return
@@ -67,7 +76,7 @@ def _audited(directory: Any, stage: int, names: Sequence[str] | None) -> "list[P
         with common.progress_bar("scoring") as progress:
             return audit.audit_proxies(trials, names or PROXIES, progress)
     except ConfigError as error:
-        raise ConfigError(f"{directory.root}: {error}") from error
+        raise ConfigError(f"{directory}: {error}") from error
 
 
 def _document(stage: int, audits: "Mapping[str, Sequence[ProxyAudit]]") -> dict[str, Any]:

@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli import common, leaderboards
-from nas.cli.stage_options import JSON_HELP, SEARCH_DIR_HELP
+from nas.cli import common, leaderboards, paths
+from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
     from nas.search_dir import SearchDir
 
-_DIRECTORY = typer.Option(help=SEARCH_DIR_HELP)
-_DIRECTORIES = typer.Argument(help="Two or more search directories.", metavar="DIR DIR [DIR]...")
+_DIRECTORIES = typer.Argument(
+    help="Two or more search directories, or their URLs.",
+    parser=paths.search,
+    metavar="DIR DIR [DIR]...",
+)
 _STAGE = typer.Option(help="1, 2 or 3. (default: all)", min=1, max=3)
 _JSON = typer.Option("--json", help=JSON_HELP)
 _LATENCY = typer.Option("--latency", help="Measure the ten best of each stage, if not yet done.")
@@ -27,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
     stage: Annotated[int | None, _STAGE] = None,
     latency: Annotated[bool, _LATENCY] = False,
     as_json: Annotated[bool, _JSON] = False,
@@ -44,11 +47,12 @@ def report(
     directory = find_search_dir(search_dir)
     stages = [number for number in sorted(directory.requests()) if stage in (None, number)]
     if not stages:
-        raise ConfigError(f"{directory.root}: stage {stage} has not begun")
+        raise ConfigError(f"{directory}: stage {stage} has not begun")
     if latency:
         _measure(directory, stages)
     tables = {number: write_stage_leaderboard(directory, number) for number in stages}
     page = write_report(read_search(directory), directory.root)
+    directory.publish()
     leaderboards.print_leaderboards(directory, tables, as_json=as_json, report=page)
 
 

@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli import common, trial_output
+from nas.cli import common, paths, trial_output
 from nas.cli.stage_options import JSON_HELP
 from search_spaces.errors import ConfigError, TrialError
 
 if TYPE_CHECKING:
     from nas.results.reproduce import Reproduction
 
-_FOLDER = typer.Argument(help="Of a finished trial, such as runs/scrfdgen2.5g/stage1/0007.")
+_FOLDER = typer.Argument(
+    help="Of a finished trial, such as runs/scrfdgen2.5g/stage1/0007, or its URL.",
+    parser=paths.trial,
+    metavar="FOLDER",
+)
 _ROWS = ("easy", "medium", "hard", "loss")
 
 

@@ -10,12 +10,13 @@ import typer
 from nas.cli import common, leaderboards
 from nas.cli.stage_options import (
     JSON_HELP,
-    SEARCH_DIR_HELP,
+    SEARCH_DIR,
     STAGE_OPTIONS,
     request_options,
     run_options,
     stage_command,
 )
+from nas.remote.urls import absolute
 from search_spaces.errors import ConfigError, TrialError
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _STAGES = (
     (2, "stage2", _STAGE2_HELP),
     (3, "stage-sr", _STAGE_SR_HELP),
 )
-_DIRECTORY = typer.Option(help=SEARCH_DIR_HELP)
 _JSON = typer.Option("--json", help=JSON_HELP)
 
 
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    search_dir: Annotated[Path | None, _DIRECTORY] = None,
+    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Show how a search stands, from any terminal."""
@@ -67,10 +67,10 @@ def status(
     if as_json:
         content = {f"stage{status.stage}": status.to_dict() for status in stages}
         who = asdict(driver) if driver else None
-        common.print_json({"search_dir": str(directory.root), "driver": who, **content})
+        common.print_json({"search_dir": str(directory), "driver": who, **content})
         return
     text = f"process {driver.pid} on {driver.host} works here" if driver else "nobody works here"
-    common.print_rich(f"{directory.root}: {text}")
+    common.print_rich(f"{directory}: {text}")
     for line in stages:
         common.print_rich(line.describe())
 
@@ -94,7 +94,7 @@ def run_stage_command(stage: int, flags: dict[str, Any]) -> None:
     try:
         summary = _run(directory, stage, options, own)
     except (KeyboardInterrupt, SystemExit):
-        common.print_note(f"stopped; the same command continues the search in {directory.root}")
+        common.print_note(f"stopped; the same command continues the search in {directory}")
         raise
     except LimitReached:
         so_far = {stage: write_stage_leaderboard(directory, stage)}
@@ -146,7 +146,7 @@ def _print_request(
     from search_spaces.files import dump_yaml
 
     request, _ = resolve_request(directory, stage, options)
-    run = {**own, "search_dir": directory.root.resolve()}
+    run = {**own, "search_dir": absolute(str(directory))}
     section = {
         "request": request.to_dict(),
         "run": {k: str(v) if isinstance(v, Path) else v for k, v in run.items()},
@@ -202,7 +202,9 @@ def search_directory(given: Path | None, flops: object) -> "SearchDir":
     from nas.search_dir import SearchDir, find_search_dir
 
     if given is not None:
-        return SearchDir(given)
+        directory = SearchDir(given)
+        directory.refresh()
+        return directory
     if isinstance(flops, int):
         return SearchDir(Path("runs") / f"scrfdgen{flops / 1e9:g}g")
     return find_search_dir(None)

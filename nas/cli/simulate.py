@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common
-from nas.cli.stage_options import JSON_HELP, SEARCH_DIR_HELP
+from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
 
 if TYPE_CHECKING:
     from nas.planning.simulation import Recording
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    search_dir: Annotated[Path | None, typer.Option(help=SEARCH_DIR_HELP)] = None,
+    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
     curves: Annotated[
         Path | None, typer.Option(help="A CSV file of --export, instead of a search.")
     ] = None,

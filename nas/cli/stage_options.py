@@ -13,14 +13,19 @@ from typing import Annotated, Any
 
 import typer
 
+from nas.cli import paths
 from search_spaces.errors import ConfigError
 
-SEARCH_DIR_HELP = "Where the search lies. (default: runs/scrfdgen<FLOPS>, or the only one in runs)"
+SEARCH_DIR_HELP = (
+    "Where the search lies: a folder, or a URL such as s3://BUCKET/RUN. "
+    "(default: runs/scrfdgen<FLOPS>, or the only one in runs)"
+)
 SELECT_ON_HELP = "Images that decide: val, or holdout:0.1, a tenth of train left untrained."
 CACHE_HELP = "Decoded images: auto (in a trial's memory), off, or a folder for all on a machine."
 CACHE_GB_HELP = "Bound on the decoded images, in gigabytes."
 CACHE_GB_DEFAULT = "0.5 in memory, 40 in a folder"
 AUGMENT_ON_HELP = "Where images are cropped and resized: auto (a GPU that trains), cpu, device."
+SEARCH_DIR = typer.Option(help=SEARCH_DIR_HELP, parser=paths.search, metavar=paths.SEARCH_METAVAR)
 JSON_HELP = "Print one JSON document on standard output."
 
 _NETWORKS = (1, 2)  # stages that choose networks
@@ -43,6 +48,7 @@ class StageOption:
         minimum: of a number.
         metavar: what stands for the value in the help.
         is_request: whether it is a key of the request, not of this run alone.
+        parser: makes the value from text, where `type` does not.
     """
 
     name: str
@@ -55,6 +61,7 @@ class StageOption:
     minimum: float | None = None
     metavar: str | None = None
     is_request: bool = True
+    parser: Callable[[str], Any] | None = None
 
     @property
     def is_in_run_section(self) -> bool:
@@ -69,7 +76,7 @@ class StageOption:
         if not isinstance(value, str if self.type is Path else self.type):
             kind = {bool: "true or false", Path: "a path", str: "text"}[self.type]
             raise ConfigError(f"{self.name} must be {kind}, got {value!r}")
-        return self.type(value)
+        return self.parser(str(value)) if self.parser else self.type(value)
 
     def parameter(self) -> inspect.Parameter:
         """The parameter that typer turns into the flag."""
@@ -79,6 +86,7 @@ class StageOption:
             help=shown,
             min=self.minimum,
             metavar=self.metavar,
+            parser=self.parser,
             rich_help_panel=self.panel,
         )
         is_switch = self.type is bool
@@ -184,7 +192,9 @@ STAGE_OPTIONS = (
         type=Path,
         help="Search whose trials must agree with the score.",
         default="this one",
+        metavar=paths.SEARCH_METAVAR,
         is_request=False,
+        parser=paths.search,
         stages=_NETWORKS,
     ),
     StageOption(
@@ -267,10 +277,10 @@ STAGE_OPTIONS = (
     ),
     StageOption(
         name="warm_start",
-        type=Path,
+        type=str,
         help="Another search, whose finished trials tpe and evolution learn from too.",
         panel=_SAVING,
-        metavar="DIR",
+        metavar=paths.SEARCH_METAVAR,
         stages=_NETWORKS,
     ),
     StageOption(
@@ -318,7 +328,9 @@ STAGE_OPTIONS = (
         type=Path,
         help=SEARCH_DIR_HELP,
         panel=_MACHINE,
+        metavar=paths.SEARCH_METAVAR,
         is_request=False,
+        parser=paths.search,
     ),
     StageOption(
         name="gpus_per_trial",

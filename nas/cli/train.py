@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import common, trial_output
+from nas.cli import common, paths, trial_output
 from nas.cli.stage_options import (
     AUGMENT_ON_HELP,
     CACHE_GB_DEFAULT,
@@ -24,7 +24,10 @@ def train(
     candidate: Annotated[
         str,
         typer.Argument(
-            help="A built-in name, a YAML file, or a folder of a search such as runs/x/stage2/0007."
+            help="A built-in name, a YAML file, or a folder of a search such as "
+            "runs/x/stage2/0007, or its URL.",
+            parser=paths.reference,
+            metavar="CANDIDATE",
         ),
     ],
     data: Annotated[Path, typer.Option(help="Folder with train/ and val/ in labelv2 layout.")],
@@ -114,8 +117,11 @@ def train(
         address=ray_address,
         retries=retries,
     )
-    with trial_output.training_progress() as (on_epoch, on_step):
-        result = run_training(training, on_epoch=on_epoch, on_step=on_step)
+    with (
+        trial_output.stoppable() as should_stop,
+        trial_output.training_progress() as (on_epoch, on_step),
+    ):
+        result = run_training(training, on_epoch=on_epoch, on_step=on_step, should_stop=should_stop)
     content = trial_output.result_content(architecture, result, training.folder)
     if as_json:
         common.print_json({**content, "workers": group.count})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import common, trial_output
+from nas.cli import common, paths, trial_output
 from nas.cli.stage_options import (
     AUGMENT_ON_HELP,
     CACHE_GB_DEFAULT,
@@ -21,7 +21,14 @@ def register(app: typer.Typer) -> None:
 
 
 def trial(
-    architecture: Annotated[str, typer.Argument(help="A built-in name or a YAML file.")],
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            help="A built-in name or a YAML file; or a trial's folder or URL.",
+            parser=paths.reference,
+            metavar="ARCHITECTURE",
+        ),
+    ],
     data: Annotated[Path, typer.Option(help="Folder with train/ and val/ in labelv2 layout.")],
     recipe: Annotated[str, typer.Option(help="reference, quick, or a YAML file.")] = "reference",
     epochs: Annotated[int, typer.Option(min=1)] = 80,
@@ -75,7 +82,10 @@ def trial(
         select_on=select_on,
     )
     folder = out or default_folder(candidate, chosen, data, settings)
-    with trial_output.training_progress() as (on_epoch, on_step):
+    with (
+        trial_output.stoppable() as should_stop,
+        trial_output.training_progress() as (on_epoch, on_step),
+    ):
         result = run_trial(
             candidate,
             chosen,
@@ -84,6 +94,7 @@ def trial(
             settings=settings,
             on_epoch=on_epoch,
             on_step=on_step,
+            should_stop=should_stop,
         )
     content = trial_output.result_content(candidate, result, folder)
     if json:

@@ -10,7 +10,7 @@ from nas.cli import common
 if TYPE_CHECKING:
     from search_spaces.architecture import Architecture
     from trials.result import EpochReport, TrialResult
-    from trials.run import OnEpoch, OnStep
+    from trials.run import OnEpoch, OnStep, ShouldStop
 
 _COLUMNS = ("easy", "medium", "hard", "FLOPs", "params", "epochs", "minutes")
 
@@ -65,6 +65,26 @@ def training_progress() -> "Iterator[tuple[OnEpoch, OnStep]]":
             bar.update(task, description=_line(report))
 
         yield on_epoch, on_step
+
+
+@contextmanager
+def stoppable() -> "Iterator[ShouldStop]":
+    """Let a training be told of Ctrl-C and SIGTERM, and say how it goes on.
+
+    Raises KeyboardInterrupt or Terminated once the training is on disk.
+    """
+    from nas.running.signals import noting_signals
+    from trials.result import TrialInterrupted
+
+    with noting_signals() as stop:
+        try:
+            yield lambda: stop.number is not None
+        except TrialInterrupted as interrupted:
+            common.print_note(f"{interrupted}; the same command continues there")
+        except Exception:  # as of a process that reads images, and was told to end too
+            stop.check()
+            raise
+        stop.check()
 
 
 def _line(report: "EpochReport") -> str:

@@ -18,7 +18,7 @@ def search_curves(directory: SearchDir, stage: int) -> tuple[list[Curve], int]:
     """
     request = directory.requests().get(stage)
     if request is None:
-        raise ConfigError(f"{directory.root}: stage {stage} has not begun")
+        raise ConfigError(f"{directory}: stage {stage} has not begun")
     curves = [
         read_curve(directory.trial_folder(stage, number), number, architecture)
         for number, architecture in directory.candidates(stage).items()

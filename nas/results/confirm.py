@@ -5,16 +5,18 @@ seed alone. They are no candidates: the study does not know them; the leaderboar
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from nas.progress import SearchProgress, Update
+from nas.remote.trial_folder import hear
 from nas.request import AnyRequest
 from nas.run_options import RunOptions
 from nas.running.preflight import check_nodes
 from nas.running.stage_trials import Note, resources_for
+from nas.running.surroundings import Misplacements
 from nas.running.tasks import Resources, TrialEvent, TrialTask, plain_settings
 from nas.search_dir import SearchDir
 from nas.stages import write_stage_leaderboard
@@ -88,9 +90,9 @@ def confirm(
     """
     request = directory.requests().get(asked.stage)
     if request is None:
-        raise ConfigError(f"{directory.root}: stage {asked.stage} has not begun")
+        raise ConfigError(f"{directory}: stage {asked.stage} has not begun")
     _check_data(request)
-    with directory.held(asked.stage):
+    with directory.held(asked.stage, note):
         runs = _seed_runs(directory, request, asked)
         _note_unfinished(directory, asked.stage, note)
         try:
@@ -158,6 +160,7 @@ def _train(
         return
     done = {number: request.epochs if number in outcomes else 0 for number in numbered}
     recorder = _Recorder(
+        directory=directory,
         runs=numbered,
         progress=SearchProgress(request.stage, request.epochs, done, outcomes),
         update=update,
@@ -166,9 +169,15 @@ def _train(
     with run.connect(run.address) as cluster:
         resources = resources_for(request, cluster, len(pending))
         if run.address is not None:
-            check_nodes(cluster.nodes, resources, request, directory.root)
-        tasks = [_task(numbered[n], n, request, resources, run.entry) for n in pending]
-        cluster.run(tasks, resources, on_event=recorder.note, retries=request.retries)
+            check_nodes(cluster.nodes, resources, request, directory)
+        tasks = [_task(directory, numbered[n], n, request, resources, run.entry) for n in pending]
+        cluster.run(
+            tasks,
+            resources,
+            on_event=recorder.note,
+            on_step=directory.check_held,
+            retries=request.retries,
+        )
 
 
 def _result(folder: Path) -> TrialResult | None:
@@ -179,7 +188,12 @@ def _result(folder: Path) -> TrialResult | None:
 
 
 def _task(
-    item: SeedRun, number: int, request: AnyRequest, resources: Resources, entry: str
+    directory: SearchDir,
+    item: SeedRun,
+    number: int,
+    request: AnyRequest,
+    resources: Resources,
+    entry: str,
 ) -> TrialTask:
     settings = replace(request.settings(resources.threads), seed=item.seed)
     return TrialTask(
@@ -189,7 +203,10 @@ def _task(
         settings=plain_settings(settings),
         data_root=request.data,
         folder=str(item.folder.resolve()),
+        remote=directory.url_of(item.folder),
         entry=entry,
+        fingerprint=request.data_fingerprint,
+        witness=directory.witness(request.stage, item.candidate),
     )
 
 
@@ -197,12 +214,16 @@ def _task(
 class _Recorder:
     """Hears what the executor tells of the trainings in `runs`, which are keyed by task."""
 
+    directory: SearchDir
     runs: Mapping[int, SeedRun]
     progress: SearchProgress
     update: Update
+    misplacements: Misplacements = field(default_factory=Misplacements)
 
     def note(self, event: TrialEvent) -> None:
+        self.misplacements.note(event)
         item, outcome, text = self.runs[event.number], None, ""
+        hear(self.directory, item.folder, event)
         if event.kind == "retried" and event.failure:
             text = f"{item}: {event.failure.reason}; it is tried again"
         elif event.kind in ("finished", "failed"):

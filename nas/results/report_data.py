@@ -1,7 +1,5 @@
 """A search directory, read into what the reports are made of."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,19 +8,18 @@ import numpy as np
 from nas.candidates.space_plugins import BUILT_IN
 from nas.request import AnyRequest, Stage1Request
 from nas.results.latency_cache import read_latencies
-from nas.running.decisions import DECISIONS_FILE
+from nas.running.decisions import DECISIONS_FILE, read_decisions
 from nas.search_dir import SearchDir
 from nas.status import stage_rows
 from nas.study import read_study
 from reports.curves import Curve, read_curve
 from reports.leaderboard import Row, leaderboard
-from reports.search_data import CandidateData, Decision, SamplerDraws, SearchData, StageData
+from reports.search_data import CandidateData, SamplerDraws, SearchData, StageData
 from search_spaces.architecture import Architecture
 from search_spaces.backbone_ranges import BackboneRanges, draw
 from search_spaces.backbone_space import CHUNK, BackboneSpace
 from search_spaces.backbone_template import family_for
-from search_spaces.errors import ConfigError, DataError
-from search_spaces.files import read_text
+from search_spaces.errors import DataError
 from search_spaces.randomness import seeded_generator
 
 DRAWS = 4 * CHUNK  # raw draws of the histogram
@@ -50,7 +47,7 @@ def read_stage(directory: SearchDir, stage: int) -> StageData:
         record=directory.origin(stage),
         table=leaderboard(rows),
         candidates=tuple(_candidates(directory, stage, rows)),
-        decisions=tuple(_decisions(directory.stage_folder(stage) / DECISIONS_FILE)),
+        decisions=tuple(read_decisions(directory.stage_folder(stage) / DECISIONS_FILE)),
         draws=sampler_draws(request),
     )
 
@@ -98,19 +95,3 @@ def _curve(folder: Path, number: int, architecture: Architecture) -> Curve | Non
         return read_curve(folder, number, architecture)
     except DataError:
         return None
-
-
-def _decisions(path: Path) -> Iterator[Decision]:
-    """What the scheduler noted, line by line; a damaged line is passed over."""
-    if not path.is_file():
-        return
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path))))
-    except (ConfigError, csv.Error):
-        return
-    for row in rows:
-        try:
-            number, epoch = int(row["candidate"]), int(row["epoch"])
-            yield Decision(candidate=number, epoch=epoch, kind=str(row["decision"]))
-        except (KeyError, TypeError, ValueError):
-            continue

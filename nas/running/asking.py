@@ -5,8 +5,8 @@ a failed trial has none.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
+from nas.remote.places import search_path
 from nas.request import AnyRequest
 from nas.search_dir import find_search_dir
 from search_spaces.architecture import Architecture
@@ -57,7 +57,7 @@ def _finished(outcomes: Mapping[int, Outcome]) -> dict[int, float]:
 def _finished_elsewhere(request: AnyRequest) -> list[tuple[Architecture, float]]:
     if request.warm_start is None:
         return []
-    directory = find_search_dir(Path(request.warm_start))
+    directory = find_search_dir(search_path(request.warm_start))
     architectures = directory.candidates(request.stage)
     hards = _finished(directory.outcomes(request.stage))
     return [(architectures[number], hard) for number, hard in hards.items()]

@@ -10,19 +10,21 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nas.running.executor import Cluster
+from nas.running.stop_board import make_board, on_board, stop_trials
 from nas.running.tasks import Resources, TrialTask, run_task
 from nas.running.tensorboard import tensorboard_log
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from trials.parallel import joined_workers
 from trials.recipe import Recipe
-from trials.result import EpochReport, TrialFault, failure_of
-from trials.run import run_trial
+from trials.result import EpochReport, TrialFault, TrialInterrupted, failure_of
+from trials.run import advance_trial
 from trials.settings import TrialSettings
 
 ENTRY = "nas.running.distributed:run_worker"
@@ -80,14 +82,19 @@ def run_group(
         TrialFault: what ended the last attempt.
         KeyboardInterrupt, Terminated: stopped by a signal.
     """
-    trainer = _trainer(cluster, task, resources, retries)
+    board = make_board()
+    trainer = _trainer(cluster, task, resources, retries, board)
     errors: list[BaseException] = []
     thread = threading.Thread(target=_fit, args=(trainer, errors), daemon=True)
     thread.start()  # `fit` waits in a way that no signal ends
-    while thread.is_alive():
-        thread.join(POLL_S)
-        cluster.stop.check()
-        poll()
+    try:
+        while thread.is_alive():
+            thread.join(POLL_S)
+            cluster.stop.check()
+            poll()
+    except BaseException:
+        stop_trials(board, range(task.settings["workers"]))
+        raise
     if errors:
         raise _fault_of(errors[0]) from errors[0]
 
@@ -99,9 +106,15 @@ def run_worker(
     folder: Path,
     *,
     settings: TrialSettings,
+    until: int,
     on_epoch: Callable[[EpochReport], None],
+    should_stop: Callable[[], bool] | None = None,
 ) -> None:
-    """What every worker runs: `run_trial` as one of its group, on the device Ray gave it."""
+    """What every worker runs: the trial as one of its group, on the device Ray gave it.
+
+    Arguments and errors are those of `trials.run.advance_trial`; `on_epoch` is not called,
+    since the driver follows the metrics file.
+    """
     import torch
     from ray.train.torch import get_device
 
@@ -111,16 +124,20 @@ def run_worker(
         torch.cuda.set_device(device)
     options: dict[str, Any] = {
         "settings": replace(settings, device=str(device)),
+        "until": until,
         "workers": workers,
+        "should_stop": should_stop,
     }
     if not workers.leads:
-        run_trial(architecture, recipe, data_root, folder, **options)
+        advance_trial(architecture, recipe, data_root, folder, **options)
         return
     with tensorboard_log(folder) as log:
-        run_trial(architecture, recipe, data_root, folder, on_epoch=log, **options)
+        advance_trial(architecture, recipe, data_root, folder, on_epoch=log, **options)
 
 
-def _trainer(cluster: Cluster, task: TrialTask, resources: Resources, retries: int) -> Any:
+def _trainer(
+    cluster: Cluster, task: TrialTask, resources: Resources, retries: int, board: Any
+) -> Any:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from ray import train
@@ -131,7 +148,7 @@ def _trainer(cluster: Cluster, task: TrialTask, resources: Resources, retries: i
     share = {"CPU": resources.cpus_per_trial} | ({"GPU": 1.0} if on_gpu else {})
     return TorchTrainer(
         _worker_loop,
-        train_loop_config={"task": task},
+        train_loop_config={"task": task, "board": board},
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=_LONGEST_WAIT_S),
         scaling_config=train.ScalingConfig(
             num_workers=task.settings["workers"], use_gpu=on_gpu, resources_per_worker=share
@@ -145,7 +162,12 @@ def _trainer(cluster: Cluster, task: TrialTask, resources: Resources, retries: i
 
 
 def _worker_loop(config: Mapping[str, Any]) -> None:
-    run_task(config["task"], lambda report: None)
+    from ray import train
+
+    rank = train.get_context().get_world_rank()
+    # An interrupted training is on disk, and the driver is about to leave.
+    with suppress(TrialInterrupted), on_board(config["board"], rank) as should_stop:
+        run_task(config["task"], lambda report: None, should_stop)
 
 
 def _fit(trainer: Any, errors: list[BaseException]) -> None:

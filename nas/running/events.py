@@ -8,7 +8,7 @@ is noted. The keys of the object:
     event       started, retried, finished, failed, stopped, best (a new best) or ended
                 (the stage's run)
     time        seconds since 1970
-    search_dir  absolute
+    search_dir  absolute, or a URL
     stage       1, 2 or 3
     candidate   its number; absent from ended
     hard        hard AP of finished and best, and of stopped where it was evaluated
@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from nas.progress import Showable, Update
+from nas.remote.urls import absolute
 from nas.running.budget import LimitReached
 from nas.running.tasks import TrialEvent
 from nas.search_dir import SearchDir
@@ -184,7 +185,7 @@ class Teller:
             self._say("best", candidate=status.best_candidate, hard=status.best_hard)
 
     def _say(self, event: str, **content: Any) -> None:
-        where = {"search_dir": str(self._directory.root.resolve()), "stage": self._stage}
+        where = {"search_dir": absolute(str(self._directory)), "stage": self._stage}
         status = self._status.to_dict() if self._status else None
         self._tell({"event": event, "time": time.time(), **where, **content, "status": status})
 

@@ -2,11 +2,13 @@
 
 import logging
 import os
-import shutil
 import socket
+import subprocess
+import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from nas.running.schedulers import Schedule
 from nas.running.signals import StopSignal, noting_signals
 from nas.running.tasks import HardCurve, Resources, TrialEvent, TrialTask
 from nas.running.tracking import Tracking
+from nas.scratch import scratch_folder
 from search_spaces.errors import ConfigError
 
 # Read by Ray when it is imported or started. Its own files and output are not wanted: the
@@ -148,25 +151,56 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
         ConfigError: there is no cluster at `address`.
     """
     ray = _import_ray(address)
-    scratch = _make_scratch(Path(_temporary_root()))
-    try:
-        with noting_signals() as stop, _without_ray_output(scratch):
-            _start(ray, address, cpus, scratch)
-            stop.arm()
-            yield Cluster(nodes=nodes_of(ray.nodes()), scratch=scratch, stop=stop)
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder(Path(_temporary_root())) as scratch:
+        try:
+            with noting_signals() as stop, _without_ray_output(scratch):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # what a later Ray will do
+                    _start(ray, address, cpus, scratch)
+                stop.arm()
+                yield Cluster(nodes=nodes_of(ray.nodes()), scratch=scratch, stop=stop)
+        finally:
+            ray.shutdown()
 
 
 def _import_ray(address: str | None) -> Any:
     environment = _RAY_ENVIRONMENT if address else _RAY_ENVIRONMENT | _LOOPBACK
+    if address and "RAY_AUTH_MODE" not in os.environ and _has_token() and _wants_token(address):
+        environment = environment | {"RAY_AUTH_MODE": "token"}
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     import ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # its errors reach us as events
     return ray
+
+
+def _has_token() -> bool:
+    """Whether Ray would find a token where it looks for one."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _wants_token(address: str) -> bool:
+    """Whether the cluster answers nobody without one.
+
+    Asked in a process of its own: Ray takes its mode when it is imported, and a driver with a
+    token is deaf to the workers of a cluster without.
+    """
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
+    if address != "auto":
+        try:
+            _connect(address)  # for minutes, Ray would wait for one that is not there
+        except (OSError, ValueError):
+            return False
+        command += ["--address", address]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    with suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, timeout=_KNOCK_S, check=False
+        )
+        return done.returncode != 0 and b"InvalidAuthToken" in done.stderr
+    return False
 
 
 def _start(ray: Any, address: str | None, cpus: int | None, scratch: Path) -> None:
@@ -178,7 +212,7 @@ def _start(ray: Any, address: str | None, cpus: int | None, scratch: Path) -> No
         ray.init(address=address, **_QUIET)
     except (OSError, ValueError, RuntimeError) as error:
         hint = "start one with `ray start --head`, or leave --ray-address out; a cluster that "
-        hint += "asks for a token (Ray 2.60 does) needs RAY_AUTH_MODE=token in the environment"
+        hint += "asks for a token (Ray 2.60 does) wants the head's ~/.ray/auth_token here too"
         raise ConfigError(f"no Ray cluster at {address!r} ({_one_line(error)}); {hint}") from error
 
 
@@ -208,7 +242,11 @@ def _knock(address: str) -> None:
         return
     from ray._private.services import canonicalize_bootstrap_address_or_die
 
-    host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+    _connect(canonicalize_bootstrap_address_or_die(address))
+
+
+def _connect(address: str) -> None:
+    host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S):
         pass
 
@@ -216,15 +254,6 @@ def _knock(address: str) -> None:
 def _temporary_root() -> str:
     root = tempfile.gettempdir()
     return root if len(root) <= _LONGEST_TEMPORARY else "/tmp"
-
-
-def _make_scratch(root: Path) -> Path:
-    """A temporary folder named after this process; those of dead processes are removed."""
-    for left_over in root.glob("scrfd-*-*"):
-        pid = left_over.name.split("-")[1]
-        if pid.isascii() and pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(left_over, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"scrfd-{os.getpid()}-", dir=root))
 
 
 @contextmanager

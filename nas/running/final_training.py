@@ -23,7 +23,7 @@ from trials.metrics import METRICS_FILE
 from trials.recipe import Recipe
 from trials.request import REQUEST_FILE, claim, default_folder, trial_request
 from trials.result import EpochReport, TrialFault, TrialResult, load_result
-from trials.run import LOCK_FILE, LOCK_WAIT_S, OnEpoch, OnStep, run_trial
+from trials.run import LOCK_FILE, LOCK_WAIT_S, OnEpoch, OnStep, ShouldStop, run_trial
 from trials.settings import TrialSettings
 from trials.widerface_ap import APs
 
@@ -86,6 +86,7 @@ def train(
     *,
     on_epoch: OnEpoch,
     on_step: OnStep,
+    should_stop: ShouldStop | None = None,
     connect: Connect = executor.connected,
 ) -> TrialResult:
     """Train to the end, or continue where an interrupted call stopped.
@@ -94,6 +95,8 @@ def train(
         training: see there.
         on_epoch: hears of every epoch.
         on_step: hears of progress: (iterations, or epochs of a group, done; in all).
+        should_stop: ends a training in this process, as `trials.run.run_trial` does; the
+            machines that `connect` gives have signals of their own.
         connect: where the machines come from.
 
     Raises: as `trials.run.run_trial` and `nas.running.distributed.run_group`.
@@ -119,6 +122,7 @@ def train(
             settings=training.settings,
             on_epoch=record,
             on_step=on_step,
+            should_stop=should_stop,
         )
 
 

@@ -7,18 +7,24 @@ folder under the same path does not pass for it.
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.remote.store import Store
+from nas.remote.urls import is_url, split
 from nas.request import StageRequest
 from nas.running.nodes import Node
+from nas.running.surroundings import missing_data
 from nas.running.tasks import Resources
-from search_spaces.errors import DataError
-from trials.fingerprint import DATA_LAYOUT, data_fingerprint
+from nas.search_dir import SearchDir
+from search_spaces.errors import DataError, ScrfdNasError
 
 MARKER = ".preflight"
+_RETRIES = 2  # a process that was killed says nothing about its machine
+_NODE_PATIENCE_S = 30.0
 _PATIENCE_S = 180.0  # Ray starts a process on each machine, and imports may come by network
 
 
@@ -29,7 +35,7 @@ class Sight:
     Attributes:
         data: the data folder, absolute.
         fingerprint: of the data (`trials.fingerprint`).
-        marker: a file in the search directory, absolute.
+        marker: a file in the search directory, absolute or a URL.
         content: of the marker.
     """
 
@@ -41,14 +47,10 @@ class Sight:
 
 def look(sight: Sight) -> str:
     """What this machine does not see of it, for people; empty if nothing is missing."""
-    for name in DATA_LAYOUT:
-        path = Path(sight.data, name)
-        if not path.exists():
-            return f"it does not see {path}; put the data there, under the same path as --data"
-    found = data_fingerprint(sight.data)
-    if found != sight.fingerprint:
-        there = f"fingerprint {found}, not {sight.fingerprint}"
-        return f"{sight.data} holds other data there ({there}); copy or mount the same data"
+    if lacks := missing_data(sight.data, sight.fingerprint):
+        return lacks
+    if is_url(sight.marker):
+        return _look_at_url(sight)
     folder = Path(sight.marker).parent
     try:
         content = Path(sight.marker).read_text(encoding="utf-8")
@@ -61,27 +63,56 @@ def look(sight: Sight) -> str:
     return ""
 
 
+def _look_at_url(sight: Sight) -> str:
+    """As `look`, for a search in a store: it must be readable and writable from here."""
+    folder, name = split(sight.marker, 1)
+    hint = "it needs the credentials and options of the store in its own environment"
+    try:
+        store = Store(folder, _NODE_PATIENCE_S)
+        if store.read(name) != sight.content.encode():
+            return f"it does not see {folder} as the driver does; {hint}"
+        answer = f"{name}-{secrets.token_hex(8)}"
+        store.write(answer, b"")
+        store.remove(answer)
+    except ScrfdNasError as error:
+        return f"{error.args[0]}; {hint}"
+    return ""
+
+
 def check_nodes(
-    nodes: Sequence[Node], resources: Resources, request: StageRequest, folder: Path
+    nodes: Sequence[Node], resources: Resources, request: StageRequest, directory: SearchDir
 ) -> None:
-    """Let every machine that can hold a trial look at the data and at the search's `folder`.
+    """Let every machine that can hold a trial look at the data and at the search's directory.
 
     Raises:
         DataError: a machine does not see them, names it and the path.
+        StoreError: the search lies in a store that this machine cannot write to.
     """
     able = [node for node in nodes if node.room(resources)]
-    marker, content = folder.resolve() / f"{MARKER}-{os.getpid()}", secrets.token_hex(8)
-    marker.write_text(content, encoding="utf-8")
-    sight = Sight(
-        data=request.data,
-        fingerprint=request.data_fingerprint,
-        marker=str(marker),
-        content=content,
-    )
-    try:
+    content = secrets.token_hex(8)
+    with _marked(directory, content) as marker:
+        sight = Sight(
+            data=request.data,
+            fingerprint=request.data_fingerprint,
+            marker=marker,
+            content=content,
+        )
         refuse(_answers(able, sight), len(able))
+
+
+@contextmanager
+def _marked(directory: SearchDir, content: str) -> Iterator[str]:
+    """A file with `content` in the search directory, by its path or URL."""
+    path = directory.root.resolve() / f"{MARKER}-{os.getpid()}"
+    copy = directory.working_copy
+    if copy is not None:
+        copy.store.write(path.name, content.encode())
+    else:
+        path.write_text(content, encoding="utf-8")
+    try:
+        yield directory.url_of(path) or str(path)
     finally:
-        marker.unlink(missing_ok=True)
+        directory.remove(path)
 
 
 def refuse(answers: Sequence[tuple[Node, str]], asked: int) -> None:
@@ -99,7 +130,7 @@ def _answers(nodes: Sequence[Node], sight: Sight) -> list[tuple[Node, str]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task: Any = ray.remote(num_cpus=0, max_retries=0)(look)
+    task: Any = ray.remote(num_cpus=0, max_retries=_RETRIES)(look)
     asked = {
         task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
@@ -116,8 +147,14 @@ def _answers(nodes: Sequence[Node], sight: Sight) -> list[tuple[Node, str]]:
 
 
 def _answer(ray: Any, answer: Any) -> str:
+    lost = (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError)
     try:
         return str(ray.get(answer))
+    except lost:
+        return "it has left the cluster meanwhile; start it again, or the search without it"
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+        times = f"{_RETRIES + 1} times"
+        return f"the process that looked there was killed {times}; is the machine out of memory?"
     except Exception as error:  # of any kind: the machine's own, or Ray's
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return f"{lines[-1]}; does it have this package, in the same version?"

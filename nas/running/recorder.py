@@ -1,11 +1,13 @@
 """What the executor tells becomes files, the study and the display."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nas.disk import stop_if_disk_full
 from nas.progress import SearchProgress, Update
+from nas.remote.trial_folder import hear
 from nas.running.decisions import KINDS, Decisions
+from nas.running.surroundings import Misplacements
 from nas.running.tasks import TrialEvent
 from nas.search_dir import SearchDir
 from nas.study import Study
@@ -34,14 +36,19 @@ class Recorder:
     decisions: Decisions
     update: Update
     watch: Watch = watch_nothing
+    misplacements: Misplacements = field(default_factory=Misplacements)
 
     def note(self, event: TrialEvent) -> None:
         """Record one event; what must not be lost goes first.
 
         Raises:
             OSError: it cannot be written, or says that a trial found no space on the disk.
+            DataError: trials find no machine that has what they need.
+            StoreError: see `nas.remote.trial_folder.hear`.
         """
         stop_if_disk_full(event)
+        self.misplacements.note(event)
+        hear(self.directory, self.directory.trial_folder(self.stage, event.number), event)
         outcome, text = None, ""
         if event.kind in KINDS:
             self.decisions.note(event)

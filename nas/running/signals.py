@@ -10,11 +10,14 @@ from types import FrameType
 _NOTED = (signal.SIGINT, signal.SIGTERM)
 
 
+EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"
+
+
 class Terminated(SystemExit):
-    """SIGTERM arrived; the exit code is the shell's for it."""
+    """SIGTERM arrived; the exit code tells it from a process that a signal has killed."""
 
     def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+        super().__init__(EXIT_RESUMABLE)
 
 
 @dataclass
@@ -43,6 +46,23 @@ class StopSignal:
 
 def _exception_of(number: int) -> BaseException:
     return KeyboardInterrupt() if number == signal.SIGINT else Terminated()
+
+
+@contextmanager
+def ending_tidily() -> Iterator[None]:
+    """Let SIGTERM raise Terminated, as Ctrl-C raises KeyboardInterrupt, during the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

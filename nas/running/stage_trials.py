@@ -49,7 +49,7 @@ def run_trials(
             gpus_per_trial=resources.gpus_per_trial,
         )
         if run.address is not None:
-            check_nodes(cluster.nodes, resources, request, directory.root)
+            check_nodes(cluster.nodes, resources, request, directory)
         directory.write_request(request)
         budget = _budget(candidates, resources)
         trials = _Trials(
@@ -161,7 +161,7 @@ class _Trials:
             [] if candidates.ask else [self._task(number) for number in pending],
             self.resources,
             on_event=self.recorder.note,
-            on_step=self.budget.check,
+            on_step=self._check,
             retries=candidates.request.retries,
             more=self._one_by_one(pending) if candidates.ask else None,
             schedule=candidates.request.schedule,
@@ -209,10 +209,15 @@ class _Trials:
             [self._task(number, now.until) for number in now.numbers],
             self.resources,
             on_event=self.recorder.note,
-            on_step=self.budget.check,
+            on_step=self._check,
             retries=self.candidates.request.retries,
             tracking=self.tracking,
         )
+
+    def _check(self) -> None:
+        """Raise what ends the search early."""
+        self.budget.check()
+        self.candidates.directory.check_held()
 
     def _decide(self, now: Round) -> None:
         """Record who goes on and who is stopped, in the order of the candidates."""
@@ -242,13 +247,17 @@ class _Trials:
 
     def _task(self, number: int, until: int | None = None) -> TrialTask:
         request, directory = self.candidates.request, self.candidates.directory
+        folder = directory.trial_folder(request.stage, number)
         return TrialTask(
             number=number,
             architecture=self.candidates.architectures[number].to_dict(),
             recipe=request.recipe_of(number),
             settings=plain_settings(request.settings(self.resources.threads)),
             data_root=request.data,
-            folder=str(directory.trial_folder(request.stage, number).resolve()),
+            folder=str(folder.resolve()),
+            remote=directory.url_of(folder),
             entry=self.run.entry,
             until=until,
+            fingerprint=request.data_fingerprint,
+            witness=directory.witness(request.stage, number),
         )

@@ -1,17 +1,19 @@
 """Trials as plain data: what any executor is given, what it tells, and how one is run."""
 
 import importlib
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from nas.running.surroundings import missing_data, missing_search
 from reports.curves import read_curve
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, ScrfdNasError
 from trials.memory import give_back_free_memory
 from trials.recipe import Recipe
-from trials.result import EpochReport, TrialFailure, TrialFault, failure_of
+from trials.result import EpochReport, TrialFailure, TrialFault, TrialInterrupted, failure_of
 from trials.settings import TrialSettings
 
 EventKind = Literal[
@@ -28,9 +30,13 @@ class TrialTask:
     Attributes:
         number: the candidate's number, from 1.
         architecture, recipe, settings: their `to_dict` forms (settings: the fields).
-        data_root, folder: absolute paths that every machine sees.
+        data_root: absolute path that every machine sees.
+        folder: the same, unless there is `remote`: then it is the driver's copy.
+        remote: URL of the folder, where the search lies in a store (`nas.remote`).
         entry: `module:function` with the signature of `trials.run.advance_trial`.
         until: the epoch to train up to; None: to the end.
+        fingerprint: of the data that must lie there; empty: not looked at.
+        witness: a file that the machine sees if it sees the search; empty: not looked for.
     """
 
     number: int
@@ -41,6 +47,9 @@ class TrialTask:
     folder: str
     entry: str = "trials.run:advance_trial"
     until: int | None = None
+    remote: str | None = None
+    fingerprint: str = ""
+    witness: str = ""
 
     @property
     def is_partial(self) -> bool:
@@ -90,13 +99,19 @@ class TrialEvent:
     failure: TrialFailure | None = None
 
 
-def run_task(task: TrialTask, on_epoch: Callable[[EpochReport], None]) -> None:
+def run_task(
+    task: TrialTask,
+    on_epoch: Callable[[EpochReport], None],
+    should_stop: Callable[[], bool] | None = None,
+) -> None:
     """Run one task in this process.
 
     Raises:
+        TrialInterrupted: `should_stop` said so, and the trial is on disk.
         TrialFault: whatever went wrong, as an exception that survives pickling.
     """
     give_back_free_memory()
+    _look_around(task)
     module, _, function = task.entry.partition(":")
     try:
         settings = TrialSettings(**task.settings)
@@ -109,12 +124,22 @@ def run_task(task: TrialTask, on_epoch: Callable[[EpochReport], None]) -> None:
             settings=settings,
             until=task.until or settings.epochs,
             on_epoch=on_epoch,
+            should_stop=should_stop,
         )
-    except TrialFault:
+    except (TrialFault, TrialInterrupted):
         raise
     except Exception as error:
         failure = failure_of(error)
         raise TrialFault(failure.reason, failure.kind, failure.epoch) from error
+
+
+def _look_around(task: TrialTask) -> None:
+    """Raise TrialFault where this machine lacks what the task needs."""
+    lacks = missing_data(task.data_root, task.fingerprint) if task.fingerprint else ""
+    if not lacks and task.witness:
+        lacks = missing_search(task.witness)
+    if lacks:
+        raise TrialFault(f"node {socket.gethostname()} cannot run it: {lacks}", kind="node")
 
 
 def hard_curve(task: TrialTask) -> HardCurve:

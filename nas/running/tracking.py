@@ -4,7 +4,8 @@ Both are for looking at: the search reads nothing from them, and goes on when th
 attempt of a driver at a candidate is a run named after the candidate's number, in the
 experiment (MLflow) or group (Weights & Biases) `NAME/stage1`, NAME being the search's.
 MLflow takes its server from MLFLOW_TRACKING_URI, Weights & Biases its account from `wandb login`
-or WANDB_API_KEY and the project from WANDB_PROJECT.
+or WANDB_API_KEY and the project from WANDB_PROJECT; with WANDB_MODE=offline its runs are put into
+`wandb/` of the search directory, or of WANDB_DIR, for `wandb sync`.
 """
 
 import importlib.util
@@ -12,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.errors import ConfigError
@@ -35,12 +37,14 @@ class Tracking:
         name: of the experiment or group.
         parameters: a candidate's, by its number.
         note: hears of the first failure.
+        folder: for what Weights & Biases writes offline.
     """
 
     tracker: str
     name: str
     parameters: Callable[[int], Mapping[str, Any]]
     note: Callable[[str], None]
+    folder: Path = Path()
 
     def callback(self) -> Any:
         """A callback for one run of Ray Tune."""
@@ -52,7 +56,14 @@ class Tracking:
             uri = os.environ.get("MLFLOW_TRACKING_URI")
             return mlflow_callback(self, tracking_uri=uri, experiment_name=self.name)
         project = os.environ.get("WANDB_PROJECT", _PROJECT)
-        return wandb_callback(self, project=project, group=self.name)
+        return wandb_callback(self, project=project, group=self.name, **self._wandb_place())
+
+    def _wandb_place(self) -> dict[str, str]:
+        """Told, because the process that writes has not our environment, and a temporary folder."""
+        mode = os.environ.get("WANDB_MODE")
+        if mode != "offline":
+            return {"mode": mode} if mode else {}
+        return {"mode": mode, "dir": os.environ.get("WANDB_DIR", str(self.folder.resolve()))}
 
 
 def tracking(
@@ -73,8 +84,9 @@ def tracking(
         shown = {"hash": entry.architecture.content_hash, **parameters_of(entry.architecture)}
         return counts | asked | shown | crops
 
-    name = f"{candidates.directory.root.resolve().name}/stage{candidates.stage}"
-    return Tracking(tracker=tracker, name=name, parameters=parameters, note=note)
+    root = candidates.directory.root.resolve()
+    name = f"{root.name}/stage{candidates.stage}"
+    return Tracking(tracker=tracker, name=name, parameters=parameters, note=note, folder=root)
 
 
 def require_tracker(tracker: str) -> None:

@@ -95,9 +95,17 @@ def mlflow_callback(shown: Tracking, **options: Any) -> Any:
 
 def wandb_callback(shown: Tracking, **options: Any) -> Any:
     """`WandbLoggerCallback` for candidates; `options` are its own."""
-    from ray.air.integrations.wandb import WandbLoggerCallback
+    from ray.air.integrations.wandb import WandbLoggerCallback, _WandbLoggingActor
 
-    return _made(WandbLoggerCallback, shown, options)
+    class Actor(_WandbLoggingActor):
+        def run(self) -> None:
+            super().run()  # type: ignore[no-untyped-call]
+            # Tune kills this process next, and with it the one that still writes the run's end.
+            self._wandb.teardown()
+
+    callback = _made(WandbLoggerCallback, shown, options)
+    callback._logger_actor_cls = Actor
+    return callback
 
 
 def _made(base: type, shown: Tracking, options: dict[str, Any]) -> Any:

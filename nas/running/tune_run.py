@@ -5,7 +5,8 @@ the driver about their epochs; everything that has to last lies in the trials' f
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +14,12 @@ from typing import Any, cast
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
+from nas.remote.trial_folder import at_hand
 from nas.running.judge import Judge
-from nas.running.nodes import check_own_processes
+from nas.running.nodes import NodeLostError, check_own_processes
 from nas.running.schedulers import METRIC, TIME, Schedule, tune_scheduler
 from nas.running.signals import StopSignal
+from nas.running.stop_board import make_board, on_board, stop_trials
 from nas.running.tasks import (
     EventKind,
     HardCurve,
@@ -28,8 +31,9 @@ from nas.running.tasks import (
 )
 from nas.running.tensorboard import tensorboard_log
 from nas.running.tracking import Tracking
+from search_spaces.errors import ScrfdNasError, TrialError
 from trials.memory import HOST_ADVICE
-from trials.result import EpochReport, TrialFailure, failure_of
+from trials.result import EpochReport, TrialFailure, TrialInterrupted, failure_of
 
 OnEvent = Callable[[TrialEvent], None]
 OnStep = Callable[[], None]
@@ -70,18 +74,25 @@ class TuneRun:
         shown = [self.tracking.callback()] if self.tracking else []
         try:
             self._fit(shown)
+        except tune.TuneError as error:
+            if own := _own(error):
+                raise own from None
+            raise
         finally:
             for callback in shown:
                 callback.leave()
 
     def _fit(self, shown: list[Any]) -> None:
-        judge = self._judge()
+        judge, board = self._judge(), make_board()
         share = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
         tasks = {task.number: task for task in self.tasks}
         # A closure travels by value, so that workers need no import by __main__'s name.
-        trainable = tune.with_parameters(_trainable, tasks=tasks, retells=judge is not None)
+        trainable = tune.with_parameters(
+            _trainable, tasks=tasks, retells=judge is not None, board=board
+        )
         numbers = {} if self.more else {"number": tune.grid_search(sorted(tasks))}
-        tune.Tuner(
+        translator = self._translator(tasks, judge, board)
+        tuner = tune.Tuner(
             tune.with_resources(trainable, share),
             param_space=numbers,
             tune_config=tune.TuneConfig(
@@ -95,17 +106,28 @@ class TuneRun:
                 name="search",
                 storage_path=str(self.scratch / "tune"),
                 verbose=0,
-                callbacks=[self._translator(tasks, judge), *shown],
+                callbacks=[translator, *shown],
                 failure_config=tune.FailureConfig(max_failures=self.retries),
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        except tune.TuneError as error:
+            raise translator.end or _own_fault(error) from error
+        if translator.end is not None:
+            raise translator.end
 
-    def _translator(self, tasks: Mapping[int, TrialTask], judge: Judge | None) -> "_Translator":
-        return _Translator(self.on_event, self._check, tasks, judge, self.retries)
+    def _translator(
+        self, tasks: Mapping[int, TrialTask], judge: Judge | None, board: Any
+    ) -> "_Translator":
+        def put_on_disk(running: Collection[int]) -> None:
+            stop_trials(board, running)
+
+        return _Translator(self.on_event, self._check, put_on_disk, tasks, judge, self.retries)
 
     def _check(self) -> None:
-        self.stop.check()
         check_own_processes()
+        self.stop.check()
         if self.on_step:
             self.on_step()
 
@@ -159,11 +181,14 @@ class _Translator(tune.Callback):
         self,
         on_event: OnEvent,
         check: OnStep,
+        put_on_disk: Callable[[Collection[int]], None],
         tasks: Mapping[int, TrialTask],
         judge: Judge | None,
         retries: int,
     ) -> None:
         self._on_event, self._check, self._judge = on_event, check, judge
+        self._put_on_disk, self._running = put_on_disk, set[int]()
+        self.end: BaseException | None = None
         self._retries = retries
         self._partial = {number for number, task in tasks.items() if task.is_partial}
 
@@ -172,7 +197,7 @@ class _Translator(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._tell_decisions()
-        self._check()  # here, between two steps, Tune's state is whole
+        self._leave_tidily(self._check)  # here, between two steps, Tune's state is whole
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._tell("started", trial)
@@ -196,6 +221,8 @@ class _Translator(tune.Callback):
         failure = _failure(_error_of(trial), trial.num_failures)
         if failure.kind in _REPEATABLE:
             trial.max_failures = trial.num_failures
+        elif failure.kind == "node":
+            trial.max_failures += 1  # the next machine may have what this one lacks
         self._tell("retried", trial, failure=failure)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -203,10 +230,39 @@ class _Translator(tune.Callback):
 
     def _tell_decisions(self) -> None:
         for event in self._judge.take_decisions() if self._judge else ():
-            self._on_event(event)
+            self._pass_on(event)
 
     def _tell(self, kind: EventKind, trial: Any, **values: Any) -> None:
-        self._on_event(TrialEvent(kind=kind, number=trial.config["number"], **values))
+        self._pass_on(TrialEvent(kind=kind, number=trial.config["number"], **values))
+
+    def _pass_on(self, event: TrialEvent) -> None:
+        if event.kind == "started":
+            self._running.add(event.number)
+        elif event.kind not in ("epoch", "promoted"):
+            self._running.discard(event.number)
+        self._leave_tidily(lambda: self._on_event(event))
+
+    def _leave_tidily(self, act: Callable[[], None]) -> None:
+        """Do what may end the search; if it does, the trials that run are put on disk before.
+
+        Where a trial completes, Tune takes any exception for one of that trial and goes on: it
+        is raised again after each step, and nobody hears of anything meanwhile.
+        """
+        if self.end is not None:
+            raise self.end
+        try:
+            act()
+        except BaseException as error:
+            self.end = error
+            if not isinstance(error, NodeLostError):  # then there is nobody to ask
+                self._put_on_disk(self._running)
+            raise
+
+
+def _own_fault(error: BaseException) -> TrialError:
+    """Of an error in Tune itself, whose message is a traceback."""
+    line = (str(error).strip().splitlines() or ["no reason given"])[-1]
+    return TrialError(f"Ray Tune stopped with {line}; the same command continues the search")
 
 
 def _name(trial: Any) -> str:
@@ -230,6 +286,13 @@ def _error_of(trial: Any) -> BaseException | None:
         return None
 
 
+def _own(error: BaseException | None) -> ScrfdNasError | None:
+    """What this package raised: Tune puts its own in the place of what a listener raises."""
+    while error is not None and not isinstance(error, ScrfdNasError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def _failure(error: BaseException | None, attempts: int) -> TrialFailure:
     """What ended an attempt, from what Ray keeps of it."""
     from ray.exceptions import OutOfMemoryError, RayActorError
@@ -248,7 +311,9 @@ def _failure(error: BaseException | None, attempts: int) -> TrialFailure:
     return TrialFailure(reason=lines[-1], attempts=attempts)
 
 
-def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], retells: bool) -> None:
+def _trainable(
+    config: Mapping[str, Any], tasks: Mapping[int, TrialTask], retells: bool, board: Any
+) -> None:
     """What a Ray worker runs: one trial, reporting after every epoch.
 
     Where a scheduler judges, a trial that is continued first tells again what it was
@@ -259,17 +324,25 @@ def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], retell
 
     def on_epoch(report: EpochReport) -> None:
         log(report)
+        put()
         hard = report.aps.hard if report.aps else None
         tell(report.epoch, report.epochs, hard, metrics=_metrics(report), retold=False)
 
     def tell(epoch: int, epochs: int, hard: float | None, **more: Any) -> None:
         tune.report({TIME: epoch, "epochs": epochs, METRIC: hard, **more})
 
-    if retells:
-        for epoch, hard in hard_curve(task).items():
-            tell(epoch, task.settings["epochs"], hard, metrics={}, retold=True)
-    with tensorboard_log(Path(task.folder)) as log:
-        run_task(task, on_epoch)
+    # An interrupted trial is on disk, and the driver is about to leave: there is no more to do.
+    # The driver waits for those that are on the board: a folder at a URL is put there before.
+    with (
+        suppress(TrialInterrupted),
+        on_board(board, task.number) as should_stop,
+        at_hand(task) as (near, put),
+        tensorboard_log(Path(near.folder)) as log,
+    ):
+        if retells:
+            for epoch, hard in hard_curve(near).items():
+                tell(epoch, task.settings["epochs"], hard, metrics={}, retold=True)
+        run_task(near, on_epoch, should_stop)
 
 
 def _metrics(report: EpochReport) -> dict[str, float | None]:

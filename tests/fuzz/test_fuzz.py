@@ -29,6 +29,7 @@ from trials.data.images import read_image
 from trials.data.importers import import_retinaface, import_widerface
 from trials.data.labels import read_labelv2
 from trials.data.predictions import read_predictions
+from trials.data.sound_labels import read_sound_labels
 from trials.export import onnx_bytes
 from trials.model_file import load_model, save_model
 from trials.onnx_import import read_onnx
@@ -171,7 +172,11 @@ def _file(reader: Callable[[Path], object], name: str, root: Path, content: byte
 
 
 def _labels(root: Path, content: bytes) -> None:
-    _file(lambda path: read_labelv2(path, root / "images"), "labelv2.txt", root, content)
+    (root / "labelv2.txt").write_bytes(content)
+    sound = read_sound_labels(root / "labelv2.txt", root / "images")
+    assert len(sound.images) <= sound.listed
+    assert sound.broken or sound.listed == len(sound.images)
+    read_labelv2(root / "labelv2.txt", root / "images")
 
 
 def _search_dir(root: Path, content: bytes) -> None:

@@ -1,7 +1,8 @@
 """The cluster templates are whole: checked by schema, by a dry run, and against our own commands.
 
 No cloud is reached: `ray up` files are prepared and validated by Ray itself, the Slurm script runs
-with stand-ins for Slurm's commands, and the RayJob is checked as far as its structure goes.
+with stand-ins for Slurm's and Ray's commands, and the RayJob is checked as far as its structure
+goes.
 """
 
 import json
@@ -10,6 +11,7 @@ import re
 import shlex
 import signal
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,14 @@ def test_every_template_joins_the_running_cluster(name: str) -> None:
     assert "--ray-address auto" in TEXTS[name]
 
 
+@pytest.mark.parametrize("name", RAY_UP)
+def test_every_node_gets_the_token_that_ray_asks_for(name: str) -> None:
+    cluster = as_yaml(name)
+    assert "~/.ray/auth_token" in cluster["file_mounts"]
+    for role in ("head", "worker"):
+        assert "RAY_AUTH_MODE=token ray start" in cluster[f"{role}_start_ray_commands"][-1]
+
+
 def test_the_dashboard_stays_on_loopback() -> None:
     for name in RAY_UP:
         heads = as_yaml(name)["head_start_ray_commands"]
@@ -108,29 +118,48 @@ def test_the_image_holds_every_package() -> None:
     assert {f"!{name}" for name in copied} <= set(kept)
 
 
-SRUN = """#!/bin/bash
-echo "$@" > "$RECORD/srun.told"
-trap 'echo term > "$RECORD/srun.ended"; exit 143' TERM
-for _ in $(seq "${SRUN_TICKS:-0}"); do sleep 0.05; done
-exit "${SRUN_CODE:-0}"
-"""
-SCONTROL = """#!/bin/bash
-if [ "$1" = show ]; then printf 'node07\\nnode08\\n'; else echo "$@" > "$RECORD/scontrol.told"; fi
-"""
+# What Slurm, Ray and the search are told, each in a file of its own.
+STANDS_FOR = {
+    "srun": """
+        echo "$@" > "$RECORD/srun"
+        SLURM_NODEID=0 bash -c start_ray
+        SLURM_NODEID=1 bash -c start_ray
+        touch "$RECORD/joined"
+        trap 'exit 75' TERM
+        for _ in {1..600}; do sleep 0.05; done
+    """,
+    "scontrol": 'echo "$@" > "$RECORD/scontrol"',
+    "ray": 'echo "$RAY_AUTH_MODE $@" >> "$RECORD/ray"',
+    "python3": """
+        case "$*" in
+        "- "*) until [ -e "$RECORD/joined" ]; do sleep 0.02; done;;
+        *get_node_ip_address*) echo 10.0.0.7;;
+        *secrets*) echo a-secret;;
+        esac
+    """,
+    "scrfd-nas": """
+        echo "$@" > "$RECORD/scrfd-nas"
+        trap 'echo "$RAY_AUTH_TOKEN" > "$RECORD/stopped"; exit 75' TERM
+        for _ in $(seq "${TICKS:-0}"); do sleep 0.05; done
+        exit "${CODE:-0}"
+    """,
+}
+JOB = 123456
+ADDRESS = f"10.0.0.7:{20000 + JOB % 20000}"
 
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> dict[str, str]:
-    """The environment of a Slurm job whose `srun` and `scontrol` write down what they are told."""
-    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
+    """The environment of a Slurm job of 2 nodes whose programs write down what they are told."""
+    for name, text in STANDS_FOR.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{textwrap.dedent(text)}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
     return {
         **os.environ,
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
         "RECORD": str(tmp_path),
-        "SLURM_JOB_ID": "123456",
-        "SLURM_JOB_NODELIST": "node[07-08]",
+        "SLURM_JOB_ID": str(JOB),
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_CPUS_PER_TASK": "64",
         "SLURM_GPUS_ON_NODE": "8",
@@ -142,32 +171,45 @@ def test_the_slurm_script_starts_ray_on_all_nodes_and_the_command_on_the_first(
 ) -> None:
     command = ["bash", str(CLUSTER / "slurm.sh"), "stage1", "--flops", "2.5G"]
     assert subprocess.run(command, env=slurm, check=False).returncode == 0
-    told = Path(slurm["RECORD"], "srun.told").read_text()
-    address = f"node07:{20000 + 123456 % 20000}"
-    assert f"ray symmetric-run --address {address} --min-nodes 2 --num-cpus 64 --num-gpus 8" in told
-    assert told.strip().endswith(f"-- scrfd-nas stage1 --flops 2.5G --ray-address {address}")
+    told = {
+        path.name: path.read_text() for path in Path(slurm["RECORD"]).iterdir() if path.is_file()
+    }
+    assert told["scrfd-nas"] == f"stage1 --flops 2.5G --ray-address {ADDRESS}\n"
+    assert "--cpus-per-task 64" in told["srun"]
+    head, worker = (line for line in told["ray"].splitlines() if " start " in line)
+    assert head.startswith("token start --head --node-ip-address 10.0.0.7 ")
+    assert worker.startswith(f"token start --address {ADDRESS} ")
+    for line in (head, worker):
+        assert "--block --num-cpus 64 --num-gpus 8 " in line
+    assert "scontrol" not in told
 
 
 def test_the_slurm_script_ends_with_the_commands_exit_code(slurm: dict[str, str]) -> None:
     command = ["bash", str(CLUSTER / "slurm.sh"), "report"]
-    done = subprocess.run(command, env=slurm | {"SRUN_CODE": "3"}, check=False)
+    done = subprocess.run(command, env=slurm | {"CODE": "3"}, check=False)
     assert done.returncode == 3
-    assert not Path(slurm["RECORD"], "scontrol.told").exists()
+    assert not Path(slurm["RECORD"], "scontrol").exists()
 
 
-def test_the_slurm_script_stops_and_queues_again_before_its_time_limit(
-    slurm: dict[str, str],
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(signal.SIGUSR1, f"requeue {JOB}\n"), (signal.SIGTERM, None)],
+    ids=["near the time limit", "cancelled"],
+)
+def test_the_slurm_script_stops_the_search_and_queues_again_only_near_its_time_limit(
+    slurm: dict[str, str], number: signal.Signals, told: str | None
 ) -> None:
     record = Path(slurm["RECORD"])
     command = ["bash", str(CLUSTER / "slurm.sh"), "stage1"]
-    with subprocess.Popen(command, env=slurm | {"SRUN_TICKS": "400"}) as job:
-        while not (record / "srun.told").exists():
+    with subprocess.Popen(command, env=slurm | {"TICKS": "400"}) as job:
+        while not (record / "scrfd-nas").exists():
             time.sleep(0.02)
-        time.sleep(0.1)
-        job.send_signal(signal.SIGTERM)
-        assert job.wait(timeout=15) == 0
-    assert (record / "srun.ended").read_text() == "term\n"
-    assert (record / "scontrol.told").read_text() == "requeue 123456\n"
+        time.sleep(0.2)
+        job.send_signal(number)
+        assert job.wait(timeout=15) == 75
+    assert (record / "stopped").read_text() == "a-secret\n"
+    requeued = record / "scontrol"
+    assert (requeued.read_text() if requeued.exists() else None) == told
 
 
 def test_the_slurm_script_without_arguments_says_how_to_use_it(slurm: dict[str, str]) -> None:

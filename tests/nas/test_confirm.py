@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from fake_trials import ENTRY, FakeCluster, make_data, propose, set_faults
 
+from nas.driver_lock import BusyError
 from nas.housekeeping import clean
 from nas.request import Stage1Request
 from nas.resolve import stage1_template
 from nas.results.confirm import Confirmation, confirm
-from nas.search_dir import BusyError, SearchDir
+from nas.search_dir import SearchDir
 from nas.stages import RunOptions, run_stage
 from nas.study import read_study
 from reports.leaderboard import to_records

@@ -17,7 +17,7 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError
 from nas.running import executor
 from nas.running.executor import Cluster, connected
 from nas.running.nodes import Node, NodeLostError, check_own_processes
-from nas.running.signals import StopSignal, Terminated
+from nas.running.signals import StopSignal, Terminated, ending_tidily
 from nas.running.tasks import Resources, TrialEvent, TrialTask, plain_settings, run_task
 from nas.running.tune_run import _failure
 from search_spaces.errors import ConfigError
@@ -140,36 +140,43 @@ def test_a_process_runs_trial_after_trial(ray_run: Run) -> None:
     assert len({(Path(task.folder) / "pid").read_text() for task in finished}) < 6
 
 
-def test_an_exception_of_the_listener_stops_the_run(tmp_path: Path, ray_cluster: Any) -> None:
-    def stop(event: TrialEvent) -> None:
-        raise InterruptedError("enough")
+@pytest.mark.parametrize("kind", ["started", "epoch", "retried", "failed", "finished"])
+def test_an_exception_of_the_listener_stops_the_run(
+    tmp_path: Path, ray_cluster: Any, kind: str
+) -> None:
+    heard: list[TrialEvent] = []
 
-    tasks = make_tasks(tmp_path, 4, epoch_s=1.0)
+    def stop(event: TrialEvent) -> None:
+        heard.append(event)
+        if event.kind == kind:
+            raise InterruptedError("enough")
+
+    faults = {"raise": {str(n): 1 for n in range(1, 5)}} if kind in ("retried", "failed") else {}
+    tasks = make_tasks(tmp_path, 4, epoch_s=0.3, **faults)
     with pytest.raises(InterruptedError, match="enough"):
-        ray_cluster.run(tasks, ONE_CORE, on_event=stop)
-    assert not any(load_result(task.folder) for task in tasks)
+        ray_cluster.run(tasks, ONE_CORE, on_event=stop, retries=int(kind == "retried"))
+    assert [event.kind for event in heard].count(kind) == 1
+    assert heard[-1].kind == kind
+    assert sum(load_result(task.folder) is not None for task in tasks) < 4
 
 
 def test_what_is_called_between_events_can_stop_a_run_in_the_middle_of_an_epoch(
     tmp_path: Path, ray_cluster: Any
 ) -> None:
     events: list[TrialEvent] = []
-    started = None
+    tasks = make_tasks(tmp_path, 2, epoch_s=300.0)
 
-    def stop_after_two_seconds() -> None:
-        nonlocal started
-        if not events:
-            return
-        started = started or time.monotonic()
-        if time.monotonic() - started > 2:
+    def stop_when_both_train() -> None:
+        if all((Path(task.folder) / "pid").exists() for task in tasks):
             raise InterruptedError("enough")
 
-    tasks = make_tasks(tmp_path, 2, epoch_s=120.0)
     begun = time.monotonic()
     with pytest.raises(InterruptedError, match="enough"):
-        ray_cluster.run(tasks, ONE_CORE, on_event=events.append, on_step=stop_after_two_seconds)
+        ray_cluster.run(tasks, ONE_CORE, on_event=events.append, on_step=stop_when_both_train)
     assert {event.kind for event in events} == {"started"}
-    assert time.monotonic() - begun < 100
+    assert time.monotonic() - begun < 250
+    # They were told before they were ended, so that real ones are on disk.
+    assert all((Path(task.folder) / "interrupted").exists() for task in tasks)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +194,15 @@ def test_a_signal_is_noted_and_a_second_one_is_not_waited_for(
         stop.note(number, None)
 
 
-def test_sigterm_has_the_exit_code_of_the_shell() -> None:
-    assert Terminated().code == 143
+def test_sigterm_has_an_exit_code_of_its_own_that_says_try_again() -> None:
+    assert Terminated().code == os.EX_TEMPFAIL == 75
+
+
+def test_sigterm_raises_in_a_command_and_only_there() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), ending_tidily():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_nothing_to_do_is_done(ray_cluster: Any) -> None:
@@ -254,6 +268,42 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(address: str, reason: s
         executor._knock(address)
     with pytest.raises(ConfigError, match=f"no Ray cluster at '{address}' .*`ray start --head`"):
         executor._start(None, address, None, Path())
+
+
+@pytest.mark.parametrize(
+    ("address", "told", "has_token", "answer", "mode"),
+    [
+        ("auto", {}, True, b"AuthenticationError: RPC error: InvalidAuthToken: ...", "token"),
+        ("head:6379", {}, True, b"RPC error: InvalidAuthToken: ...", "token"),
+        ("auto", {}, True, b"", None),  # a cluster without tokens
+        ("auto", {}, False, b"InvalidAuthToken", None),
+        ("auto", {"RAY_AUTH_MODE": "disabled"}, True, b"InvalidAuthToken", "disabled"),
+        (None, {}, True, b"InvalidAuthToken", None),
+    ],
+)
+def test_a_token_that_lies_ready_is_shown_to_a_cluster_that_asks_for_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None,
+    told: dict[str, str],
+    has_token: bool,
+    answer: bytes,
+    mode: str | None,
+) -> None:
+    def ask(command: list[str], *, env: dict[str, str], **options: Any) -> Any:
+        assert command[3:] == ["health-check", *(["--address", "head:6379"] if told_where else [])]
+        assert env["RAY_AUTH_MODE"] == "disabled"
+        return subprocess.CompletedProcess(command, int(bool(answer)), b"", answer)
+
+    told_where = address == "head:6379"
+    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), **told})
+    monkeypatch.setattr(executor, "_connect", lambda address: None)
+    monkeypatch.setattr(subprocess, "run", ask)
+    if has_token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("0123")
+    executor._import_ray(address)
+    assert os.environ.get("RAY_AUTH_MODE") == mode
 
 
 @pytest.mark.parametrize("died", ["raylet", "gcs_server"])

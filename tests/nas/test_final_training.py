@@ -15,11 +15,13 @@ from nas.running.executor import Cluster, StopSignal
 from nas.running.final_training import (
     FinalTraining,
     MetricsFollower,
+    _task,
     choose_group,
     train,
     training_folder,
 )
 from nas.running.nodes import Node
+from nas.running.tasks import run_task
 from nas.running.tensorboard import tensorboard_log
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
 from search_spaces.errors import ConfigError, DataError, IncomparableError
@@ -31,7 +33,7 @@ from trials.metrics import write_metrics
 from trials.model_file import save_model
 from trials.recipe import Recipe
 from trials.request import claim, trial_request
-from trials.result import EpochReport, TrialFault, TrialResult, save_outcome
+from trials.result import EpochReport, TrialFault, TrialResult, load_result, save_outcome
 from trials.schedule import learning_rate
 from trials.settings import TrialSettings
 from trials.widerface_ap import APs
@@ -193,6 +195,19 @@ def test_a_single_worker_trains_here_and_reports_every_epoch(data: Path, tmp_pat
     assert found[("loss/total", 2)] == pytest.approx(result.loss, rel=1e-6)
     assert found[("ap/hard", 2)] == pytest.approx(result.hard, abs=1e-6)
     assert ("ap/hard", 1) in found
+
+
+def test_a_worker_runs_its_task_as_a_search_would(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray.train.torch
+
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    training = make_training(data, tmp_path / "run")
+    run_task(_task(training, threads=1), lambda report: None)
+    result = load_result(tmp_path / "run")
+    assert result is not None
+    assert result.epochs == 2
 
 
 def test_a_finished_group_is_not_run_again(data: Path, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_node_without_the_data_is_named_before_any_trial_starts(
     script = tmp_path / "driver.py"
     script.write_text(
         "import shutil, sys\n"
-        "from nas import preflight\n"
+        "from nas.running import preflight\n"
         "from nas.cli.main import main\n"
         "look = preflight._answers\n"
         "def without(*given):\n"

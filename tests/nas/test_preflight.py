@@ -1,17 +1,22 @@
 """What a machine of a cluster says of data and search directory before trials start."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_trials import make_data
 
+from nas.remote.places import search_path
+from nas.remote.store import Store
 from nas.request import Stage1Request
 from nas.running import preflight
 from nas.running.nodes import Node
 from nas.running.preflight import Sight, check_nodes, look, refuse
 from nas.running.tasks import Resources
+from nas.search_dir import SearchDir
 from search_spaces.errors import DataError
 from trials.fingerprint import data_fingerprint
 from trials.recipe import Recipe
@@ -92,6 +97,75 @@ def test_only_nodes_that_can_hold_a_trial_are_asked_and_the_marker_goes(
     folder = tmp_path / "search"
     folder.mkdir()
     data = make_data(tmp_path / "data")
-    check_nodes(NODES, Resources(cpus_per_trial=2), request(data), folder)
+    check_nodes(NODES, Resources(cpus_per_trial=2), request(data), SearchDir(folder))
     assert asked == ["10.0.0.1", "10.0.0.2"]
     assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def at_url(sight: Sight, tmp_path: Path) -> Sight:
+    store = Store(f"file://{tmp_path}/bucket/run")
+    store.write("marker", b"1234")
+    return replace(sight, marker=f"{store.url}/marker")
+
+
+def test_a_url_that_can_be_read_and_written_is_no_hindrance(at_url: Sight, tmp_path: Path) -> None:
+    assert look(at_url) == ""
+    assert [path.name for path in (tmp_path / "bucket" / "run").iterdir()] == ["marker"]
+
+
+def test_a_url_that_shows_something_else_is_noticed(at_url: Sight) -> None:
+    text = look(replace(at_url, content="5678"))
+    assert "it does not see file://" in text
+    assert "credentials" in text
+
+
+def test_a_url_that_may_not_be_written_is_noticed(
+    at_url: Sight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_it(self: Store, path: str, content: bytes) -> None:
+        raise PermissionError("AWS Error ACCESS_DENIED")
+
+    monkeypatch.setattr(Store, "_write", refuse_it)
+    text = look(at_url)
+    assert "cannot be written (AWS Error ACCESS_DENIED)" in text
+    assert text.endswith("it needs the credentials and options of the store in its own environment")
+
+
+def test_the_marker_of_a_search_at_a_url_lies_there_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def answer(nodes: Any, sight: Sight) -> list[tuple[Node, str]]:
+        seen.append(look(sight))
+        return [(node, "") for node in nodes]
+
+    monkeypatch.setattr(preflight, "_answers", answer)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    directory = SearchDir(search_path(f"file://{tmp_path}/bucket/run"))
+    wanted = request(make_data(tmp_path / "data"))
+    check_nodes(NODES, Resources(cpus_per_trial=2), wanted, directory)
+    assert seen == [""]
+    assert list((tmp_path / "bucket" / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ("WorkerCrashedError", "was killed 3 times; is the machine out of memory?"),
+        ("OutOfMemoryError", "was killed 3 times; is the machine out of memory?"),
+        ("TaskUnschedulableError", "it has left the cluster meanwhile"),
+        ("NodeDiedError", "it has left the cluster meanwhile"),
+        ("RaySystemError", "does it have this package, in the same version?"),
+    ],
+)
+def test_a_killed_process_and_a_lost_node_are_told_apart(error: str, text: str) -> None:
+    from ray import exceptions
+
+    kind = getattr(exceptions, error)
+
+    def get(answer: Any) -> str:
+        raise kind() if error == "WorkerCrashedError" else kind("lost")
+
+    assert text in preflight._answer(SimpleNamespace(exceptions=exceptions, get=get), None)

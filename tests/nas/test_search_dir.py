@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from fake_trials import make_architecture
 
+from nas.driver_lock import BusyError
 from nas.request import Stage1Request, Stage2Request
-from nas.search_dir import BusyError, SearchDir, find_search_dir
+from nas.search_dir import SearchDir, find_search_dir
 from search_spaces.architecture import save_architecture
 from search_spaces.errors import ConfigError
 
@@ -139,7 +140,7 @@ def test_half_written_files_of_killed_drivers_are_removed(tmp_path: Path) -> Non
 
 
 def test_another_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.search_dir._LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("nas.driver_lock._LOCK_WAIT_S", 0.1)
     directory = SearchDir(tmp_path)
     with (
         directory.held(1),

@@ -15,7 +15,8 @@ from fake_trials import (
     set_faults,
 )
 
-from nas.search_dir import BusyError, SearchDir
+from nas.driver_lock import BusyError
+from nas.search_dir import SearchDir
 from nas.stages import RunOptions, Summary, run_stage
 from nas.study import read_study
 from search_spaces.architecture import save_architecture
@@ -372,7 +373,7 @@ def test_missing_data_say_how_to_get_some(search: Search, monkeypatch: pytest.Mo
 
 def test_a_second_driver_is_refused(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
     search.begin(2)
-    monkeypatch.setattr("nas.search_dir._LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("nas.driver_lock._LOCK_WAIT_S", 0.1)
     with (
         search.directory.held(1),
         pytest.raises(BusyError, match=r"process \d+ on .* works here"),

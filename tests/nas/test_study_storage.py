@@ -2,13 +2,18 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_trials import make_architecture, make_data
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from sqlalchemy.exc import OperationalError
 
+from nas import study_database
 from nas.cli.main import run
 from nas.search_dir import SearchDir
 from nas.study import Entry, Study, read_study
+from nas.study_database import lasting
 from nas.study_storage import (
     StudyPlace,
     absolute_storage,
@@ -113,6 +118,8 @@ def test_a_password_comes_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> No
         expanded(url)
     monkeypatch.setenv("DB_PASSWORD", "secret")
     assert expanded(url) == "postgresql://me:secret@host/db"
+    monkeypatch.setenv("DB_PASSWORD", "p@ss/w%rd$1")  # as it is; what a URL needs is done here
+    assert expanded(url) == "postgresql://me:p%40ss%2Fw%25rd%241@host/db"
 
 
 def test_a_sqlite_file_is_kept_by_its_absolute_path(tmp_path: Path) -> None:
@@ -188,3 +195,73 @@ def test_a_database_that_goes_away_is_one_line(tmp_path: Path) -> None:
         study.start(1)
     with pytest.raises(ConfigError, match="--storage sqlite"):
         read_study(where, 1)
+
+
+class Failing:
+    """A storage whose answers are given; the errors among them are raised."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def get_all_studies(self) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def away() -> Exception:
+    """What Optuna makes of a server that is not there."""
+    error = StorageInternalError("invalid data in the commit")
+    error.__cause__ = OperationalError("SELECT 1", {}, OSError("connection refused"))
+    return error
+
+
+def test_calls_are_repeated_while_the_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_database, "_PAUSE_S", 0.0)
+    assert lasting(Failing(away(), away(), [7])).get_all_studies() == [7]
+    # It was done, and only the answer got lost.
+    repeated = Failing(away(), UpdateFinishedTrialError())
+    assert lasting(repeated).get_all_studies() is None
+
+
+def test_calls_are_not_repeated_for_ever_or_for_other_reasons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for error in (
+        KeyError("no study"),
+        StorageInternalError("too long"),
+        UpdateFinishedTrialError(),
+    ):
+        with pytest.raises(type(error)):
+            lasting(Failing(error, [])).get_all_studies()
+    monkeypatch.setattr(study_database, "PATIENCE_S", -1.0)
+    with pytest.raises(StorageInternalError):
+        lasting(Failing(away(), [])).get_all_studies()
+
+
+def test_a_database_that_fails_in_tune_is_still_named(tmp_path: Path) -> None:
+    failed = RuntimeError("a callback of Tune failed")
+    failed.__context__ = away()
+    with (
+        pytest.raises(ConfigError, match="connection refused; the same command"),
+        place(tmp_path).guarded(),
+    ):
+        raise failed
+
+
+@pytest.mark.parametrize(
+    ("installed", "url"),
+    [
+        ({"psycopg", "psycopg2"}, "postgresql+psycopg://me@host/db"),
+        ({"psycopg2"}, "postgresql+psycopg2://me@host/db"),
+        (set(), "postgresql+psycopg://me@host/db"),  # whose absence is then the error
+    ],
+)
+def test_postgresql_gets_a_driver_that_is_installed(
+    installed: set[str], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_database, "_is_installed", lambda name: name in installed)
+    for written in ("postgresql://me@host/db", "postgres://me@host/db"):
+        assert study_database._with_driver(written) == url
+    assert study_database._with_driver("mysql://me@host/db") == "mysql://me@host/db"

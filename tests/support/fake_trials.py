@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.remote.trial_folder import at_hand
 from nas.running.tasks import Resources, TrialEvent, TrialTask, run_task
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.files import write_text
@@ -36,6 +37,7 @@ from trials.result import (
     APs,
     EpochReport,
     TrialFault,
+    TrialInterrupted,
     TrialResult,
     failure_of,
     load_result,
@@ -99,6 +101,7 @@ def run(
     settings: TrialSettings,
     until: int | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> TrialResult | None:
     """A fake of `trials.run.advance_trial`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +118,7 @@ def run(
     curve = faults.get("curves", {}).get(_key(folder), [hard_ap(architecture)])
     hard = curve[-1]
     for epoch in range(len(reports) + 1, (until or settings.epochs) + 1):
-        time.sleep(faults.get("epoch_s", 0.0))
+        _sleep(faults.get("epoch_s", 0.0), should_stop, folder)
         _misbehave(faults, folder, epoch, attempt)
         hard = curve[min(epoch, len(curve)) - 1]
         aps = APs(easy=1.0, medium=hard, hard=hard) if settings.is_evaluated(epoch) else None
@@ -140,6 +143,16 @@ def run(
     save_outcome(result, folder)
     del images
     return result
+
+
+def _sleep(seconds: float, should_stop: Callable[[], bool] | None, folder: Path) -> None:
+    """As long as an epoch takes; leaves the file `interrupted` if it is stopped in it."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, 0.05))
+        if should_stop is not None and should_stop():
+            (folder / "interrupted").touch()
+            raise TrialInterrupted("stopped")
 
 
 def _hold_images(megabytes: int, folder: Path) -> list[Any]:
@@ -253,7 +266,13 @@ class FakeCluster:
             on_event(TrialEvent(kind="epoch", number=task.number, hard=hard, **epochs))
 
         try:
-            run_task(task, on_epoch)
+            with at_hand(task) as (near, put):
+
+                def tell(report: EpochReport) -> None:
+                    put()
+                    on_epoch(report)
+
+                run_task(near, tell)
         except Exception as error:
             kind: Any = "failed" if is_last else "retried"
             failure = failure_of(error, attempt)

@@ -22,7 +22,7 @@ from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from trials.device import resolve_precision
 from trials.parallel import Workers, joined_workers
 from trials.recipe import Recipe
-from trials.result import EpochReport
+from trials.result import EpochReport, TrialInterrupted
 from trials.run import run_trial
 from trials.settings import TrialSettings
 from trials.targets import Targets
@@ -37,12 +37,15 @@ RECIPE = Recipe(batch_size=2, schedule="cosine", ema_decay=0.9, gradient_clip=5.
 SETTINGS = TrialSettings(epochs=3, image_size=64, device="cpu", threads=1, workers=2)
 FACES_BY_CASE = {"uneven": (1, 3, 2, 0, 1), "one worker without faces": (2, 0, 1, 0)}
 COUNT = 2
+INTERRUPTED_AT = 4  # iterations: in the second epoch, which has three
 # Each job's trial folder and the epoch after which its leader is killed (0: never).
 JOBS: dict[str, tuple[str | None, int]] = {
     "losses": (None, 0),
     "undisturbed": ("whole", 0),
     "killed": ("continued", 2),
     "again": ("continued", 0),
+    "interrupted": ("stopped", 0),
+    "resumed": ("stopped", 0),
 }
 TERMS = ("total", "cls", "box", "keypoint")
 
@@ -104,6 +107,24 @@ def report_losses(workers: Workers, out: Path) -> None:
     torch.save(found, out)
 
 
+def interrupt(workers: Workers, out: Path, data: str, folder: str) -> None:
+    """Run a trial that only the follower is asked to stop."""
+    asked = 0
+
+    def should_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return not workers.leads and asked == INTERRUPTED_AT
+
+    settings = replace(SETTINGS, workers=workers.count)
+    try:
+        run_trial(
+            TINY, RECIPE, data, folder, settings=settings, workers=workers, should_stop=should_stop
+        )
+    except TrialInterrupted as error:
+        torch.save({"reason": str(error)}, out)
+
+
 def train(workers: Workers, out: Path, data: str, folder: str, stop_after: int) -> None:
     """Run a trial, and write what this worker heard of its epochs and result."""
     heard: list[int] = []
@@ -134,6 +155,8 @@ def work(rank: int, job: str, root: Path, data: str) -> None:
     trial, stop_after = JOBS[job]
     if trial is None:
         report_losses(workers, folder / str(rank))
+    elif job == "interrupted":
+        interrupt(workers, folder / str(rank), data, str(root / trial))
     else:
         train(workers, folder / str(rank), data, str(root / trial), stop_after)
     torch.distributed.destroy_process_group()

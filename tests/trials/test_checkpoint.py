@@ -17,6 +17,7 @@ from trials.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trials.ema import AveragedModel
 from trials.model_file import load_model, save_model
 from trials.result import EpochReport, failure_of
+from trials.training import EpochSums
 from trials.widerface_ap import APs
 
 TINY = Architecture(
@@ -77,6 +78,22 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_what_an_epoch_has_added_up_comes_back(tmp_path: Path) -> None:
+    begun = EpochSums(iterations=3, images=12, seconds=1.5, losses=[4.0, 3.0, 1.0, 0.0])
+    save_checkpoint(replace(make_checkpoint(2), begun=begun), tmp_path)
+    assert (load(tmp_path).epoch, load(tmp_path).begun) == (2, begun)
+
+
+def test_a_checkpoint_from_before_epochs_could_be_interrupted_is_one_without_sums(
+    tmp_path: Path,
+) -> None:
+    save_checkpoint(make_checkpoint(2), tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    del content["begun"]
+    torch.save(content, tmp_path / "last.pt")
+    assert load(tmp_path).begun is None
+
+
 def test_a_full_disk_is_said_by_its_name_and_spoils_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,15 @@ def test_a_killed_run_continues_with_the_same_outcome(root: Path) -> None:
     assert_equal(state(root / "continued"), state(root / "whole"))
 
 
+def test_workers_stop_together_where_one_is_asked_to_and_go_on_there(root: Path) -> None:
+    assert exit_codes(root, "interrupted") == [0, 0]
+    reasons = [read(root / "interrupted" / str(rank))["reason"] for rank in range(2)]
+    assert reasons == ["stopped in epoch 2 after iteration 4"] * 2
+    assert exit_codes(root, "resumed") == [0, 0]
+    assert read(root / "resumed" / "0")["epochs"] == [2, 3]
+    assert_equal(state(root / "stopped"), state(root / "whole"))
+
+
 def assert_equal(found: Any, expected: Any, where: str = "state") -> None:
     """Nested equality, to the bit for tensors."""
     assert type(found) is type(expected), where

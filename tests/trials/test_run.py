@@ -1,5 +1,6 @@
 """One candidate's life: finished once, continued after any kill, never mixed up."""
 
+import contextlib
 import csv
 import json
 import multiprocessing
@@ -24,8 +25,8 @@ from trials.lock import exclusive
 from trials.model_file import load_model
 from trials.recipe import Recipe
 from trials.request import default_folder
-from trials.result import EpochReport, TrialFault, load_result
-from trials.run import run_trial
+from trials.result import EpochReport, TrialFault, TrialInterrupted, load_result
+from trials.run import MAX_LOG_BYTES, run_trial
 from trials.settings import TrialSettings
 
 TINY = Architecture(
@@ -187,6 +188,95 @@ def test_stopped_in_mid_epoch_it_starts_that_epoch_again(
         on_step=lambda done, total: steps.append(done),
     )
     assert steps == list(range(4, 16))  # the first epoch had iterations 1 to 3
+    assert_same_outcome(tmp_path, undisturbed)
+
+
+class StopAfter:
+    """Asks a trial to stop the n-th time that it is asked."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+# An epoch has 3 iterations; the second is evaluated, on ten images.
+@pytest.mark.parametrize(
+    ("asked", "iterations", "reason"),
+    [
+        (0, 1, "epoch 1 after iteration 1"),
+        (2, 3, "epoch 1 after iteration 3"),
+        (4, 5, "epoch 2 after iteration 5"),
+        (6, 6, "while epoch 2 was evaluated"),
+        (15, 6, "while epoch 2 was evaluated"),
+        (16, 7, "epoch 3 after iteration 7"),
+    ],
+)
+def test_asked_to_stop_it_goes_on_after_its_last_iteration(
+    data: Path, undisturbed: Path, tmp_path: Path, asked: int, iterations: int, reason: str
+) -> None:
+    options: dict[str, Any] = {"settings": {"eval_every": 2}}
+    with pytest.raises(TrialInterrupted, match=reason):
+        run(data, tmp_path, should_stop=StopAfter(asked), **options)
+    steps: list[int] = []
+    run(data, tmp_path, on_step=lambda done, total: steps.append(done), **options)
+    assert steps == list(range(iterations + 1, 16))
+    assert_same_outcome(tmp_path, undisturbed)
+    result = load_result(tmp_path)
+    assert result is not None
+    assert result.images_per_second * (load_seconds(tmp_path)) == pytest.approx(5 * 10)
+    log = (tmp_path / "trial.log").read_text()
+    assert "Traceback" not in log
+
+
+def test_the_log_keeps_its_last_lines_and_a_bounded_size(data: Path, tmp_path: Path) -> None:
+    lines = [f"2026-01-01 INFO line {number}\n" for number in range(40_000)]
+    (tmp_path / "trial.log").write_text("".join(lines))
+    sizes = []
+    for _ in range(2):
+        with pytest.raises(TrialInterrupted):
+            run(data, tmp_path, should_stop=StopAfter(0))
+        sizes.append((tmp_path / "trial.log").stat().st_size)
+    assert MAX_LOG_BYTES / 2 <= sizes[0] < sizes[1] <= MAX_LOG_BYTES
+    log = (tmp_path / "trial.log").read_text()
+    assert log.startswith("(earlier lines were removed)\n2026-01-01 INFO line ")
+    assert lines[-1] in log
+    assert log.count("INFO epochs ") == 2
+
+
+def load_seconds(folder: Path) -> float:
+    return float(torch.load(folder / "last.pt", weights_only=True)["step_s"])
+
+
+def test_asked_to_stop_again_and_again_it_still_comes_to_the_same_end(
+    data: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    stops = 0
+    while load_result(tmp_path) is None:
+        with contextlib.suppress(TrialInterrupted):
+            settings = {"eval_every": 2, "loader_workers": 0}
+            run(data, tmp_path, settings=settings, should_stop=StopAfter(12))
+        stops += 1
+    assert stops > 2
+    assert_same_outcome(tmp_path, undisturbed)
+
+
+def test_a_damaged_checkpoint_of_mid_epoch_costs_what_that_epoch_had(
+    data: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrialInterrupted):
+        run(data, tmp_path, settings={"eval_every": 2}, should_stop=StopAfter(4))
+    os.truncate(tmp_path / "last.pt", 1000)
+    steps: list[int] = []
+    run(
+        data,
+        tmp_path,
+        settings={"eval_every": 2},
+        on_step=lambda done, total: steps.append(done),
+    )
+    assert steps == list(range(4, 16))
     assert_same_outcome(tmp_path, undisturbed)
 
 

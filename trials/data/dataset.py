@@ -4,6 +4,7 @@ A sample depends on the seed, the epoch and the image's index only, so that any 
 worker processes, and a run continued after an interruption, see the same samples.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +18,9 @@ from trials.data.augment import Augmentation
 from trials.data.cache import ImageCache
 from trials.data.holdout import is_held_out
 from trials.data.images import Image, read_image
-from trials.data.labels import AnnotatedImage, read_labelv2
+from trials.data.labels import AnnotatedImage
 from trials.data.samples import Sample, draw_sample, trainable
+from trials.data.sound_labels import SoundLabels, read_sound_labels
 
 LABEL_FILE = "labelv2.txt"
 SPLITS = ("train", "val")
@@ -26,6 +28,8 @@ DEFAULT_CACHE_BYTES = 512 << 20
 MAX_BROKEN = 10
 MAX_BROKEN_SHARE = 0.01
 SAMPLE_STREAM, ORDER_STREAM = 1, 2  # numpy seeds [s, e] and [s, e, 0] are the same stream
+
+log = logging.getLogger(__name__)
 
 
 class FaceDataset:
@@ -54,8 +58,10 @@ class FaceDataset:
                 them and evaluates with them.
             held_out: share of the images that is left out (see `trials.data.holdout`).
 
+        Images with a faulty line, and faces beside their image, are left out and logged.
+
         Raises:
-            DataError: no such folder, a fault in the label file, or no image left.
+            DataError: no such folder, too many faults in the label file, or no image left.
         """
         if split not in SPLITS:
             raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
@@ -66,14 +72,20 @@ class FaceDataset:
                 f"{folder / LABEL_FILE}: there is no such label file; a data folder holds "
                 "train/labelv2.txt, train/images/, val/labelv2.txt, val/images/ and val/gt/"
             )
-        images = read_labelv2(folder / LABEL_FILE, folder / "images")
-        images = [image for image in images if not is_held_out(image.name, held_out)]
+        labels = read_sound_labels(folder / LABEL_FILE, folder / "images")
+        _note_broken_labels(labels)
+        images = [image for image in labels.images if not is_held_out(image.name, held_out)]
         if not faceless:
             images = [image for image in images if trainable(image.faces).any()]
         if not images:
             kind = "image" if faceless else "image with a face that counts"
             raise DataError(f"{folder / LABEL_FILE}: there is no {kind}")
         self.images: Sequence[AnnotatedImage] = tuple(images)
+
+    @property
+    def label_file(self) -> Path:
+        """Where the labels come from."""
+        return self.root / self.split / LABEL_FILE
 
     def __len__(self) -> int:
         return len(self.images)
@@ -147,7 +159,7 @@ class TrainingSet(Dataset[Sample]):
         kept = self._cache.get(index)
         if kept is not None:
             return kept
-        pixels = read_image(self.dataset.images[index].path)
+        pixels = self._read(index)
         if self._cached_bytes + pixels.nbytes <= self.cache_bytes:
             self._cache[index] = pixels
             self._cached_bytes += pixels.nbytes
@@ -156,19 +168,39 @@ class TrainingSet(Dataset[Sample]):
     def _shared_pixels(self, cache: ImageCache, index: int) -> Image:
         pixels = cache.get(index)
         if pixels is None:
-            pixels = read_image(self.dataset.images[index].path)
+            pixels = self._read(index)
             cache.put(index, pixels)
         return pixels
 
+    def _read(self, index: int) -> Image:
+        """The decoded image. Raises DataError: unreadable, or not the one that was labelled."""
+        image = self.dataset.images[index]
+        pixels = read_image(image.path)
+        height, width = pixels.shape[:2]
+        if (width, height) != (image.width, image.height):
+            labelled = f"{image.width} x {image.height}"
+            found = f"{image.path} has {width} x {height} pixels"
+            raise DataError(f"{found}, {self.dataset.label_file} says {labelled}")
+        return pixels
 
-def check_broken(broken: Sequence[str], images: int) -> None:
-    """Raise if more images than a data set may have are unreadable.
+
+def check_broken(broken: Sequence[str], images: int, rule: str = "cannot be read") -> None:
+    """Raise if more images than a data set may have are broken.
 
     Raises:
         DataError: more than 10 and more than 1 %, or all of them.
     """
     if len(broken) >= images or len(broken) > max(MAX_BROKEN, MAX_BROKEN_SHARE * images):
         raise DataError(
-            f"{len(broken)} of {images} images cannot be read, the first: {broken[0]}; "
+            f"{len(broken)} of {images} images {rule}, the first: {broken[0]}; "
             "`scrfd-nas data check` lists them all"
         )
+
+
+def _note_broken_labels(labels: SoundLabels) -> None:
+    """Log every image with faulty labels; raise if they are too many."""
+    if not labels.broken:
+        return
+    check_broken(labels.broken, labels.listed, "have faulty labels")
+    for message in labels.broken:
+        log.warning("%s; it is left out", message)

@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -199,8 +200,8 @@ def text_lines(
 ) -> Iterator[tuple[int, str]]:
     """Number and text of every line that is not blank.
 
-    Lines that are not UTF-8 are reported and left out, except that one which starts with
-    `#` is handed on as `UNREADABLE_IMAGE`, so that its faces go to no other image.
+    Lines that are not UTF-8 or far too long are reported and left out, except that one which
+    starts with `#` is handed on as `UNREADABLE_IMAGE`, so that its faces go to no other image.
 
     Raises:
         DataError: the file cannot be opened.
@@ -210,20 +211,34 @@ def text_lines(
         with Path(path).open("rb") as stream:
             while raw := stream.readline(MAX_LINE_BYTES):
                 number += 1
-                if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
-                    message = f"a line may have {MAX_LINE_BYTES} bytes; the rest is not read"
-                    report(Fault(file=str(path), line=number, message=message))
-                    return
                 try:
-                    text = raw.decode("utf-8").strip().lstrip("\ufeff")
-                except UnicodeDecodeError as error:
-                    message = f"is not UTF-8 text ({error.reason})"
-                    report(Fault(file=str(path), line=number, message=message))
-                    text = UNREADABLE_IMAGE if raw.lstrip().startswith(b"#") else ""
+                    text = _line_text(raw, stream)
+                except DataError as error:
+                    if raw.lstrip().startswith(b"#"):
+                        yield number, UNREADABLE_IMAGE  # first: the image before it is sound
+                    report(Fault(file=str(path), line=number, message=str(error)))
+                    continue
                 if text:
                     yield number, text
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _line_text(start: bytes, stream: BinaryIO) -> str:
+    """The text of a line that begins with `start`; the stream is at its end afterwards.
+
+    Raises:
+        DataError: too long, or not UTF-8.
+    """
+    end = start
+    while len(end) == MAX_LINE_BYTES and not end.endswith(b"\n"):
+        end = stream.readline(MAX_LINE_BYTES)
+    if end is not start:
+        raise DataError(f"a line may have {MAX_LINE_BYTES} bytes")
+    try:
+        return start.decode("utf-8").strip().lstrip("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8 text ({error.reason})") from error
 
 
 def parse_image_line(text: str) -> tuple[str, int, int]:

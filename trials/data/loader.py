@@ -108,7 +108,7 @@ class _EpochBatches(Sampler[list[tuple[int, int]]]):
         self.seed, self.count = seed, count
         self.batch_size, self.drop_last = batch_size, drop_last
         self.rank, self.ranks = rank, ranks
-        self.epoch = 0
+        self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
         whole, rest = divmod(self.count, self.batch_size * self.ranks)
@@ -117,7 +117,7 @@ class _EpochBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = [(self.epoch, index) for index in epoch_order(self.seed, self.epoch, self.count)]
         batches = deal_batches(order, self.batch_size, self.rank, self.ranks)
-        yield from islice(batches, len(self))
+        yield from islice(batches, self.first, len(self))
 
 
 class TrainingLoader:
@@ -167,16 +167,16 @@ class TrainingLoader:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, list[Faces]]]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, list[Faces]]]:
         """Images (B, 3, S, S) on the device and their faces, for every batch of an epoch.
 
         The images lie in channels-last memory, in which the network reads them. The last
-        batch may be smaller. One epoch at a time.
+        batch may be smaller. One epoch at a time; its batches before `first` are left out.
 
         Raises:
             DataError: too many unreadable images.
         """
-        self._batches.epoch = epoch
+        self._batches.epoch, self._batches.first = epoch, first
         for batch in self._loader:
             self._note_broken(batch.broken)
             yield batch.finish(self.device), batch.faces

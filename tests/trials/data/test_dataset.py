@@ -191,6 +191,17 @@ def test_a_broken_image_is_replaced_and_named(
     assert "e/4.png" in caplog.text
 
 
+def test_an_image_of_another_size_than_its_label_says_counts_as_broken(tmp_path: Path) -> None:
+    root = make_set(tmp_path)
+    Pillow.new("RGB", (20, 30)).save(root / "train/images/e/4.png")
+    loader = TrainingLoader(training_set(root), batch_size=2)
+    for epoch in (0, 1):
+        assert sum(len(images) for images, _ in loader.batches(epoch)) == 5
+    (message,) = loader.broken
+    assert "e/4.png has 20 x 30 pixels" in message
+    assert f"{root / 'train/labelv2.txt'} says 64 x 48" in message
+
+
 def test_replacement_of_a_broken_image_does_not_depend_on_the_order(tmp_path: Path) -> None:
     root = make_set(tmp_path)
     break_image(root, 4)
@@ -200,7 +211,7 @@ def test_replacement_of_a_broken_image_does_not_depend_on_the_order(tmp_path: Pa
 
 
 def test_too_many_broken_images_end_the_training(tmp_path: Path) -> None:
-    root = make_set(tmp_path, count=30, size=(8, 8))
+    root = make_set(tmp_path, count=30)
     for number in range(0, 22, 2):  # 11 of 30
         break_image(root, number)
     loader = TrainingLoader(training_set(root, image_size=8), batch_size=4)

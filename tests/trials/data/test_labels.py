@@ -56,6 +56,18 @@ def test_empty_file_has_no_images_and_a_byte_order_mark_is_skipped(tmp_path: Pat
     assert read(tmp_path, "\ufeff# a.jpg 1 1\n")[0].name == "a.jpg"
 
 
+def test_a_line_without_end_is_left_out_and_the_next_one_read(tmp_path: Path) -> None:
+    long = "1 " * 50_000
+    images, faults = scan(
+        tmp_path, f"# a.jpg 9 9\n{long}\n1 1 2 2\n# {long}\n3 3 4 4\n# b.jpg 1 1\n".encode()
+    )
+    assert [(image.name, len(image.faces)) for image in images] == [("a.jpg", 1), ("b.jpg", 0)]
+    assert [(fault.line, fault.message) for fault in faults] == [
+        (2, "a line may have 16384 bytes"),
+        (4, "a line may have 16384 bytes"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "rule"),
     [

@@ -1,0 +1,59 @@
+"""Searches, and what lies in them, as they are given on the command line: by path or by URL.
+
+typer would make `s3:/bucket` of a URL that it takes for a path, so that these options and
+arguments have parsers of their own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from nas.remote.urls import is_url
+from search_spaces.errors import ConfigError
+
+SEARCH_METAVAR = "DIR|URL"
+
+
+def search(text: str) -> Path:
+    """The folder of a search; for a URL its working copy (`nas.remote.places`).
+
+    Raises:
+        BadParameter: the URL holds credentials or names no folder.
+    """
+    if not is_url(text):
+        return Path(text)
+    from nas.remote.places import search_path
+
+    with _as_usage():
+        return search_path(text)
+
+
+def trial(text: str) -> Path:
+    """A trial's folder or a file in one; for a URL a copy of it, which is fetched.
+
+    Raises:
+        BadParameter: the URL is not that of a trial in a search.
+        StoreError: the store does not answer.
+    """
+    if not is_url(text):
+        return Path(text)
+    from nas.remote.places import trial_path
+
+    with _as_usage():
+        return trial_path(text)
+
+
+def reference(text: str) -> str:
+    """A name or a path as it is; for the URL of a trial the path of a copy, as `trial`."""
+    return str(trial(text)) if is_url(text) else text
+
+
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    """Say what is wrong with a value; of other ValueErrors, typer shows the value alone."""
+    try:
+        yield
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error

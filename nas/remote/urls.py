@@ -1,0 +1,69 @@
+"""URLs of search directories: what is accepted as one, and what lies below it."""
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from search_spaces.errors import ConfigError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_SECRETS = re.compile(r"key|secret|token|password|signature|\bsas\b", re.IGNORECASE)
+_ADVICE = "put them into the environment (AWS_ACCESS_KEY_ID and the like), on every node"
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` is a URL and no path."""
+    return _URL.match(text) is not None
+
+
+def check_url(url: str) -> str:
+    """The URL without a slash at its end.
+
+    Raises:
+        ConfigError: it holds credentials, which files and reports would show, or names no folder.
+    """
+    try:
+        parts = urlsplit(url)
+        secret = parts.password
+    except ValueError as error:
+        raise ConfigError(f"--search-dir is no URL ({error})") from error
+    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if secret or any(_SECRETS.search(name) for name in names) or _has_key(url):
+        raise ConfigError(f"{bare}: a search's URL must not hold credentials; {_ADVICE}")
+    if parts.fragment or not (parts.netloc + parts.path).strip("/"):
+        raise ConfigError(f"{bare}: a search's URL is such as s3://BUCKET/FOLDER")
+    return _assembled(url.partition("?")[0].rstrip("/"), parts.query)
+
+
+def absolute(place: str) -> str:
+    """A URL, checked, or the absolute form of a path. Raises ConfigError (see `check_url`)."""
+    return check_url(place) if is_url(place) else str(Path(place).resolve())
+
+
+def below(url: str, inner: str) -> str:
+    """The URL of the file or folder `inner` below `url`; options after `?` are kept."""
+    base, _, query = url.partition("?")
+    return _assembled(f"{base}/{inner}" if inner else base, query)
+
+
+def split(url: str, count: int) -> tuple[str, str]:
+    """`url` without its last `count` parts, and these parts."""
+    base, _, query = url.partition("?")
+    parts = base.split("/")
+    cut = len(parts) - count
+    return _assembled("/".join(parts[:cut]), query), "/".join(parts[cut:])
+
+
+def name_of(url: str) -> str:
+    """Its last part, for people."""
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+def _has_key(url: str) -> bool:
+    """An S3 URL with a user has a key there; Azure's has its container."""
+    return url.startswith(("s3://", "gs://", "gcs://")) and "@" in urlsplit(url).netloc
+
+
+def _assembled(base: str, query: str) -> str:
+    return f"{base}?{query}" if query else base
