@@ -9,37 +9,32 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from nas.remote.trial_folder import at_hand
 from nas.running.judge import Judge
-from nas.running.nodes import NodeLostError, check_own_processes
+from nas.running.nodes import check_own_processes
 from nas.running.schedulers import METRIC, TIME, Schedule, tune_scheduler
 from nas.running.signals import StopSignal
 from nas.running.stop_board import make_board, on_board, stop_trials
 from nas.running.tasks import (
-    EventKind,
     HardCurve,
     Resources,
-    TrialEvent,
     TrialTask,
     hard_curve,
     run_task,
 )
 from nas.running.tensorboard import tensorboard_log
 from nas.running.tracking import Tracking
+from nas.running.translator import OnEvent, Translator
 from search_spaces.errors import ScrfdNasError, TrialError
-from trials.memory import HOST_ADVICE
-from trials.result import EpochReport, TrialFailure, TrialInterrupted, failure_of
+from trials.result import EpochReport, TrialInterrupted
 
-OnEvent = Callable[[TrialEvent], None]
 OnStep = Callable[[], None]
 NextTask = Callable[[], TrialTask | None]
-
-_REPEATABLE = ("diverged", "data")  # a second attempt in the same way shows it; a third is waste
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +69,6 @@ class TuneRun:
         shown = [self.tracking.callback()] if self.tracking else []
         try:
             self._fit(shown)
-        except tune.TuneError as error:
-            if own := _own(error):
-                raise own from None
-            raise
         finally:
             for callback in shown:
                 callback.leave()
@@ -113,17 +104,17 @@ class TuneRun:
         try:
             tuner.fit()
         except tune.TuneError as error:
-            raise translator.end or _own_fault(error) from error
+            raise translator.end or _own(error) or _own_fault(error) from error
         if translator.end is not None:
             raise translator.end
 
     def _translator(
         self, tasks: Mapping[int, TrialTask], judge: Judge | None, board: Any
-    ) -> "_Translator":
+    ) -> Translator:
         def put_on_disk(running: Collection[int]) -> None:
             stop_trials(board, running)
 
-        return _Translator(self.on_event, self._check, put_on_disk, tasks, judge, self.retries)
+        return Translator(self.on_event, self._check, put_on_disk, tasks, judge, self.retries)
 
     def _check(self) -> None:
         check_own_processes()
@@ -174,97 +165,6 @@ class _Asking(Searcher):
         """Nothing, as above."""
 
 
-class _Translator(tune.Callback):
-    """Turns what Tune tells into events."""
-
-    def __init__(
-        self,
-        on_event: OnEvent,
-        check: OnStep,
-        put_on_disk: Callable[[Collection[int]], None],
-        tasks: Mapping[int, TrialTask],
-        judge: Judge | None,
-        retries: int,
-    ) -> None:
-        self._on_event, self._check, self._judge = on_event, check, judge
-        self._put_on_disk, self._running = put_on_disk, set[int]()
-        self.end: BaseException | None = None
-        self._retries = retries
-        self._partial = {number for number, task in tasks.items() if task.is_partial}
-
-    def __reduce__(self) -> Any:
-        return tune.Callback, ()  # Tune pickles its callbacks, to restore what we do not
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._tell_decisions()
-        self._leave_tidily(self._check)  # here, between two steps, Tune's state is whole
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._tell("started", trial)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
-    ) -> None:
-        if not result["retold"]:
-            values = {key: result[key] for key in (TIME, "epochs", METRIC)}
-            self._tell("epoch", trial, **values)
-            trial.max_failures = trial.num_failures + self._retries  # it has got further
-        self._tell_decisions()  # Tune asks its scheduler first, but the epoch comes first
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        number = trial.config["number"]
-        if self._judge and self._judge.has_stopped(number):
-            return  # that was told as a decision
-        self._tell("reached" if number in self._partial else "finished", trial)
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        failure = _failure(_error_of(trial), trial.num_failures)
-        if failure.kind in _REPEATABLE:
-            trial.max_failures = trial.num_failures
-        elif failure.kind == "node":
-            trial.max_failures += 1  # the next machine may have what this one lacks
-        self._tell("retried", trial, failure=failure)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._tell("failed", trial, failure=_failure(_error_of(trial), trial.num_failures))
-
-    def _tell_decisions(self) -> None:
-        for event in self._judge.take_decisions() if self._judge else ():
-            self._pass_on(event)
-
-    def _tell(self, kind: EventKind, trial: Any, **values: Any) -> None:
-        self._pass_on(TrialEvent(kind=kind, number=trial.config["number"], **values))
-
-    def _pass_on(self, event: TrialEvent) -> None:
-        if event.kind == "started":
-            self._running.add(event.number)
-        elif event.kind not in ("epoch", "promoted"):
-            self._running.discard(event.number)
-        self._leave_tidily(lambda: self._on_event(event))
-
-    def _leave_tidily(self, act: Callable[[], None]) -> None:
-        """Do what may end the search; if it does, the trials that run are put on disk before.
-
-        Where a trial completes, Tune takes any exception for one of that trial and goes on: it
-        is raised again after each step, and nobody hears of anything meanwhile.
-        """
-        if self.end is not None:
-            raise self.end
-        try:
-            act()
-        except BaseException as error:
-            self.end = error
-            if not isinstance(error, NodeLostError):  # then there is nobody to ask
-                self._put_on_disk(self._running)
-            raise
-
-
-def _own_fault(error: BaseException) -> TrialError:
-    """Of an error in Tune itself, whose message is a traceback."""
-    line = (str(error).strip().splitlines() or ["no reason given"])[-1]
-    return TrialError(f"Ray Tune stopped with {line}; the same command continues the search")
-
-
 def _name(trial: Any) -> str:
     """Of a trial, for people: its candidate's number."""
     return f"{trial.config['number']:04d}"
@@ -275,40 +175,17 @@ def _folder_name(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def _error_of(trial: Any) -> BaseException | None:
-    """The exception that Tune has just put into the trial's driver-side scratch folder."""
-    from ray import cloudpickle
-
-    try:
-        content = Path(trial.pickled_error_file or "").read_bytes()
-        return cast("BaseException | None", cloudpickle.loads(content))
-    except Exception:  # any class may fail to load; the failure is still a failure
-        return None
+def _own_fault(error: BaseException) -> TrialError:
+    """Of an error in Tune itself, whose message is a traceback."""
+    line = (str(error).strip().splitlines() or ["no reason given"])[-1]
+    return TrialError(f"Ray Tune stopped with {line}; the same command continues the search")
 
 
 def _own(error: BaseException | None) -> ScrfdNasError | None:
-    """What this package raised: Tune puts its own in the place of what a listener raises."""
+    """What this package raised when it was asked for a trial: Tune raises its own instead."""
     while error is not None and not isinstance(error, ScrfdNasError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _failure(error: BaseException | None, attempts: int) -> TrialFailure:
-    """What ended an attempt, from what Ray keeps of it."""
-    from ray.exceptions import OutOfMemoryError, RayActorError
-
-    attempts = max(attempts, 1)
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BaseException):
-        return failure_of(cause, attempts)
-    if isinstance(error, OutOfMemoryError):
-        reason = f"the machine ran out of memory and Ray ended the trial; {HOST_ADVICE}"
-        return TrialFailure(reason=reason, kind="memory", attempts=attempts)
-    if isinstance(error, RayActorError):
-        reason = "the trial's process died (killed, or the machine ran out of memory)"
-        return TrialFailure(reason=reason, kind="killed", attempts=attempts)
-    lines = str(error or "unknown error").strip().splitlines()
-    return TrialFailure(reason=lines[-1], attempts=attempts)
 
 
 def _trainable(

@@ -125,7 +125,7 @@ STANDS_FOR = {
         SLURM_NODEID=0 bash -c start_ray
         SLURM_NODEID=1 bash -c start_ray
         touch "$RECORD/joined"
-        trap 'exit 75' TERM
+        trap 'exit 143' TERM
         for _ in {1..600}; do sleep 0.05; done
     """,
     "scontrol": 'echo "$@" > "$RECORD/scontrol"',

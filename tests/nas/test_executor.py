@@ -19,7 +19,7 @@ from nas.running.executor import Cluster, connected
 from nas.running.nodes import Node, NodeLostError, check_own_processes
 from nas.running.signals import StopSignal, Terminated, ending_tidily
 from nas.running.tasks import Resources, TrialEvent, TrialTask, plain_settings, run_task
-from nas.running.tune_run import _failure
+from nas.running.translator import _failure
 from search_spaces.errors import ConfigError
 from trials.result import TrialFailure, TrialFault, load_result
 from trials.settings import TrialSettings
