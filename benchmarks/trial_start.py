@@ -142,10 +142,12 @@ class OneByOne:
             on_step()
 
 
-def run_search(trials, slots, seconds, scratch, without_ray=False):
+def run_search(trials, slots, seconds, scratch, without_ray=False, light=False):
     """Ends of trials as (CPU, wall, MiB of the driver), and its root."""
-    here = str(Path(__file__).parent)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    here = Path(__file__).parent
+    found = [here, here / "_without_torch"] if light else [here]
+    found = [*map(str, found), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, found))
     from nas.run_options import RunOptions
     from nas.running.executor import connected
     from nas.search_dir import SearchDir
@@ -228,7 +230,8 @@ def measure_start(options, scratch):
 def measure_driver(options, scratch):
     """Print what a trial costs the driver, and how busy it keeps the slots."""
     slots = options.slots
-    ends, root = run_search(options.trials, slots, options.seconds, scratch, options.without_ray)
+    how = {"without_ray": options.without_ray, "light": options.light}
+    ends, root = run_search(options.trials, slots, options.seconds, scratch, **how)
     cpu = show_driver(ends)
     print(f"driver: {cpu:.3g} s of CPU a trial (goal under 0.2: {met(cpu < 0.2)})")
     if options.seconds and options.trials > slots:
@@ -246,6 +249,10 @@ def main(argv=None):
         (
             "--without-ray",
             {"action": "store_true", "help": "the driver's own part, in one process"},
+        ),
+        (
+            "--light",
+            {"action": "store_true", "help": "workers without torch, so that many fit in memory"},
         ),
         ("--no-start", {"action": "store_true", "help": "the driver only"}),
         ("--image-size", {"type": int, "default": 640}),

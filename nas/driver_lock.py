@@ -36,8 +36,12 @@ class Driver:
         wholes = (self.pid, self.stage, self.epochs_before)
         if not all(isinstance(value, int) for value in wholes):  # a store's is a stranger's
             raise TypeError(f"a driver's numbers must be integers, got {wholes}")
+        if self.pid < 1:  # signals to 0 and -1 go to many
+            raise ValueError(f"a process has a number of at least 1, got {self.pid}")
         if not isinstance(self.host, str) or not isinstance(self.started, (int, float)):
             raise TypeError("a driver's host must be text, and its start a number")
+        if not self.host.isprintable():
+            raise ValueError(f"a driver's host must be printable, got {self.host!r}")
 
     def __str__(self) -> str:
         """For those who are refused."""
@@ -53,7 +57,7 @@ def parse_driver(text: str) -> Driver | None:
     """What a lock file says; None if it is empty or damaged."""
     try:
         return Driver(**json.loads(text))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

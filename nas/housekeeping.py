@@ -74,13 +74,14 @@ def trial_log(directory: SearchDir, stage: int, number: int) -> Path:
 def follow(path: Path, is_over: Callable[[], bool]) -> Iterator[str]:
     """The lines of a growing file from its start, until `is_over()` and nothing is left.
 
-    The file may be replaced by a longer one, as those that come from a URL are.
+    The file may be replaced: by a longer one, as those that come from a URL are, or by a
+    shorter one, which is read from its start.
     """
     position = 0
     while True:
         over = is_over()  # asked before reading, so that the last lines are not missed
         with path.open(encoding="utf-8", errors="replace") as file:
-            file.seek(position)
+            file.seek(position if path.stat().st_size >= position else 0)
             lines = file.readlines()
             position = file.tell()
         yield from lines

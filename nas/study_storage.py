@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from nas.study_database import cause_of, is_outage, open_database
-from search_spaces.errors import ConfigError, ScrfdNasError
+from search_spaces.errors import ConfigError, ScrfdNasError, first_line
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -65,7 +65,7 @@ class StudyPlace:
             raise ConfigError(f"{rule}: pip install {_INSTALL.get(missing, missing)}") from error
         except Exception as error:  # each database has errors of its own
             hint = _AWAY if is_outage(error) else _ADVICE
-            raise ConfigError(f"--storage {self.url}: {_one_line(error)}; {hint}") from error
+            raise ConfigError(f"--storage {self.url}: {first_line(error)}; {hint}") from error
 
     def check(self) -> None:
         """Refuse a database that does not answer. Raises ConfigError."""
@@ -96,7 +96,7 @@ class StudyPlace:
             if cause is None or isinstance(error, ScrfdNasError):
                 raise
             hint = "the same command continues the search when it is back"
-            raise ConfigError(f"--storage {self.url}: {_one_line(cause)}; {hint}") from error
+            raise ConfigError(f"--storage {self.url}: {first_line(cause)}; {hint}") from error
 
 
 def check_storage(storage: object) -> str:
@@ -159,8 +159,3 @@ def _sqlite_path(url: str) -> Path | None:
     if not url.startswith(_SQLITE):
         return None
     return Path(url[len(_SQLITE) :].partition("?")[0])
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

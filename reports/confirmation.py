@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 
@@ -52,7 +51,7 @@ def confirmed(hards: Mapping[int, Sequence[float]], level: float = LEVEL) -> dic
     means = {number: math.fsum(values) / len(values) for number, values in several.items()}
     order = sorted(several, key=lambda number: (-means[number], number))
     spread, freedom = _pooled(list(several.values()))
-    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * spread if several else 0.0
+    reach = _students_t(level, freedom) * spread if several else 0.0
     found: dict[int, Confirmed] = {}
     tie, best = 0, 0
     for number in order:
@@ -70,6 +69,13 @@ def confirmed(hards: Mapping[int, Sequence[float]], level: float = LEVEL) -> dic
             tie=tie,
         )
     return found
+
+
+def _students_t(level: float, freedom: int) -> float:
+    """The quantile that a two-sided interval of this level reaches to."""
+    from scipy import stats  # here: `status` does without, and it takes as long as the rest
+
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 def _pooled(groups: Sequence[Sequence[float]]) -> tuple[float, int]:

@@ -1,5 +1,7 @@
 """The errors that a user can cause. The command line prints them as one line."""
 
+_LONGEST_LINE = 200
+
 
 class ScrfdNasError(Exception):
     """Base of every error whose message is written for the user."""
@@ -23,6 +25,20 @@ class IncomparableError(ScrfdNasError):
 
 class TrialError(ScrfdNasError):
     """A trial could not finish (diverged, out of memory, corrupt checkpoint)."""
+
+
+def first_line(error: BaseException) -> str:
+    """Of an error's text, at most 200 characters; the error's type where it has no text."""
+    return _lines(error)[0][:_LONGEST_LINE]
+
+
+def last_line(error: BaseException) -> str:
+    """As `first_line`: of a traceback it is the line that says what happened."""
+    return _lines(error)[-1][:_LONGEST_LINE]
+
+
+def _lines(error: BaseException) -> list[str]:
+    return str(error).strip().splitlines() or [type(error).__name__]
 
 
 def shown(value: object) -> str:

@@ -77,6 +77,18 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Parse a small JSON file.
+
+    Raises:
+        ConfigError: as `read_text`, or not JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not valid JSON ({error})") from error
+
+
 def read_text(path: str | os.PathLike[str]) -> str:
     """Read a small UTF-8 configuration file.
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from search_spaces.errors import DataError
+from trials.epoch_sums import EpochSums
 from trials.model_file import read_tensors, write_tensors
 from trials.result import EpochReport
-from trials.training import EpochSums
 from trials.widerface_ap import APs
 
 FORMAT = "scrfd-nas checkpoint 1"
@@ -99,7 +99,7 @@ def _parsed(content: Any, path: Path) -> Checkpoint:
     values = {key: value for key, value in content.items() if key != "format"}
     try:
         values["reports"] = tuple(_report(report) for report in values["reports"])
-        if values.get("begun"):
+        if values.get("begun") is not None:
             values["begun"] = EpochSums(**values["begun"])
         return Checkpoint(**values)
     except (TypeError, KeyError, ValueError) as error:

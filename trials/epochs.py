@@ -14,6 +14,7 @@ from search_spaces.errors import IncomparableError, TrialError
 from trials.batches import TrainingBatches
 from trials.checkpoint import BEST, PREVIOUS, Checkpoint, load_checkpoint, save_checkpoint
 from trials.device import Precision
+from trials.epoch_sums import EpochLosses, EpochSums
 from trials.evaluation import evaluate_detector, load_evaluated
 from trials.metrics import write_metrics
 from trials.model_file import save_model
@@ -21,7 +22,7 @@ from trials.parallel import Workers
 from trials.recipe import Recipe
 from trials.result import EpochReport, TrialFault, TrialInterrupted, TrialResult, save_outcome
 from trials.settings import TrialSettings
-from trials.training import EpochLosses, EpochSums, Training, start_training, train_epoch
+from trials.training import Training, start_training, train_epoch
 from trials.widerface_ap import APs
 
 log = logging.getLogger(__name__)

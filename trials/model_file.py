@@ -58,7 +58,7 @@ def write_tensors(
     Args:
         content: what torch saves.
         path: the file.
-        on_written: called when the data are on the disk, before they get their name.
+        on_written: called when the content is written, before the file gets its name.
 
     Raises:
         OSError: such as no space left; torch itself hides it behind a RuntimeError.

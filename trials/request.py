@@ -1,14 +1,13 @@
 """What a trial was asked for: all that decides its result, and whose folder it is."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from search_spaces.architecture import Architecture
-from search_spaces.errors import ConfigError, IncomparableError
-from search_spaces.files import read_text, write_json
+from search_spaces.errors import IncomparableError
+from search_spaces.files import read_json, write_json
 from trials.fingerprint import data_fingerprint, differences, request_fingerprint
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
@@ -56,11 +55,7 @@ def claim(folder: Path, request: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, request)
         return
-    try:
-        before = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: is not valid JSON ({error})") from error
-    changed = differences(before, request)
+    changed = differences(read_json(path), request)
     if changed:
         raise IncomparableError(
             f"{folder}: holds a trial of another request; choose another folder or remove it. "

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from search_spaces.checks import require_fields, require_integer, require_number
 from search_spaces.errors import ConfigError, DataError, TrialError
-from search_spaces.files import is_disk_full, read_text, write_json
+from search_spaces.files import is_disk_full, read_json, write_json
 from trials.memory import memory_fault
 from trials.widerface_ap import APs
 
@@ -233,15 +233,8 @@ def save_outcome(outcome: Outcome, folder: str | os.PathLike[str]) -> None:
 
 def load_outcome(folder: str | os.PathLike[str]) -> Outcome | None:
     """What `folder/result.json` says, None if there is none. Raises ConfigError if damaged."""
-    import json
-
     path = Path(folder) / RESULT_FILE
-    if not path.exists():
-        return None
-    try:
-        return outcome_from_dict(json.loads(read_text(path)), str(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not valid JSON ({error})") from error
+    return outcome_from_dict(read_json(path), str(path)) if path.exists() else None
 
 
 def load_result(folder: str | os.PathLike[str]) -> TrialResult | None:

@@ -5,7 +5,7 @@ Shape letters: B images, H and W their size.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from search_spaces.network.detector import Detector, build_detector
 from trials.anchors import ANCHOR_SIZES, STRIDES
 from trials.device import Precision
 from trials.ema import AveragedModel
+from trials.epoch_sums import TERMS, EpochLosses, EpochSums
 from trials.losses import LossTerms, detection_loss
 from trials.parallel import ALONE, Workers
 from trials.recipe import Recipe
@@ -22,7 +23,6 @@ from trials.result import TrialFault, TrialInterrupted
 from trials.schedule import learning_rate
 from trials.targets import Targets
 
-TERMS = ("total", "cls", "box", "keypoint")
 CHECK_EVERY = 16  # iterations between looks at the loss on a GPU, which each wait for it
 
 
@@ -52,46 +52,6 @@ class Training:
     def evaluated(self) -> Detector:
         """The network to evaluate: the moving average if there is one."""
         return self.average.module if self.average else self.model
-
-
-@dataclass(kw_only=True)
-class EpochSums:
-    """What an epoch has added up so far, with which it can be taken up again.
-
-    Attributes:
-        iterations: that are done.
-        images: that this worker trained on.
-        seconds: wall time of them.
-        losses: sums over the iterations, in the order of `TERMS`.
-        learning_rate: of the last one.
-    """
-
-    iterations: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=lambda: [0.0] * len(TERMS))
-    learning_rate: float = 0.0
-
-    def means(self) -> dict[str, float]:
-        """The mean losses, by `TERMS`."""
-        count = max(self.iterations, 1)
-        return {name: total / count for name, total in zip(TERMS, self.losses, strict=True)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochLosses:
-    """Means over an epoch's iterations; `learning_rate` is the last iteration's.
-
-    `seconds` is the wall time of the epoch, in which `images` were trained.
-    """
-
-    total: float
-    cls: float
-    box: float
-    keypoint: float
-    learning_rate: float
-    images: int
-    seconds: float
 
 
 def start_training(

@@ -50,6 +50,13 @@ def reference(text: str) -> str:
     return str(trial(text)) if is_url(text) else text
 
 
+ARCHITECTURE = typer.Argument(
+    help="A built-in name or a YAML file; or a trial's folder or URL.",
+    parser=reference,
+    metavar="ARCHITECTURE",
+)
+
+
 @contextmanager
 def _as_usage() -> Iterator[None]:
     """Say what is wrong with a value; of other ValueErrors, typer shows the value alone."""

@@ -32,14 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def profile(
-    architecture: Annotated[
-        str,
-        typer.Argument(
-            help="A built-in name or a YAML file; or a trial's folder or URL.",
-            parser=paths.reference,
-            metavar="ARCHITECTURE",
-        ),
-    ],
+    architecture: Annotated[str, paths.ARCHITECTURE],
     data: Annotated[Path, typer.Option(help="Folder with train/ and val/ in labelv2 layout.")],
     recipe: Annotated[str, typer.Option(help="reference, quick, or a YAML file.")] = "reference",
     image_size: Annotated[int, typer.Option(help="Training crops' side, in pixels.")] = 640,

@@ -21,14 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def trial(
-    architecture: Annotated[
-        str,
-        typer.Argument(
-            help="A built-in name or a YAML file; or a trial's folder or URL.",
-            parser=paths.reference,
-            metavar="ARCHITECTURE",
-        ),
-    ],
+    architecture: Annotated[str, paths.ARCHITECTURE],
     data: Annotated[Path, typer.Option(help="Folder with train/ and val/ in labelv2 layout.")],
     recipe: Annotated[str, typer.Option(help="reference, quick, or a YAML file.")] = "reference",
     epochs: Annotated[int, typer.Option(min=1)] = 80,

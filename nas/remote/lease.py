@@ -57,7 +57,7 @@ def read_claim(store: Store) -> Claim | None:
     content = store.read(LOCK)
     try:
         return None if content is None else Claim(**json.loads(content))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
@@ -128,7 +128,8 @@ class Lease:
 
     def _outlive(self, claim: Claim, note: Callable[[str], None]) -> None:
         """Wait until the claim is stale. Raises HeldError: its holder is alive."""
-        left = self._times.stale_s - age_s(self._store, self._store_time())
+        age = max(age_s(self._store, self._store_time()), 0.0)
+        left = self._times.stale_s - age
         if left <= 0:
             return
         note(
@@ -167,6 +168,7 @@ def described(who: Mapping[str, Any]) -> str:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(who["started"])))
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return "another process"
-    if not {"pid", "host", "stage"} <= set(who):
+    pid, host, stage = (str(who.get(key, "")) for key in ("pid", "host", "stage"))
+    if not all(0 < len(text) < 256 and text.isprintable() for text in (pid, host, stage)):
         return "another process"
-    return f"process {who['pid']} on {who['host']} (stage {who['stage']}, since {since})"
+    return f"process {pid} on {host} (stage {stage}, since {since})"

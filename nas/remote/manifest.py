@@ -38,21 +38,26 @@ class Manifest:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._pairs = _read(file)
+        self.reload()
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._pairs))
+
+    def reload(self) -> None:
+        """Take what is on disk."""
+        self._pairs, self._is_saved = _read(self._file), True
 
     def note(self, name: str, here: Stamp | None, there: Entry | None) -> None:
         """Both are the same now."""
         if here is None or there is None:
             self.drop(name)
-        else:
-            self._pairs[name] = (here, there)
+        elif self._pairs.get(name) != (here, there):
+            self._pairs[name], self._is_saved = (here, there), False
 
     def drop(self, name: str) -> None:
         """Nothing is known of a file."""
-        self._pairs.pop(name, None)
+        if self._pairs.pop(name, None) is not None:
+            self._is_saved = False
 
     def here(self, name: str) -> Stamp | None:
         """The local file, as it was the same."""
@@ -63,12 +68,15 @@ class Manifest:
         return self._pairs[name][1] if name in self._pairs else None
 
     def save(self) -> None:
-        """Keep it on disk."""
+        """Keep it on disk, if it is not there as it is."""
+        if self._is_saved:
+            return
         content = {
             name: [here.size, here.modified, there.size, there.modified]
             for name, (here, there) in sorted(self._pairs.items())
         }
         write_text(self._file, json.dumps(content))
+        self._is_saved = True
 
 
 def settled(entry: Entry, newest: int) -> Entry:

@@ -20,6 +20,8 @@ _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 # A trial's folder, one of a training with another seed, or a file in either.
 _TRIAL = re.compile(r"(stage[123]/\d+(?:/(?:seeds/\d+|reproduced))?)(?:/[^/]+\.[a-z]+)?")
 _DEEPEST = 5
+# What a URL says as it is: a folder called `x?endpoint_override=...` would be another server's.
+_PLAIN = re.compile(r"[A-Za-z0-9._~+=@,-]+")
 
 
 def search_path(text: str | os.PathLike[str]) -> Path:
@@ -66,6 +68,8 @@ def trial_path(text: str | os.PathLike[str]) -> Path:
 def searches_below(text: str | os.PathLike[str]) -> list[Path] | None:
     """The searches in the folder at a URL, fetched; None for a path.
 
+    Folders whose names would have to be escaped in a URL are passed over.
+
     Raises:
         StoreError: the store does not answer.
     """
@@ -73,8 +77,9 @@ def searches_below(text: str | os.PathLike[str]) -> list[Path] | None:
     if not urls.is_url(given):
         return None
     url = urls.check_url(given)
-    names = [name.split("/") for name in Store(url).list()]
-    found = sorted(parts[0] for parts in names if parts[1:] == [SEARCH_FILE])
+    store = Store(url)
+    names = filter(_PLAIN.fullmatch, store.folders())
+    found = [name for name in names if store.entry(f"{name}/{SEARCH_FILE}") is not None]
     roots = [search_path(urls.below(url, name)) for name in found]
     for root in roots:
         SearchDir(root).refresh()

@@ -4,8 +4,9 @@ pyarrow comes with Ray's tune. It takes credentials from the environment and opt
 `?region=eu-west-1` or `?endpoint_override=minio:9000&scheme=http`, from the URL.
 """
 
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +15,11 @@ from typing import Any, TypeVar
 
 from nas.remote import urls
 from search_spaces.errors import ConfigError, ScrfdNasError
-from search_spaces.files import replacing
+from search_spaces.files import is_disk_full, replacing
 
 PATIENCE_S = 60.0
+MAX_READ_BYTES = 1 << 20  # of what is read into memory, which a stranger may have put there
+_CHUNK_BYTES = 8 << 20  # a request each
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _WRITES_WHOLE = ("s3", "gcs", "abfs")  # an object appears when it is complete; files grow
 # What waiting does not mend, in the words of the stores' own errors.
@@ -68,6 +71,16 @@ class Store:
         named = {info.path[len(root) :].strip("/"): info for info in files}
         return {name: _entry(info) for name, info in sorted(named.items()) if _is_safe(name)}
 
+    def folders(self) -> Sequence[str]:
+        """The names of the folders directly below the URL; none if there is no such place."""
+        from pyarrow import fs
+
+        system, root = self._place
+        selector = fs.FileSelector(root, allow_not_found=True)
+        found = self._tried("listed", "", lambda: system.get_file_info(selector))
+        names = [info.base_name for info in found if info.type == fs.FileType.Directory]
+        return sorted(filter(_is_safe, names))
+
     def entry(self, name: str) -> Entry | None:
         """One file; None if there is no such file."""
         from pyarrow import fs
@@ -76,11 +89,11 @@ class Store:
         return _entry(info) if info.type == fs.FileType.File else None
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None if there is no such file."""
+        """The content of a small file, cut to 1 MiB; None if there is no such file."""
 
         def read() -> bytes:
-            with self._system.open_input_stream(self._path(name)) as stream:
-                return bytes(stream.read())
+            with self._opened(name) as stream:
+                return bytes(stream.read(MAX_READ_BYTES))
 
         try:
             return self._tried("read", name, read)
@@ -97,12 +110,17 @@ class Store:
             self._tried("removed", name, lambda: self._system.delete_file(self._path(name)))
 
     def download(self, name: str, path: Path) -> bool:
-        """Put a file at the local `path`, whole; False if there is no such file."""
-        content = self.read(name)
-        if content is None:
+        """Put a file of any size at the local `path`, whole; False if there is no such file."""
+
+        def copy(target: Path) -> None:
+            with self._opened(name) as stream, target.open("wb") as file:
+                shutil.copyfileobj(stream, file, _CHUNK_BYTES)
+
+        try:
+            with replacing(path) as temporary:
+                self._tried("read", name, lambda: copy(temporary))
+        except FileNotFoundError:
             return False
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
         return True
 
     @cached_property
@@ -124,6 +142,10 @@ class Store:
     def _system(self) -> Any:
         return self._place[0]
 
+    def _opened(self, name: str) -> Any:
+        # As it is: pyarrow would unpack a file by its ending, however large it becomes.
+        return self._system.open_input_stream(self._path(name), compression=None)
+
     def _path(self, name: str) -> str:
         return f"{self._place[1]}/{name}"
 
@@ -139,7 +161,7 @@ class Store:
 
     def _put(self, path: str, content: bytes) -> None:
         # Not `with`: leaving it by an exception would complete the file with a part of it.
-        stream = self._system.open_output_stream(path)
+        stream = self._system.open_output_stream(path, compression=None)
         stream.write(content)
         stream.close()
 
@@ -171,7 +193,8 @@ def _is_safe(name: str) -> bool:
 
 def _is_final(error: OSError) -> bool:
     text = str(error).upper()
-    return isinstance(error, PermissionError) or any(word in text for word in _FINAL)
+    is_refused = isinstance(error, PermissionError) or any(word in text for word in _FINAL)
+    return is_refused or is_disk_full(error)
 
 
 def _one_line(error: BaseException) -> str:

@@ -30,6 +30,11 @@ class Tree:
         self._manifest = Manifest(manifest)
         self._lock = threading.RLock()
 
+    def reload(self) -> None:
+        """Take over what another process of this machine has compared meanwhile."""
+        with self._lock:
+            self._manifest.reload()
+
     def pull(self, folder: str = "") -> None:
         """Fetch what is other in the store, below `folder`; what it no longer has goes here too.
 
@@ -42,7 +47,8 @@ class Tree:
             wanted = [name for name, entry in there.items() if not self._has(name, entry)]
             _all(lambda name: self._pull(name, there[name], newest), wanted)
             self._forget({name for name in self._manifest if _is_in(name, folder)} - set(there))
-            self._manifest.save()
+            if not folder:  # of single trials, hundreds a minute, it is saved with the next push
+                self._manifest.save()
 
     def push(self) -> None:
         """Put what has changed here into the store; what is missing here stays there."""
@@ -50,8 +56,7 @@ class Tree:
             here = {n: p for n, p in local_files(self.root, self.root) if self._carries(n)}
             changed = [n for n, path in here.items() if stamp(path) != self._manifest.here(n)]
             _all(self._push, changed)
-            if changed:
-                self._manifest.save()
+            self._manifest.save()
 
     def remove(self, name: str) -> None:
         """Take a file away, here and there."""

@@ -31,7 +31,8 @@ def check_url(url: str) -> str:
     names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     if secret or any(_SECRETS.search(name) for name in names) or _has_key(url):
         raise ConfigError(f"{bare}: a search's URL must not hold credentials; {_ADVICE}")
-    if parts.fragment or not (parts.netloc + parts.path).strip("/"):
+    names_one = (parts.netloc + parts.path).strip("/") and "//" not in parts.path
+    if parts.fragment or not names_one:
         raise ConfigError(f"{bare}: a search's URL is such as s3://BUCKET/FOLDER")
     return _assembled(url.partition("?")[0].rstrip("/"), parts.query)
 

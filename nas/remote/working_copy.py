@@ -97,6 +97,7 @@ class WorkingCopy:
         """
         try:
             with exclusive(self._own("lock"), _BUSY_S):
+                self._tree.reload()
                 self._tree.pull()
                 write_text(self._own("driver.json"), json.dumps(self._driver_elsewhere()))
         except TrialFault:
@@ -131,8 +132,14 @@ class WorkingCopy:
             self._tree.pull(self._name(folder))
 
     def publish(self) -> None:
-        """Put what has changed here to the URL."""
-        self._tree.push()
+        """Put what has changed here to the URL, for somebody who is not the driver.
+
+        Raises:
+            TrialFault: another process of this machine fetches the search for minutes.
+        """
+        with exclusive(self._own("lock"), _READER_S):
+            self._tree.reload()  # what another process has fetched since was not changed here
+            self._tree.push()
 
     def remove(self, path: Path) -> None:
         """Take a file away, here and at the URL."""
@@ -170,6 +177,7 @@ class WorkingCopy:
             self.store.patience_s = PATIENCE_S
             try:
                 with self._repeated("lease", TIMES.renew_s, lease.renew):
+                    self._tree.reload()
                     self._tree.pull()
                     lease.who = describe()
                     with self._repeated("publish", _PUSH_S, lambda: self._exchange(lease), _REST):

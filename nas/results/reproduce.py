@@ -5,7 +5,6 @@ seed gives the same weights to the bit. Elsewhere sums are taken in another orde
 difference, tiny at first, grows over the epochs to that between two seeds, but not beyond.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from reports.curves import Curve, read_curve
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError, DataError, IncomparableError
-from search_spaces.files import read_text
+from search_spaces.files import read_json
 from trials.checkpoint import BEST
 from trials.fingerprint import data_fingerprint, differences
 from trials.model_file import read_tensors
@@ -221,11 +220,7 @@ def compare(
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not valid JSON ({error})") from error
-    return require_mapping(content, str(path), _KEYS, _KEYS)
+    return require_mapping(read_json(path), str(path), _KEYS, _KEYS)
 
 
 def _settings(content: object, curve: Curve, path: Path) -> TrialSettings:

@@ -19,7 +19,7 @@ from nas.running.signals import StopSignal, noting_signals
 from nas.running.tasks import HardCurve, Resources, TrialEvent, TrialTask
 from nas.running.tracking import Tracking
 from nas.scratch import scratch_folder
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, first_line
 
 # Read by Ray when it is imported or started. Its own files and output are not wanted: the
 # trial's folder holds the metrics, and one display shows the search.
@@ -213,7 +213,7 @@ def _start(ray: Any, address: str | None, cpus: int | None, scratch: Path) -> No
     except (OSError, ValueError, RuntimeError) as error:
         hint = "start one with `ray start --head`, or leave --ray-address out; a cluster that "
         hint += "asks for a token (Ray 2.60 does) wants the head's ~/.ray/auth_token here too"
-        raise ConfigError(f"no Ray cluster at {address!r} ({_one_line(error)}); {hint}") from error
+        raise ConfigError(f"no Ray cluster at {address!r} ({first_line(error)}); {hint}") from error
 
 
 def _start_here(ray: Any, cpus: int | None, scratch: Path) -> None:
@@ -229,7 +229,7 @@ def _start_here(ray: Any, cpus: int | None, scratch: Path) -> None:
     except Exception as error:  # a bare one, where the machine is too busy to start it in time
         rule = "Ray did not start on this machine"
         hint = "see whether it is out of memory, disk or processor time, and try again"
-        raise ConfigError(f"{rule} ({_one_line(error)}); {hint}") from error
+        raise ConfigError(f"{rule} ({first_line(error)}); {hint}") from error
 
 
 def _knock(address: str) -> None:
@@ -261,8 +261,3 @@ def _without_ray_output(scratch: Path) -> Iterator[None]:
     """Ray prints its workers' deaths to standard output, which belongs to the result."""
     with (scratch / "ray.txt").open("w", encoding="utf-8") as sink, redirect_stdout(sink):
         yield
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]

@@ -20,7 +20,7 @@ from nas.running.nodes import Node
 from nas.running.surroundings import missing_data
 from nas.running.tasks import Resources
 from nas.search_dir import SearchDir
-from search_spaces.errors import DataError, ScrfdNasError
+from search_spaces.errors import DataError, ScrfdNasError, last_line
 
 MARKER = ".preflight"
 _RETRIES = 2  # a process that was killed says nothing about its machine
@@ -103,7 +103,10 @@ def check_nodes(
 @contextmanager
 def _marked(directory: SearchDir, content: str) -> Iterator[str]:
     """A file with `content` in the search directory, by its path or URL."""
-    path = directory.root.resolve() / f"{MARKER}-{os.getpid()}"
+    root = directory.root.resolve()
+    for left_over in root.glob(f"{MARKER}-*"):  # of drivers that were killed here
+        left_over.unlink(missing_ok=True)
+    path = root / f"{MARKER}-{os.getpid()}"
     copy = directory.working_copy
     if copy is not None:
         copy.store.write(path.name, content.encode())
@@ -156,8 +159,7 @@ def _answer(ray: Any, answer: Any) -> str:
         times = f"{_RETRIES + 1} times"
         return f"the process that looked there was killed {times}; is the machine out of memory?"
     except Exception as error:  # of any kind: the machine's own, or Ray's
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return f"{lines[-1]}; does it have this package, in the same version?"
+        return f"{last_line(error)}; does it have this package, in the same version?"
 
 
 def _silence() -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from nas.candidates.stage_candidates import StageCandidates
@@ -123,10 +123,4 @@ class Patience:
             self._silent_until = self._clock() + PAUSE_S
             if not self._noted:
                 self._noted = True
-                self._note(f"--track: {one_line(error)}; the search goes on without it for now")
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:160]
+                self._note(f"--track: {first_line(error)}; the search goes on without it for now")

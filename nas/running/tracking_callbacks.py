@@ -12,8 +12,8 @@ from ray import tune
 from ray.tune.logger import LoggerCallback
 
 from nas.running.schedulers import TIME
-from nas.running.tracking import Patience, Tracking, one_line
-from search_spaces.errors import ConfigError
+from nas.running.tracking import Patience, Tracking
+from search_spaces.errors import ConfigError, first_line
 
 METRICS = "metrics"  # key of what a trial reports to be shown
 _STEP = "training_iteration"  # key that both trackers take for the step of their curves
@@ -35,7 +35,7 @@ class _Shown(LoggerCallback):
             super().setup(*args, **kwargs)
         except Exception as error:
             hint = "see MLFLOW_TRACKING_URI" if self.shown.tracker == "mlflow" else "`wandb login`"
-            rule = f"--track {self.shown.tracker} cannot begin ({one_line(error)})"
+            rule = f"--track {self.shown.tracker} cannot begin ({first_line(error)})"
             raise ConfigError(f"{rule}; {hint}, or leave it out") from error
 
     def log_trial_start(self, trial: Any) -> None:

@@ -10,6 +10,7 @@ from nas.running.judge import Judge
 from nas.running.nodes import NodeLostError
 from nas.running.schedulers import METRIC, TIME
 from nas.running.tasks import EventKind, TrialEvent, TrialTask
+from search_spaces.errors import last_line
 from trials.memory import HOST_ADVICE
 from trials.result import TrialFailure, failure_of
 
@@ -146,5 +147,4 @@ def _failure(error: BaseException | None, attempts: int) -> TrialFailure:
     if isinstance(error, RayActorError):
         reason = "the trial's process died (killed, or the machine ran out of memory)"
         return TrialFailure(reason=reason, kind="killed", attempts=attempts)
-    lines = str(error or "unknown error").strip().splitlines()
-    return TrialFailure(reason=lines[-1], attempts=attempts)
+    return TrialFailure(reason=last_line(error) if error else "unknown error", attempts=attempts)

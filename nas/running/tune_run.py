@@ -30,7 +30,7 @@ from nas.running.tasks import (
 from nas.running.tensorboard import tensorboard_log
 from nas.running.tracking import Tracking
 from nas.running.translator import OnEvent, Translator
-from search_spaces.errors import ScrfdNasError, TrialError
+from search_spaces.errors import ScrfdNasError, TrialError, last_line
 from trials.result import EpochReport, TrialInterrupted
 
 OnStep = Callable[[], None]
@@ -75,17 +75,25 @@ class TuneRun:
 
     def _fit(self, shown: list[Any]) -> None:
         judge, board = self._judge(), make_board()
-        share = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
         tasks = {task.number: task for task in self.tasks}
         # A closure travels by value, so that workers need no import by __main__'s name.
         trainable = tune.with_parameters(
             _trainable, tasks=tasks, retells=judge is not None, board=board
         )
-        numbers = {} if self.more else {"number": tune.grid_search(sorted(tasks))}
         translator = self._translator(tasks, judge, board)
-        tuner = tune.Tuner(
+        try:
+            self._tuner(trainable, judge, [translator, *shown]).fit()
+        except tune.TuneError as error:
+            raise translator.end or _own(error) or _own_fault(error) from error
+        if translator.end is not None:
+            raise translator.end
+
+    def _tuner(self, trainable: Any, judge: Judge | None, callbacks: list[Any]) -> tune.Tuner:
+        share = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
+        numbers = sorted(task.number for task in self.tasks)
+        return tune.Tuner(
             tune.with_resources(trainable, share),
-            param_space=numbers,
+            param_space={} if self.more else {"number": tune.grid_search(numbers)},
             tune_config=tune.TuneConfig(
                 scheduler=judge,
                 reuse_actors=True,  # torch is imported once a process, not once a trial
@@ -97,16 +105,10 @@ class TuneRun:
                 name="search",
                 storage_path=str(self.scratch / "tune"),
                 verbose=0,
-                callbacks=[translator, *shown],
+                callbacks=callbacks,
                 failure_config=tune.FailureConfig(max_failures=self.retries),
             ),
         )
-        try:
-            tuner.fit()
-        except tune.TuneError as error:
-            raise translator.end or _own(error) or _own_fault(error) from error
-        if translator.end is not None:
-            raise translator.end
 
     def _translator(
         self, tasks: Mapping[int, TrialTask], judge: Judge | None, board: Any
@@ -177,8 +179,8 @@ def _folder_name(trial: Any) -> str:
 
 def _own_fault(error: BaseException) -> TrialError:
     """Of an error in Tune itself, whose message is a traceback."""
-    line = (str(error).strip().splitlines() or ["no reason given"])[-1]
-    return TrialError(f"Ray Tune stopped with {line}; the same command continues the search")
+    rule = f"Ray Tune stopped with {last_line(error)}"
+    return TrialError(f"{rule}; the same command continues the search")
 
 
 def _own(error: BaseException | None) -> ScrfdNasError | None:

@@ -13,6 +13,7 @@ import pytest
 from fake_trials import make_data
 
 from nas.cli.main import run
+from nas.housekeeping import follow
 from nas.search_dir import SearchDir
 
 pytestmark = pytest.mark.usefixtures("without_training")
@@ -53,6 +54,16 @@ def test_logs_print_the_trials_log(search: SearchDir, capsys: pytest.CaptureFixt
     (search.trial_folder(1, 2) / "trial.log").write_text("epoch 1/2: loss 1\nfinished\n")
     assert run(["logs", "2", "--follow"]) == 0
     assert capsys.readouterr().out == "epoch 1/2: loss 1\nfinished\n"
+
+
+def test_a_log_that_was_shortened_is_followed_from_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "trial.log"
+    path.write_text("one\ntwo\n")
+    over = iter([False, False, True])
+    lines = follow(path, lambda: next(over))
+    assert [next(lines), next(lines)] == ["one\n", "two\n"]
+    path.write_text("three\n")
+    assert list(lines) == ["three\n"]
 
 
 @pytest.mark.parametrize(

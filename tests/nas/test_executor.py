@@ -124,6 +124,7 @@ def test_a_failure_says_what_ray_knows() -> None:
     assert (memory.kind, memory.attempts) == ("memory", 2)
     assert _failure(ActorDiedError(), 1).kind == "killed"
     assert _failure(None, 0).reason == "unknown error"
+    assert _failure(RuntimeError(" "), 1).reason == "RuntimeError"
     other = _failure(RuntimeError("first line\nlast line"), 1)
     assert (other.kind, other.reason) == ("error", "last line")
 

@@ -254,7 +254,7 @@ def test_a_killed_driver_forgets_no_decision(
 
 
 KILLS = 100
-MANY_EPOCHS = 200
+MANY_EPOCHS = 100
 
 
 def processes_below(pid: int, kind: str) -> list[int]:

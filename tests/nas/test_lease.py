@@ -131,7 +131,18 @@ def test_the_lock_of_another_is_left_alone(store: Store) -> None:
     second.confirm()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"token": 1}', b"\xff"])
+def test_one_from_the_future_is_waited_for_no_longer_than_others(
+    store: Store, tmp_path: Path
+) -> None:
+    take(lease(store, "east"))
+    later = time.time() + 3600.0
+    os.utime(tmp_path / "run" / LOCK, (later, later))
+    assert "process 7 on east" in take(lease(store))[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"token": 1}', b"\xff", b"[" * 100_000, b'{"who":' * 9999]
+)
 def test_a_damaged_lock_counts_as_none(store: Store, content: bytes) -> None:
     store.write(LOCK, content)
     assert read_claim(store) is None
@@ -140,6 +151,18 @@ def test_a_damaged_lock_counts_as_none(store: Store, content: bytes) -> None:
     held.confirm()
 
 
-@pytest.mark.parametrize("who", [{}, {"started": "x"}, {"started": 1e300, "pid": 1}, {"pid": 3}])
+@pytest.mark.parametrize(
+    "who",
+    [
+        {},
+        [],
+        {"started": "x"},
+        {"started": 1e300, "pid": 1},
+        {"pid": 3},
+        WHO | {"host": ""},
+        WHO | {"host": "\x1b[2Jeast"},  # would clear the terminal
+        WHO | {"host": "e" * 1000},
+    ],
+)
 def test_a_holder_that_cannot_be_described_is_another_process(who: dict[str, object]) -> None:
     assert described(json.loads(json.dumps(who))) == "another process"

@@ -96,6 +96,7 @@ def test_only_nodes_that_can_hold_a_trial_are_asked_and_the_marker_goes(
     monkeypatch.setattr(preflight, "_answers", answers)
     folder = tmp_path / "search"
     folder.mkdir()
+    (folder / ".preflight-999").write_text("of a driver that was killed")
     data = make_data(tmp_path / "data")
     check_nodes(NODES, Resources(cpus_per_trial=2), request(data), SearchDir(folder))
     assert asked == ["10.0.0.1", "10.0.0.2"]

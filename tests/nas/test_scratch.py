@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from nas.scratch import scratch_folder
 
 HOLD = """
@@ -41,17 +43,27 @@ def test_one_of_a_killed_process_goes_and_one_of_a_living_process_stays(tmp_path
 
 
 def test_a_young_folder_may_be_about_to_be_locked(tmp_path: Path) -> None:
-    young = tmp_path / "scrfd-1-new"
+    young = tmp_path / "scrfd-1-abcdefgh"
     young.mkdir()
     with scratch_folder(tmp_path):
         assert young.is_dir()
+
+
+@pytest.mark.parametrize("name", ["scrfd-nas", "scrfd-nas-4711", "scrfd-weights", "scrfd-34-run"])
+def test_what_others_put_there_stays_however_old_it_is(tmp_path: Path, name: str) -> None:
+    """A user's folder, and Ray's own in a Slurm job, which nobody locks."""
+    (tmp_path / name).mkdir()
+    os.utime(tmp_path / name, (HOUR_AGO, HOUR_AGO))
+    with scratch_folder(tmp_path):
+        pass
+    assert (tmp_path / name).is_dir()
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "scrfd-1-link").symlink_to(precious)
+    (tmp_path / "root" / "scrfd-1-abcdefgh").symlink_to(precious)
     os.utime(precious, (HOUR_AGO, HOUR_AGO))
     with scratch_folder(tmp_path / "root"):
         assert precious.is_dir()

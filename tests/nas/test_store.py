@@ -1,5 +1,7 @@
 """Files below a URL: whole or not there, tried again, and never outside of a local folder."""
 
+import errno
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from nas.remote import store as store_module
 from nas.remote import urls
 from nas.remote.store import Store, StoreError
 from search_spaces.errors import ConfigError
+from search_spaces.files import is_disk_full
 
 
 @pytest.fixture
@@ -25,6 +28,13 @@ def test_files_are_listed_by_their_names_below_the_url(store: Store) -> None:
     }
     assert list(store.list("stage1/0001")) == ["stage1/0001/metrics.csv"]
     assert store.list("stage2") == {}
+
+
+def test_folders_are_named_without_what_lies_deeper(store: Store) -> None:
+    for name in ("x.yaml", "b/search.yaml", "a/stage1/0001/lock"):
+        store.write(name, b"")
+    assert store.folders() == ["a", "b"]
+    assert Store(f"{store.url}/nowhere").folders() == []
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(store: Store) -> None:
@@ -45,6 +55,42 @@ def test_a_file_is_put_on_disk_whole(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "here" / "a").read_bytes() == b"content"
     assert not store.download("b", tmp_path / "here" / "b")
     assert not (tmp_path / "here" / "b").exists()
+
+
+def test_a_file_is_not_unpacked_whatever_it_is_called(store: Store, tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(1000))
+    store.write("a.gz", bomb)
+    assert (tmp_path / "bucket" / "run" / "a.gz").read_bytes() == bomb
+    assert store.read("a.gz") == bomb
+    assert store.download("a.gz", tmp_path / "here")
+    assert (tmp_path / "here").read_bytes() == bomb
+
+
+def test_a_large_file_comes_whole_and_not_by_way_of_the_memory(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(256)) * 40
+    monkeypatch.setattr(store_module, "MAX_READ_BYTES", 1000)
+    monkeypatch.setattr(store_module, "_CHUNK_BYTES", 999)
+    store.write("a", content)
+    assert store.read("a") == content[:1000]
+    assert store.download("a", tmp_path / "here")
+    assert (tmp_path / "here").read_bytes() == content
+
+
+def test_a_full_disk_is_not_waited_for(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store.write("a", b"content")
+    store.patience_s = 60.0
+    monkeypatch.setattr(store_module.shutil, "copyfileobj", fail)
+    with pytest.raises(StoreError, match="No space left") as raised:
+        store.download("a", tmp_path / "here")
+    assert is_disk_full(raised.value)
+    assert list(tmp_path.glob(".here*")) == []
 
 
 class Listing:
@@ -147,7 +193,7 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
     assert "AKIA" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["s3://", "s3:///", "s3://bucket/run#part"])
+@pytest.mark.parametrize("url", ["s3://", "s3:///", "s3://bucket/run#part", "s3://bucket//run"])
 def test_a_url_without_a_folder_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="s3://BUCKET/FOLDER"):
         urls.check_url(url)

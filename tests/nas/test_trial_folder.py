@@ -168,7 +168,7 @@ def test_a_trial_of_another_seed_has_its_own_url(task: TrialTask, store: Store) 
 
 
 def test_left_overs_of_dead_processes_are_removed(task: TrialTask, temporary: Path) -> None:
-    left_over = temporary / "scrfd-999999999-x"
+    left_over = temporary / "scrfd-999999999-abcdefgh"
     (left_over / "stage1").mkdir(parents=True)
     long_ago = time.time() - 3600.0
     os.utime(left_over, (long_ago, long_ago))

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from nas.driver_lock import BusyError
+from nas.remote import manifest
 from nas.remote import working_copy as module
 from nas.remote.lease import LOCK, Lease, LeaseLostError, Times
-from nas.remote.places import search_path
+from nas.remote.places import search_path, searches_below
 from nas.remote.store import Store, StoreError
-from nas.remote.working_copy import is_carried, working_copy
+from nas.remote.tree import Tree
+from nas.remote.working_copy import WorkingCopy, is_carried, working_copy
 from nas.search_dir import SearchDir
 
 QUICK = Times(renew_s=0.05, stale_s=0.5, settle_s=0.02, look_s=0.02)
@@ -85,6 +87,15 @@ def test_a_plain_folder_has_no_url(tmp_path: Path) -> None:
     assert directory.root == tmp_path / "run"
     assert directory.url_of(directory.trial_folder(1, 7)) is None
     assert str(directory) == str(tmp_path / "run")
+
+
+def test_a_folder_whose_name_reads_as_an_option_is_no_search(
+    here: SearchDir, tmp_path: Path
+) -> None:
+    for name in ("run", "run?endpoint_override=evil:9", "run#1", "run 2", "r%75n"):
+        (tmp_path / "bucket" / name).mkdir(parents=True)
+        (tmp_path / "bucket" / name / "search.yaml").write_text("{}")
+    assert searches_below(f"file://{tmp_path}/bucket") == [here.root]
 
 
 def test_a_reader_fetches_small_files_and_no_weights(here: SearchDir, store: Store) -> None:
@@ -179,7 +190,17 @@ def test_a_second_driver_on_another_machine_is_refused(
     assert there.driver() is None
 
 
-@pytest.mark.parametrize("who", [{"pid": "1"}, {"host": 3}, {"started": None}, {"stage": 1.5}])
+@pytest.mark.parametrize(
+    "who",
+    [
+        {"pid": "1"},
+        {"pid": -1},
+        {"host": 3},
+        {"host": "\x1b[2J"},
+        {"started": None},
+        {"stage": 1.5},
+    ],
+)
 def test_a_driver_that_cannot_be_understood_counts_as_none(
     here: SearchDir, store: Store, who: dict[str, object]
 ) -> None:
@@ -243,6 +264,24 @@ def test_what_a_trial_has_put_to_the_url_is_brought(here: SearchDir, store: Stor
     assert (here.trial_folder(1, 2) / "metrics.csv").read_bytes() == b"b"
 
 
+def test_what_is_known_of_the_files_is_written_when_it_changes_and_not_for_every_trial(
+    here: SearchDir, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a search of 1,000 trials would write a megabyte for each of their epochs."""
+    for number in range(1, 6):
+        store.write(f"stage1/000{number}/metrics.csv", b"1")
+    tree = Tree(here.root, store, here.root / "known.json", is_carried)
+    saved: list[Path] = []
+    monkeypatch.setattr(manifest, "write_text", lambda path, text: saved.append(path))
+    for number in range(1, 6):
+        tree.pull(f"stage1/000{number}")
+    assert saved == []
+    tree.push()
+    assert saved == [here.root / "known.json"]
+    tree.push()
+    assert len(saved) == 1
+
+
 def test_a_forgotten_result_does_not_come_back(here: SearchDir, store: Store) -> None:
     store.write("stage1/0001/result.json", b"{}")
     with here.held(1):
@@ -260,6 +299,21 @@ def test_files_that_vanish_here_stay_at_the_url(here: SearchDir, store: Store) -
     assert store.read("search.yaml") == b"{}"
     here.refresh()
     assert (here.root / "search.yaml").read_bytes() == b"{}"
+
+
+def test_what_another_process_fetched_is_not_put_back(
+    here: SearchDir, store: Store, url: str
+) -> None:
+    """A long `report` here, a `status` in another terminal, a driver on another machine."""
+    store.write("stage1/0001/metrics.csv", b"1")
+    here.refresh()
+    store.write("stage1/0001/metrics.csv", b"12")
+    assert WorkingCopy(here.root, url).refresh()
+    store.write("stage1/0001/metrics.csv", b"123")
+    (here.root / "report.html").write_text("new")
+    here.publish()
+    assert store.read("report.html") == b"new"
+    assert store.read("stage1/0001/metrics.csv") == b"123"
 
 
 def test_a_reader_leaves_a_driver_of_the_same_machine_alone(here: SearchDir, store: Store) -> None:

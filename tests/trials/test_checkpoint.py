@@ -1,11 +1,13 @@
 """Checkpoints survive kills and damage; model files carry their architecture."""
 
+import math
 import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +17,9 @@ from search_spaces.errors import DataError
 from search_spaces.network.detector import build_detector
 from trials.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trials.ema import AveragedModel
+from trials.epoch_sums import EpochSums
 from trials.model_file import load_model, save_model
 from trials.result import EpochReport, failure_of
-from trials.training import EpochSums
 from trials.widerface_ap import APs
 
 TINY = Architecture(
@@ -77,7 +79,6 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
     assert loaded.optimizer["param_groups"] == [{"lr": 0.1}]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 def test_what_an_epoch_has_added_up_comes_back(tmp_path: Path) -> None:
     begun = EpochSums(iterations=3, images=12, seconds=1.5, losses=[4.0, 3.0, 1.0, 0.0])
     save_checkpoint(replace(make_checkpoint(2), begun=begun), tmp_path)
@@ -94,6 +95,29 @@ def test_a_checkpoint_from_before_epochs_could_be_interrupted_is_one_without_sum
     assert load(tmp_path).begun is None
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        5,
+        0,
+        {"steps": 1},
+        {"iterations": "3"},
+        {"iterations": -1},
+        {"losses": [1.0]},
+        {"losses": [math.nan] * 4},
+        {"seconds": math.inf},
+    ],
+)
+def test_sums_that_cannot_be_are_no_checkpoint(tmp_path: Path, begun: Any) -> None:
+    save_checkpoint(make_checkpoint(2), tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save(content | {"begun": begun}, tmp_path / "last.pt")
+    warnings: list[str] = []
+    assert load_checkpoint(tmp_path, warnings.append) is None
+    assert "last.pt: is not a whole checkpoint" in warnings[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 def test_a_full_disk_is_said_by_its_name_and_spoils_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,10 +9,11 @@ import torch
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError
 from trials.device import limited_threads, resolve_device, resolve_precision
+from trials.epoch_sums import EpochLosses
 from trials.recipe import Recipe
 from trials.result import TrialFault
 from trials.targets import Targets
-from trials.training import Batch, EpochLosses, Training, start_training, train_epoch
+from trials.training import Batch, Training, start_training, train_epoch
 
 TINY = Architecture(
     backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),

@@ -1,0 +1,25 @@
+"""What messages take from other people's errors and values."""
+
+import pytest
+
+from search_spaces.errors import first_line, last_line, shown
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("one", "one", "one"),
+        ("\nTraceback:\n  line 1\nwhy\n", "Traceback:", "why"),
+        (" \n ", "OSError", "OSError"),
+        ("x" * 999 + "\n" + "y" * 999, "x" * 200, "y" * 200),
+    ],
+)
+def test_a_line_of_an_error_is_never_empty_or_endless(text: str, first: str, last: str) -> None:
+    assert (first_line(OSError(text)), last_line(OSError(text))) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1, "1"), ("a" * 78, f"'{'a' * 78}'"), ("a" * 79, f"'{'a' * 76}...")]
+)
+def test_a_value_is_shown_by_at_most_80_characters(value: object, text: str) -> None:
+    assert shown(value) == text
