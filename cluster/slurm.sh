@@ -85,6 +85,7 @@ while :; do
 done
 kill -TERM "$nodes" 2>/dev/null || true
 wait "$nodes" || true
+srun --kill-on-bad-exit=0 rm -rf "/tmp/scrfd-nas-$SLURM_JOB_ID" || true
 if [ -n "$requeue" ] && [ "$status" -eq 75 ]; then  # stopped by us, to be continued
   scontrol requeue "$SLURM_JOB_ID"
 fi

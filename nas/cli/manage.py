@@ -98,6 +98,7 @@ def stop(
     wait: Annotated[
         float, typer.Option(help="Seconds to wait until the driver is gone.", min=0)
     ] = 60.0,
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Stop a running search; `resume` continues it."""
     from nas.housekeeping import stop_driver
@@ -107,6 +108,9 @@ def stop(
     pid = stop_driver(directory, wait)
     if pid is None:
         raise ConfigError(f"{directory}: nobody works here; there is nothing to stop")
+    if as_json:
+        common.print_json({"search_dir": str(directory), "stopped": pid})
+        return
     common.print_rich(f"{directory}: process {pid} has stopped; `scrfd-nas resume` continues")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nas.remote import urls
 from nas.remote.store import Store
-from nas.remote.working_copy import mark, working_copy
+from nas.remote.working_copy import home, mark, working_copy
 from nas.search_dir import SEARCH_FILE, SearchDir
 from search_spaces.errors import ConfigError
 
@@ -36,7 +36,7 @@ def search_path(text: str | os.PathLike[str]) -> Path:
     url = urls.check_url(given)
     # Machines whose home is shared must not share the copy: its lock may not reach that far.
     digest = hashlib.sha256(f"{socket.gethostname()} {url}".encode()).hexdigest()[:12]
-    root = _cache() / f"{_NOT_IN_NAMES.sub('_', urls.name_of(url))}-{digest}"
+    root = home() / f"{_NOT_IN_NAMES.sub('_', urls.name_of(url))}-{digest}"
     mark(root, url)
     return root
 
@@ -84,8 +84,3 @@ def searches_below(text: str | os.PathLike[str]) -> list[Path] | None:
     for root in roots:
         SearchDir(root).refresh()
     return roots
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return Path(home or Path.home() / ".cache") / "scrfd-nas" / "searches"

@@ -6,6 +6,7 @@ where it belongs, so that it is a search directory like any other to whoever rea
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,8 +37,20 @@ _READER_S = 300.0  # that another terminal may take to fetch the same search
 Note = Callable[[str], None]
 
 
+def home() -> Path:
+    """The folder of all working copies."""
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    return Path(cache_home or Path.home() / ".cache") / "scrfd-nas" / "searches"
+
+
 def working_copy(root: Path) -> "WorkingCopy | None":
-    """What keeps the folder `root` the same as its URL; None if it belongs to no URL."""
+    """What keeps the folder `root` the same as its URL; None if it belongs to no URL.
+
+    Elsewhere than in `home()` it belongs to none, whatever lies in it: a search that a stranger
+    has sent must not make us talk to the stranger's store.
+    """
+    if root.resolve().parent != home().resolve():
+        return None
     try:
         url = (root / ORIGIN / "url").read_text(encoding="utf-8")
     except OSError:

@@ -166,8 +166,8 @@ def _worker_loop(config: Mapping[str, Any]) -> None:
 
     rank = train.get_context().get_world_rank()
     # An interrupted training is on disk, and the driver is about to leave.
-    with suppress(TrialInterrupted), on_board(config["board"], rank) as should_stop:
-        run_task(config["task"], lambda report: None, should_stop)
+    with suppress(TrialInterrupted), on_board(config["board"], rank) as visit:
+        run_task(config["task"], lambda report: None, visit.should_stop)
 
 
 def _fit(trainer: Any, errors: list[BaseException]) -> None:

@@ -7,7 +7,7 @@ stopped, so nobody polls over the network; the driver waits there until they hav
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -75,26 +75,25 @@ def stop_trials(board: Any, numbers: Collection[int], timeout: float = SAVE_S) -
 
 
 @contextmanager
-def on_board(board: Any, number: int) -> Iterator[Callable[[], bool]]:
-    """In a trial's process: a question to ask often, whether the trial is to stop."""
-    question = _Question(board, number)
+def on_board(board: Any, number: int) -> Iterator["Visit"]:
+    """In a trial's process: its place on the board."""
+    visit = Visit(board, number)
     try:
-        yield question.is_answered
+        yield visit
     finally:
-        ray.wait([board.leave.remote(question.visit)], timeout=1.0)  # Ray may end this process
+        ray.wait([visit.leave()], timeout=1.0)  # Ray may end this process
 
 
-class _Question:
-    """Whether the board has said to stop; looks at most four times a second."""
+class Visit:
+    """A trial that is on the board, which asks whether it is to stop."""
 
     def __init__(self, board: Any, number: int) -> None:
-        self.visit = uuid.uuid4().hex
         self._board, self._number = board, number
-        self._answer = self._ask()
         self._next_look = 0.0
+        self._enter()
 
-    def is_answered(self) -> bool:
-        """Whether the trial is to stop."""
+    def should_stop(self) -> bool:
+        """Whether the trial is to stop; may be asked often, and looks four times a second."""
         now = time.monotonic()
         if now < self._next_look:
             return False
@@ -105,8 +104,22 @@ class _Question:
         try:
             return bool(ray.get(self._answer))
         except ray.exceptions.RayError:  # the board's process died; Ray starts it again
-            self._answer = self._ask()
+            self._enter()
             return False
 
-    def _ask(self) -> Any:
-        return self._board.ask.remote(self.visit, self._number)
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """While the trial is on disk and waits for the driver, which then waits for it no more."""
+        self.leave()
+        try:
+            yield
+        finally:
+            self._enter()
+
+    def leave(self) -> Any:
+        """Be on the board no more; returns what Ray gives when the board knows."""
+        return self._board.leave.remote(self._name)
+
+    def _enter(self) -> None:
+        self._name = uuid.uuid4().hex
+        self._answer = self._board.ask.remote(self._name, self._number)

@@ -205,7 +205,8 @@ def _trainable(
         log(report)
         put()
         hard = report.aps.hard if report.aps else None
-        tell(report.epoch, report.epochs, hard, metrics=_metrics(report), retold=False)
+        with visit.away():
+            tell(report.epoch, report.epochs, hard, metrics=_metrics(report), retold=False)
 
     def tell(epoch: int, epochs: int, hard: float | None, **more: Any) -> None:
         tune.report({TIME: epoch, "epochs": epochs, METRIC: hard, **more})
@@ -214,14 +215,14 @@ def _trainable(
     # The driver waits for those that are on the board: a folder at a URL is put there before.
     with (
         suppress(TrialInterrupted),
-        on_board(board, task.number) as should_stop,
+        on_board(board, task.number) as visit,
         at_hand(task) as (near, put),
         tensorboard_log(Path(near.folder)) as log,
     ):
         if retells:
             for epoch, hard in hard_curve(near).items():
                 tell(epoch, task.settings["epochs"], hard, metrics={}, retold=True)
-        run_task(near, on_epoch, should_stop)
+        run_task(near, on_epoch, visit.should_stop)
 
 
 def _metrics(report: EpochReport) -> dict[str, float | None]:

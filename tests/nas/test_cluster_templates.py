@@ -121,6 +121,7 @@ def test_the_image_holds_every_package() -> None:
 # What Slurm, Ray and the search are told, each in a file of its own.
 STANDS_FOR = {
     "srun": """
+        if [ "$2" = rm ]; then echo "$@" > "$RECORD/removed"; exit; fi
         echo "$@" > "$RECORD/srun"
         SLURM_NODEID=0 bash -c start_ray
         SLURM_NODEID=1 bash -c start_ray
@@ -182,6 +183,7 @@ def test_the_slurm_script_starts_ray_on_all_nodes_and_the_command_on_the_first(
     for line in (head, worker):
         assert "--block --num-cpus 64 --num-gpus 8 " in line
     assert "scontrol" not in told
+    assert told["removed"].split()[1:] == ["rm", "-rf", f"/tmp/scrfd-nas-{JOB}"]
 
 
 def test_the_slurm_script_ends_with_the_commands_exit_code(slurm: dict[str, str]) -> None:

@@ -127,18 +127,23 @@ with SearchDir(Path(sys.argv[1])).held(1):
 """
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_stop_ends_the_driver_with_sigterm(
-    search: SearchDir, capsys: pytest.CaptureFixture[str]
+    search: SearchDir, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
 ) -> None:
     command = [sys.executable, "-c", HOLD, str(search.root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout
         assert driver.stdout.readline() == "held\n"
         started = time.monotonic()
-        assert run(["stop", "--wait", "30"]) == 0
+        assert run(["stop", "--wait", "30", *flags]) == 0
         assert driver.wait(timeout=10) == -signal.SIGTERM
     assert time.monotonic() - started < 20
-    assert f"process {driver.pid} has stopped" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    if flags:
+        assert json.loads(out) == {"search_dir": str(search), "stopped": driver.pid}
+    else:
+        assert f"process {driver.pid} has stopped" in out
 
 
 def test_a_driver_on_another_machine_is_not_signalled(

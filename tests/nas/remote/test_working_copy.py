@@ -1,6 +1,7 @@
 """A local folder and a URL hold the same small files, whoever changes them."""
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -43,9 +44,11 @@ def here(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDir
 
 
 def machine(name: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDir:
-    """The search as it is seen from a machine with a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
-    return SearchDir(search_path(url))
+    """The search as it is seen from a machine with a working copy of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: name)
+        return SearchDir(search_path(url))
 
 
 def wait_for(store: Store, name: str, content: bytes) -> None:
@@ -75,11 +78,20 @@ def test_a_search_is_called_by_its_url(here: SearchDir, url: str) -> None:
 
 
 def test_machines_with_one_home_do_not_share_a_copy(
-    here: SearchDir, url: str, monkeypatch: pytest.MonkeyPatch
+    here: SearchDir, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert search_path(url) == here.root
-    monkeypatch.setattr(socket, "gethostname", lambda: "another")
-    assert search_path(url) != here.root
+    assert machine("here", url, tmp_path, monkeypatch).root == here.root
+    assert machine("there", url, tmp_path, monkeypatch).root != here.root
+
+
+def test_a_strangers_folder_does_not_say_where_it_belongs(
+    here: SearchDir, url: str, tmp_path: Path
+) -> None:
+    sent = tmp_path / "sent" / here.root.name
+    shutil.copytree(here.root, sent)
+    assert (sent / ".origin" / "url").read_text() == url
+    assert SearchDir(sent).url_of(sent) is None
+    assert str(SearchDir(sent)) == str(sent)
 
 
 def test_a_plain_folder_has_no_url(tmp_path: Path) -> None:
@@ -95,7 +107,9 @@ def test_a_folder_whose_name_reads_as_an_option_is_no_search(
     for name in ("run", "run?endpoint_override=evil:9", "run#1", "run 2", "r%75n"):
         (tmp_path / "bucket" / name).mkdir(parents=True)
         (tmp_path / "bucket" / name / "search.yaml").write_text("{}")
-    assert searches_below(f"file://{tmp_path}/bucket") == [here.root]
+    found = searches_below(f"file://{tmp_path}/bucket")
+    assert found is not None
+    assert [root.name.rpartition("-")[0] for root in found] == ["run"]
 
 
 def test_a_reader_fetches_small_files_and_no_weights(here: SearchDir, store: Store) -> None:

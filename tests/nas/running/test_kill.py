@@ -143,10 +143,12 @@ def test_a_killed_trial_is_continued_by_the_driver(start: Start, directory: Sear
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_stopped_search_continues(
-    start: Start, directory: SearchDir, number: signal.Signals, code: int
+    start: Start, directory: SearchDir, data: Path, number: signal.Signals, code: int
 ) -> None:
+    set_faults(data, epoch_s=1.5)  # so long that hardly any trial is just between two epochs
     driver = start()
     wait_until(lambda: is_in_mid_search(directory), driver)
+    set_faults(data, epoch_s=0.1)
     finished = set(directory.outcomes(1))
     os.killpg(driver.pid, number)  # as a terminal does with Ctrl-C
     output, errors = driver.communicate(timeout=30)
@@ -155,7 +157,8 @@ def test_a_stopped_search_continues(
     assert "Traceback" not in errors
     assert directory.leaderboard_file(1).exists()
     on_disk = {n for n in attempts(directory) if is_interrupted(directory, n)}
-    assert on_disk == set(attempts(directory)) - set(directory.outcomes(1))
+    assert on_disk
+    assert on_disk <= set(attempts(directory)) - set(directory.outcomes(1))
     finish(start())
     assert_undisturbed(directory)
     counted = attempts(directory)

@@ -21,7 +21,7 @@ from search_spaces.errors import ConfigError, InfeasibleError
 from search_spaces.zoo import load_zoo
 from trials.recipe import Recipe
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "SEARCH_SPACES.md").read_text("utf-8")
+GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "SEARCH_SPACES.md").read_text("utf-8")
 FLOPS = 2_500_000_000
 WRONG = """
 from search_spaces.architecture import Architecture

@@ -34,7 +34,7 @@ def nodes() -> Iterator[Any]:
 def start(tmp_path: Path, nodes: Any, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fake_search", "stage1", *STAGE1, *options]
     command += ["--data", str(tmp_path / "data"), "--search-dir", str(tmp_path / "search")]
-    support = str(Path(__file__).parents[1] / "support")
+    support = str(Path(__file__).parents[2] / "support")
     environment = os.environ | {"PYTHONPATH": support}
     return subprocess.Popen(
         [*command, "--ray-address", nodes.address], env=environment, text=True,
@@ -128,7 +128,7 @@ def test_a_node_without_the_data_is_named_before_any_trial_starts(
         "preflight._answers = without\n"
         "main(sys.argv[1:])\n"
     )
-    support = str(Path(__file__).parents[1] / "support")
+    support = str(Path(__file__).parents[2] / "support")
     command = [sys.executable, str(script), "stage1", *STAGE1, "--ray-address", nodes.address]
     command += ["--data", str(data), "--search-dir", str(tmp_path / "search")]
     done = subprocess.run(
