@@ -4,6 +4,7 @@
 def run(architecture, recipe, data_root, folder, *, settings, on_epoch=None, **_):
     """As `trials.run.advance_trial`; writes when it ran to `times.json` in its folder."""
     import json
+    import os
     import time
 
     from trials.result import APs, EpochReport, TrialResult, save_outcome
@@ -25,6 +26,6 @@ def run(architecture, recipe, data_root, folder, *, settings, on_epoch=None, **_
         loss=1.0, duration_s=max(seconds, 1e-3), images_per_second=1.0, params=1,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "times.json").write_text(json.dumps([started, time.time()]))
+    (folder / "times.json").write_text(json.dumps([started, time.time(), os.getpid()]))
     save_outcome(result, folder)
     return result

@@ -201,9 +201,12 @@ def show_driver(ends):
 def occupancy(root, slots):
     """Share of the slots' time in which a trial ran, from when all ran to the last start."""
     times = [json.loads(file.read_text()) for file in root.glob("stage1/*/times.json")]
-    starts = sorted(started for started, _ in times)
-    first, last = starts[slots - 1], starts[-1]
-    busy = sum(max(0.0, min(ended, last) - max(started, first)) for started, ended in times)
+    begun = {}  # when each process, which stands for a slot, began its first trial
+    for started, _, pid in times:
+        begun[pid] = min(started, begun.get(pid, started))
+    assert len(begun) == slots, f"{len(begun)} processes ran trials in {slots} slots"
+    first, last = max(begun.values()), max(started for started, _, _ in times)
+    busy = sum(max(0.0, min(ended, last) - max(started, first)) for started, ended, _ in times)
     return busy / (slots * (last - first))
 
 
