@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -219,18 +220,33 @@ def _start(ray: Any, address: str | None, cpus: int | None, scratch: Path) -> No
 
 def _start_here(ray: Any, cpus: int | None, scratch: Path) -> None:
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus or len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(scratch),
-            **_QUIET,
-        )
+        with _deaf_children():
+            ray.init(
+                address="local",
+                num_cpus=cpus or len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=str(scratch),
+                **_QUIET,
+            )
     except Exception as error:  # a bare one, where the machine is too busy to start it in time
         rule = "Ray did not start on this machine"
         hint = "see whether it is out of memory, disk or processor time, and try again"
         raise ConfigError(f"{rule} ({first_line(error)}); {hint}") from error
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started in the block, and theirs, do not hear SIGTERM.
+
+    Service managers and schedulers send it to all processes of a job at once. It is for the
+    driver, which needs Ray and the trials a little longer, and then ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _knock(address: str) -> None:

@@ -145,12 +145,13 @@ def test_a_killed_trial_is_continued_by_the_driver(start: Start, directory: Sear
 def test_a_stopped_search_continues(
     start: Start, directory: SearchDir, data: Path, number: signal.Signals, code: int
 ) -> None:
-    set_faults(data, epoch_s=1.5)  # so long that hardly any trial is just between two epochs
+    set_faults(data, epoch_s=3.0)  # so long that hardly any trial is just between two epochs
     driver = start()
     wait_until(lambda: is_in_mid_search(directory), driver)
     set_faults(data, epoch_s=0.1)
     finished = set(directory.outcomes(1))
-    os.killpg(driver.pid, number)  # as a terminal does with Ctrl-C
+    time.sleep(0.6)  # from the epoch that has just ended into the next
+    os.killpg(driver.pid, number)  # as terminals do with Ctrl-C, and service managers with both
     output, errors = driver.communicate(timeout=30)
     assert (driver.returncode, output) == (code, "")
     assert "the same command continues the search" in errors
