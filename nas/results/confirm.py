@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nas.disk import naming_full_disks, stop_if_disk_full
 from nas.progress import SearchProgress, Update
 from nas.remote.trial_folder import hear
 from nas.request import AnyRequest
@@ -86,13 +87,14 @@ def confirm(
         ConfigError: the stage has not begun, or none of its candidates has finished.
         IncomparableError: the data are not those of the search.
         BusyError: another driver works in the directory.
+        DiskFullError: no space is left; the same call continues.
         KeyboardInterrupt, Terminated: a signal; the same call continues.
     """
     request = directory.requests().get(asked.stage)
     if request is None:
         raise ConfigError(f"{directory}: stage {asked.stage} has not begun")
     _check_data(request)
-    with directory.held(asked.stage, note):
+    with naming_full_disks(directory.root), directory.held(asked.stage, note):
         runs = _seed_runs(directory, request, asked)
         _note_unfinished(directory, asked.stage, note)
         try:
@@ -221,6 +223,7 @@ class _Recorder:
     misplacements: Misplacements = field(default_factory=Misplacements)
 
     def note(self, event: TrialEvent) -> None:
+        stop_if_disk_full(event)
         self.misplacements.note(event)
         item, outcome, text = self.runs[event.number], None, ""
         hear(self.directory, item.folder, event)

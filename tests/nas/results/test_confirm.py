@@ -1,16 +1,19 @@
 """Confirming a search's best with more seeds: what is trained, what is shown, what continues."""
 
 import csv
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fake_trials
 import pandas as pd
 import pytest
 from fake_trials import ENTRY, FakeCluster, make_data, propose, set_faults
 
+from nas.disk import DiskFullError
 from nas.driver_lock import BusyError
 from nas.housekeeping import clean
 from nas.request import Stage1Request
@@ -80,6 +83,21 @@ def search(tmp_path: Path) -> Search:
 def ranks(table: pd.DataFrame) -> list[tuple[Any, ...]]:
     rows = to_records(table)
     return [(row["rank"], row["candidate"], row["seeds"]) for row in rows]
+
+
+def test_a_full_disk_stops_it_and_no_training_counts_as_failed(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_space(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(fake_trials, "run", without_space)
+        with pytest.raises(DiskFullError, match="the same command continues"):
+            search.confirm(top=2)
+    assert not list(search.directory.stage_folder(1).rglob("seeds/*/result.json"))
+    rows = to_records(search.confirm(top=2))
+    assert sorted(row["candidate"] for row in rows if row["seeds"] == 3) == [1, 3]
 
 
 def test_the_best_are_trained_with_new_seeds_and_ranked_by_their_means(search: Search) -> None:
