@@ -1,7 +1,7 @@
 """Python runs this at its start: torch and torchvision become names without content.
 
-Workers whose trials train nothing then need 100 MB of their own instead of 400, so that 64 of
-them fit on a small machine.
+Workers whose trials train nothing then need 112 MB of their own, so that 64 of them fit on a
+small machine.
 """
 
 import sys

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_trials import make_architecture
+from fake_trials import make_architecture, make_result
 
 from nas.study import Entry, Study, read_study
 from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
@@ -11,18 +11,7 @@ FAILED = TrialFailure(reason="ValueError: no", attempts=2)
 
 
 def result(hard: float) -> TrialResult:
-    return TrialResult(
-        easy=0.9,
-        medium=0.8,
-        hard=hard,
-        epochs=3,
-        best_epoch=3,
-        best_hard=hard,
-        loss=1.0,
-        duration_s=2.0,
-        images_per_second=1.0,
-        params=1,
-    )
+    return make_result(hard, 3, easy=0.9, medium=0.8, duration_s=2.0)
 
 
 def entries(*numbers: int) -> dict[int, Entry]:

@@ -22,7 +22,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,23 @@ def make_architecture(number: int) -> Architecture:
     return Architecture(
         backbone=backbone, neck=Neck(width=8), head=Head(convs=1, width=8, groups=8)
     )
+
+
+def make_result(hard: float, epochs: int, **changes: float) -> TrialResult:
+    """A finished trial whose last epoch was its best."""
+    result = TrialResult(
+        easy=1.0,
+        medium=hard,
+        hard=hard,
+        epochs=epochs,
+        best_epoch=epochs,
+        best_hard=hard,
+        loss=1.0,
+        duration_s=1.0,
+        images_per_second=1.0,
+        params=1,
+    )
+    return replace(result, **changes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -128,18 +145,7 @@ def run(
             on_epoch(reports[-1])
     if reports[-1].epoch < settings.epochs:
         return None
-    result = TrialResult(
-        easy=1.0,
-        medium=hard,
-        hard=hard,
-        epochs=settings.epochs,
-        best_epoch=settings.epochs,
-        best_hard=hard,
-        loss=1.0,
-        duration_s=float(attempt),
-        images_per_second=1.0,
-        params=1,
-    )
+    result = make_result(hard, settings.epochs, duration_s=float(attempt))
     save_outcome(result, folder)
     del images
     return result

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fake_trials import make_architecture, make_data
+from fake_trials import make_architecture, make_data, make_result
 
 from nas.candidates import audit
 from nas.candidates.audit import audit_proxies, finished_trials
@@ -14,18 +14,7 @@ from trials.result import TrialFailure, TrialResult, TrialStopped, save_outcome
 
 
 def result(hard: float) -> TrialResult:
-    return TrialResult(
-        easy=1.0,
-        medium=hard,
-        hard=hard,
-        epochs=2,
-        best_epoch=2,
-        best_hard=hard,
-        loss=1.0,
-        duration_s=1.0,
-        images_per_second=1.0,
-        params=1,
-    )
+    return make_result(hard, 2)
 
 
 def trials_by_depth(hards: list[float]) -> list[tuple[Architecture, float]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fake_trials import make_data
+from fake_trials import make_data, make_result
 
 from nas.candidates.flops import confirm_flops
 from nas.candidates.proposals import propose
@@ -31,18 +31,7 @@ def make_request(data: Path, **options: object) -> Stage1Request:
 
 
 def finished(hard: float) -> TrialResult:
-    return TrialResult(
-        easy=0.9,
-        medium=0.8,
-        hard=hard,
-        epochs=80,
-        best_epoch=80,
-        best_hard=hard,
-        loss=1.0,
-        duration_s=2.0,
-        images_per_second=1.0,
-        params=1,
-    )
+    return make_result(hard, 80, easy=0.9, medium=0.8, duration_s=2.0)
 
 
 @pytest.fixture(scope="module")
