@@ -53,7 +53,7 @@ def make_steps(architecture, precision, options, channels_last=True):
 
     from trials.device import resolve_precision
     from trials.recipe import Recipe
-    from trials.training import start_training, train_step
+    from trials.training.epoch import start_training, train_step
 
     where = torch.device(options.device)
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
@@ -79,8 +79,8 @@ def resident_batch(images, size, where):
     """Random images with 20 random faces each, on the device."""
     import torch
 
-    from trials.targets import Targets
-    from trials.training import Batch
+    from trials.training.epoch import Batch
+    from trials.training.targets import Targets
 
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(images, 3, size, size, generator=generator)

@@ -1,7 +1,7 @@
 """What do ATSS and the losses cost: batch 8, 640 px, 20 faces an image?
 
 Baseline: the same mathematics with a loop over images and, inside, over faces. Ours:
-`trials.losses.detection_loss`. Both include the gradients with respect to the outputs and
+`trials.training.losses.detection_loss`. Both include the gradients with respect to the outputs and
 must agree. The share of a training step is that of SCRFD-0.5G on this CPU (`--architecture`).
 """
 
@@ -17,7 +17,7 @@ def make_batch(images, faces, seed=0):
     import torch
 
     from search_spaces.network.head import HeadOutputs
-    from trials.targets import Targets
+    from trials.training.targets import Targets
 
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -75,7 +75,7 @@ def loss_by_loops(outputs, targets):
     import torch
     from torch.nn import functional as F
 
-    from trials.head_layout import anchors_for_outputs
+    from trials.detection.head_layout import anchors_for_outputs
 
     anchors = anchors_for_outputs(outputs)
     cls, box, weights, samples = 0.0, 0.0, 0.0, 0
@@ -117,7 +117,7 @@ def main(argv=None):
         __doc__, ("--architecture", {"default": "scrfd_0.5g", "help": "of the step (scrfd_0.5g)"})
     ).parse_args(argv)
     set_threads(options.threads)
-    from trials.losses import detection_loss
+    from trials.training.losses import detection_loss
 
     images, faces = (2, 4) if options.quick else (8, 20)
     outputs, targets = make_batch(images, faces)

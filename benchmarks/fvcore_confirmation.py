@@ -68,8 +68,8 @@ def stage(number, sampled):
     """Prints what a candidate of a stage takes; returns the ratio."""
     from nas.candidates.call_counting import forget_counts
     from nas.candidates.flops import count_flops
-    from search_spaces.backbone_ranges import BackboneRanges
-    from search_spaces.backbone_space import BackboneSpace
+    from search_spaces.spaces.backbone_ranges import BackboneRanges
+    from search_spaces.spaces.backbone_space import BackboneSpace
 
     space = BackboneSpace.for_budget(2_500_000_000, BackboneRanges.of_family("resnet"))
     candidates = space.sample(np.random.default_rng(0), number).architectures

@@ -107,11 +107,11 @@ def measure_input(name, precision, where, root, options):
     """Images a second of training steps that prepare their own samples (second epoch)."""
     import torch
 
-    from trials.batches import TrainingBatches
     from trials.device import resolve_precision
     from trials.recipe import Recipe
     from trials.settings import TrialSettings
-    from trials.training import start_training, train_step
+    from trials.training.batches import TrainingBatches
+    from trials.training.epoch import start_training, train_step
 
     device = torch.device(options.device)
     recipe = Recipe(batch_size=options.batch_size)
@@ -226,7 +226,7 @@ def together(name, precision, options, trials, shares):
 
 def drawn_data(scratch, options):
     """A data folder of drawn faces, JPEGs of 1024 px."""
-    from trials.data.generate import generate
+    from trials.data.generated.generate import generate
 
     root, number = Path(scratch) / "data", 4 if options.quick else 256
     side = 96 if options.quick else 1024

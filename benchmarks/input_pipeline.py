@@ -34,10 +34,10 @@ BASELINE_IN_DECODES = 2.82  # see above
 
 def plain_sample(path, faces, augmentation, rng):
     """The reference's steps, each a pass over a float32 image."""
-    from trials.data.augment import box_centers, crop_faces, draw_crop, flip_faces
-    from trials.data.distortion import draw_distortion
+    from trials.augmentation.colour import draw_distortion
+    from trials.augmentation.crop import box_centers, crop_faces, draw_crop, flip_faces
     from trials.data.images import read_image, resize_fast
-    from trials.data.samples import trainable
+    from trials.data.labels import trainable
 
     image = read_image(path)
     counted = faces.select(trainable(faces))
@@ -98,7 +98,7 @@ def from_hsv(hue, saturation, value):
 
 def our_batch(samples, indices, epoch=0):
     """A batch as the network gets it, all of it computed on the CPU."""
-    from trials.data.loader import collate
+    from trials.loading.loader import collate
 
     batch = collate([samples.sample(index, epoch) for index in indices])
     return batch.finish(), batch.faces
@@ -106,7 +106,7 @@ def our_batch(samples, indices, epoch=0):
 
 def packed_batch(samples, indices, epoch=0):
     """What a CPU does of a batch where a GPU does the rest."""
-    from trials.data.device_batch import pack
+    from trials.augmentation.on_device import pack
 
     return pack([samples.sample(index, epoch) for index in indices])
 
@@ -114,7 +114,8 @@ def packed_batch(samples, indices, epoch=0):
 def training_sets(root, cache_folder):
     """Without any cache of decoded images, and with files of them."""
     from trials.data.cache import ImageCache
-    from trials.data.dataset import FaceDataset, TrainingSet
+    from trials.data.dataset import FaceDataset
+    from trials.loading.training_set import TrainingSet
 
     dataset = FaceDataset(root, "train", faceless=False)
     cache = ImageCache(cache_folder, dataset.images)
@@ -145,9 +146,9 @@ def differences(plain, cached, images):
 
 def measure(root, scratch, number, rounds, goal):
     """Print seconds an image and the ratios."""
-    from trials.data.augment import Augmentation
-    from trials.data.dataset import SAMPLE_STREAM
     from trials.data.images import read_image
+    from trials.loading.training_set import SAMPLE_STREAM
+    from trials.recipe import Augmentation
 
     decoding, cached = training_sets(root, scratch)
     images, augmentation = decoding.dataset.images, Augmentation()
@@ -196,7 +197,7 @@ def main(argv=None):
         ("--images", {"type": int, "default": 60, "help": "images to use (60)"}),
     ).parse_args(argv)
     set_threads(options.threads)
-    from trials.data.generate import generate
+    from trials.data.generated.generate import generate
 
     number = 2 if options.quick else options.images
     with tempfile.TemporaryDirectory() as scratch:

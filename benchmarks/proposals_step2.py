@@ -47,8 +47,8 @@ def main(argv=None):
     set_threads(options.threads)
     from nas.candidates.call_counting import forget_counts
     from nas.candidates.proposals import propose_stage2
-    from search_spaces.network_ranges import NetworkRanges
-    from search_spaces.network_space import NetworkSpace
+    from search_spaces.spaces.network_ranges import NetworkRanges
+    from search_spaces.spaces.network_space import NetworkSpace
     from search_spaces.zoo import resolve_architecture
 
     template = resolve_architecture(options.template)

@@ -2,7 +2,7 @@
 
 Baseline: forward and backward of the same network (channels-last, as ours) on a batch that
 lies in memory, with the sum of the outputs as loss and nothing else. Ours: a whole step of
-`trials.training` (assignment, losses, optimiser, moving average) on the resident batch, and
+`trials.training.epoch` (assignment, losses, optimiser, moving average) on the resident batch, and
 one that prepares its samples too, from the file cache.
 """
 
@@ -19,8 +19,8 @@ def resident_step(architecture, images, size, recipe="reference", device="cpu"):
     from search_spaces.zoo import resolve_architecture
     from trials.device import resolve_precision
     from trials.recipe import load_recipe
-    from trials.targets import Targets
-    from trials.training import Batch, start_training, train_step
+    from trials.training.epoch import Batch, start_training, train_step
+    from trials.training.targets import Targets
 
     where = torch.device(device)
     training = start_training(
@@ -50,10 +50,11 @@ def resident_step(architecture, images, size, recipe="reference", device="cpu"):
 def fed_step(training, root, cache, images, size):
     """A training step whose samples come from the file cache, which is filled first."""
     from trials.data.cache import ImageCache
-    from trials.data.dataset import FaceDataset, TrainingSet
-    from trials.data.loader import TrainingLoader
-    from trials.targets import Targets
-    from trials.training import Batch, train_step
+    from trials.data.dataset import FaceDataset
+    from trials.loading.loader import TrainingLoader
+    from trials.loading.training_set import TrainingSet
+    from trials.training.epoch import Batch, train_step
+    from trials.training.targets import Targets
 
     dataset = FaceDataset(root, "train", faceless=False)
     dataset.images = dataset.images[: 2 * images]  # few, so that all are in the cache below
@@ -87,7 +88,7 @@ def main(argv=None):
         ("--wall", {"action": "store_true", "help": "wall time, on a machine of one's own"}),
     ).parse_args(argv)
     set_threads(options.threads)
-    from trials.data.generate import generate
+    from trials.data.generated.generate import generate
 
     images, size = (2, 64) if options.quick else (options.batch_size, options.image_size)
     resident, alone, training = resident_step(options.architecture, images, size, options.recipe)

@@ -4,7 +4,7 @@ The start: a fresh Python process imports what a trial needs, reads the data, bu
 SCRFD-0.5G and trains its first batch (`--image-size`, `--batch-size`); wall time, CPU time
 of that process, and both by part.
 
-The driver: a whole stage (`nas.stages.run_stage`: study, leaderboard, Ray) of `--trials`
+The driver: a whole stage (`nas.stage.run_stage`: study, leaderboard, Ray) of `--trials`
 trials that train nothing and report two epochs; CPU time and memory of the driver's process
 between the first and the last end of a trial, in the first and the last tenth too, where
 what grows with the number of trials would show; `--without-ray` leaves Ray's part out. With
@@ -113,7 +113,7 @@ def memory_mib():
 
 
 class OneByOne:
-    """As `nas.running.executor.Cluster`, without Ray: one trial after the other, in here."""
+    """As `nas.running.cluster.Cluster`, without Ray: one trial after the other, in here."""
 
     cpus, gpus = 1.0, 0.0
 
@@ -128,7 +128,8 @@ class OneByOne:
 
     def run(self, tasks, resources, *, on_event, on_step, **_):
         """Run the tasks; the listeners hear what they would hear of Ray's."""
-        from nas.running.tasks import TrialEvent, run_task
+        from nas.running.tasks import run_task
+        from nas.search.events import TrialEvent
 
         for task in tasks:
 
@@ -149,9 +150,9 @@ def run_search(trials, slots, seconds, scratch, without_ray=False, light=False):
     found = [*map(str, found), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, found))
     from nas.run_options import RunOptions
-    from nas.running.executor import connected
-    from nas.search_dir import SearchDir
-    from nas.stages import run_stage
+    from nas.running.cluster import connected
+    from nas.search.directory import SearchDir
+    from nas.stage import run_stage
 
     root, data = Path(scratch) / "search", Path(scratch) / "nothing"
     make_data(data, seconds)
@@ -216,7 +217,7 @@ def met(holds):
 
 def measure_start(options, scratch):
     """Print how a trial starts."""
-    from trials.data.generate import generate
+    from trials.data.generated.generate import generate
 
     size, batch = (64, 2) if options.quick else (options.image_size, options.batch_size)
     generate(Path(scratch) / "data", num_train=batch, num_val=2)

@@ -3,6 +3,7 @@
 Baseline, as the usual script has it: the network as it was trained, in evaluation mode and
 in torch's default memory order, one image at a time; OpenCV's resizing in numpy, its steps
 one after the other on whole images; boxes decoded and suppressed image by image. Ours: what
+`validation` in
 `trials.evaluation` runs: norms folded into the convolutions, channels-last memory, resizing
 by blocks of rows that stay in the processor's cache, batches of `--batch-size`.
 
@@ -132,11 +133,11 @@ def main(argv=None):
     import torch
 
     from trials.data.dataset import FaceDataset
-    from trials.data.generate import generate
+    from trials.data.generated.generate import generate
     from trials.data.images import read_image, resize_bilinear
+    from trials.detection.folding import folded
     from trials.device import resolve_device
-    from trials.folding import folded
-    from trials.inference import detect_files, input_size
+    from trials.evaluation.inference import detect_files, input_size
 
     device = resolve_device(options.device)
     size = 64 if options.quick else options.image_size

@@ -5,8 +5,9 @@ IoUs in one numpy call (which takes the place of its compiled one), a loop over 
 a loop over the 1,000 thresholds. It is linear in the images, so it runs on the first ones
 (`--baseline-images`) and its time is multiplied; on those both must give the same AP.
 
-Ours: `trials.widerface_ap.evaluate` on arrays, `trials.data.predictions.read_predictions`
-before it for text. Without `--predictions` and `--gt` a set of the same size is made up.
+Ours: `trials.evaluation.widerface_ap.evaluate` on arrays, `read_predictions` of
+`trials.evaluation.predictions` before it for
+text. Without `--predictions` and `--gt` a set of the same size is made up.
 """
 
 import tempfile
@@ -20,7 +21,7 @@ IMAGES = 3226
 
 def make_set(images, seed=0):
     """Truth, and predictions around it: about 12 faces and 120 predictions an image."""
-    from trials.data.truth import make_truth
+    from trials.data.ground_truth import make_truth
 
     rng = np.random.default_rng(seed)
     boxes, found, subsets = {}, {}, ({}, {}, {})
@@ -113,7 +114,7 @@ def area(recall, precision):
 
 def first_images(truth, images):
     """The truth of the first images alone."""
-    from trials.data.truth import Truth
+    from trials.data.ground_truth import Truth
 
     end = truth.offsets[images]
     return Truth(
@@ -132,9 +133,9 @@ def main(argv=None):
         ("--baseline-images", {"type": int, "default": 200}),
     ).parse_args(argv)
     set_threads(options.threads)
-    from trials.data.ground_truth import read_ground_truth
-    from trials.data.predictions import read_predictions, write_predictions
-    from trials.widerface_ap import evaluate
+    from trials.data.widerface_mat import read_ground_truth
+    from trials.evaluation.predictions import read_predictions, write_predictions
+    from trials.evaluation.widerface_ap import evaluate
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.predictions

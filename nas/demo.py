@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from nas.progress import Update
-from nas.running import executor
-from nas.running.executor import Cluster
-from nas.search_dir import SearchDir
-from nas.stages import Note, RunOptions, run_stage
+from nas.monitoring.progress import Update
+from nas.running.cluster import Cluster, connected
+from nas.search.directory import SearchDir
+from nas.stage import Note, RunOptions, run_stage
 from trials.data.dataset import LABEL_FILE
-from trials.data.generate import generate
+from trials.data.generated.generate import generate
 from trials.recipe import Recipe
 
 FLOPS = 500_000_000  # residual, not mobile: the faster learner and the faster step on a CPU
@@ -52,10 +51,10 @@ def run_demo(
         num_candidates: of each stage.
         epochs: of each trial.
         seed: of the faces, the proposals and the trials.
-        update: a display for one stage (see `nas.progress.shown`).
+        update: a display for one stage (see `nas.monitoring.progress.shown`).
         note: hears of what the user should know.
 
-    Raises: as `nas.stages.run_stage`.
+    Raises: as `nas.stage.run_stage`.
     """
     data = root / "data"
     if not (data / "train" / LABEL_FILE).is_file():  # what `generate` writes last
@@ -72,7 +71,7 @@ def run_demo(
         "recipe": Recipe.named("quick").to_dict(),
     }
     tables = {}
-    with executor.connected() as cluster:  # one Ray for both stages
+    with connected() as cluster:  # one Ray for both stages
         run = replace(RunOptions(), connect=lambda _address: _already(cluster))
         for stage, own in ((1, {"space": "resnet"}), (2, {})):
             with update() as tell:

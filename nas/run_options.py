@@ -8,11 +8,11 @@ from typing import Protocol
 
 from nas.candidates.pool import Pool, sample_pool
 from nas.candidates.proposals import propose
-from nas.request import AnyRequest
-from nas.running import executor
-from nas.running.asking import Ask, asking
-from nas.running.executor import Cluster
-from nas.running.recorder import Watch, watch_nothing
+from nas.recorder import Watch, watch_nothing
+from nas.running import cluster
+from nas.running.cluster import Cluster
+from nas.search.request import AnyRequest
+from nas.strategies.on_demand_proposals import Ask, asking
 from search_spaces.architecture import Architecture
 
 
@@ -48,7 +48,7 @@ class RunOptions:
         propose, pool, strategy, connect: where candidates and machines come from.
         watch: hears of every event of a trial when it is recorded. What it raises ends the
             run, whose trials can be continued.
-        track: where trials are shown, besides (`nas.running.tracking.TRACKERS`); None: nowhere.
+        track: where trials are shown, besides (`nas.recording.tracking.TRACKERS`); None: nowhere.
     """
 
     address: str | None = None
@@ -59,6 +59,6 @@ class RunOptions:
     propose: Propose = propose
     pool: Pooling = sample_pool
     strategy: Strategy = asking
-    connect: Connect = executor.connected
+    connect: Connect = cluster.connected
     watch: Watch = watch_nothing
     track: str | None = None

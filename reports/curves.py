@@ -15,10 +15,10 @@ from typing import Any
 
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer, require_number
-from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
+from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.files import write_text
-from trials.metrics import METRICS_FILE
+from trials.training.metrics import METRICS_FILE
 
 MAX_BYTES = 64 << 20  # a stranger's file must not fill the memory
 _COST = ("flops", "params", *(f"share_{part}" for part in PARTS))

@@ -6,7 +6,7 @@ from reports.confirmation import Confirmed, confirmed
 from reports.population import curve_noise, quarter
 from reports.search_data import CandidateData, StageData
 from reports.shares import share_table
-from search_spaces.cost import PARTS
+from search_spaces.cost.detector import PARTS
 
 FEW = 8  # candidates below which shares say nothing
 WORTH = 0.01  # of the FLOPs: smaller differences are not worth a sentence

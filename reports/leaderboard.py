@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.confirmation import Confirmed, confirmed
 from search_spaces.architecture import Architecture
-from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
+from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError
 from search_spaces.files import replacing
 from trials.result import Outcome, TrialResult, TrialStopped

@@ -14,7 +14,7 @@ from reports.charts import COLOURS, Chart, colour, draw, legend, marker, panels,
 from reports.population import best_so_far, edf, pareto_front
 from reports.search_data import SHARES, CandidateData, SamplerDraws, StageData, statistics
 from reports.shares import range_of_best
-from search_spaces.cost import PARTS
+from search_spaces.cost.detector import PARTS
 from trials.result import TrialStopped
 
 BINS = 60

@@ -9,9 +9,9 @@ import pandas as pd
 from reports.curves import Curve
 from reports.population import Ints
 from search_spaces.architecture import Architecture
-from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
+from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError
-from trials.latency import Latency
+from trials.evaluation.latency import Latency
 from trials.result import Outcome, TrialFailure, TrialResult
 
 

@@ -10,7 +10,7 @@ from reports.leaderboard import to_records
 from reports.published import Published, published_near
 from reports.search_data import CandidateData, StageData
 from search_spaces.architecture import Architecture
-from search_spaces.cost import PARTS, flops_by_part, total
+from search_spaces.cost.detector import PARTS, flops_by_part, total
 from search_spaces.files import dump_yaml
 from trials.result import TrialFailure
 

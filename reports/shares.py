@@ -6,7 +6,7 @@ from scipy import stats
 
 from reports.population import Interval, best_indices
 from reports.search_data import SHARES, StageData, statistics
-from search_spaces.cost import PARTS
+from search_spaces.cost.detector import PARTS
 
 COLUMNS = ("part", "best", "median", "low", "middle", "high", "rho", "p")
 

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,8 @@ def test_every_package_has_files():
 @pytest.mark.parametrize(
     ("package", "source", "expected"),
     [
-        ("search_spaces", "from trials.losses import f", ["trials"]),
-        ("trials", "def f():\n    import nas.study", ["nas"]),
+        ("search_spaces", "from trials.training.losses import f", ["trials"]),
+        ("trials", "def f():\n    import nas.study.study", ["nas"]),
         ("reports", "import ray", ["ray"]),
         ("trials", "def f():\n    import optuna", ["optuna"]),
         ("search_spaces", "import yaml", ["yaml"]),
@@ -86,3 +87,141 @@ def test_every_package_has_files():
 )
 def test_the_rules_catch(package, source, expected):
     assert faults(package, source) == expected
+
+
+# The rooms of each package from left to right; a room imports only rooms to its left. The names
+# on one line of a tuple are modules that stand directly in the package.
+ROOMS = {
+    "search_spaces": [
+        ("errors", "files", "checks", "randomness", "architecture"),
+        "zoo",
+        "cost",
+        "spaces",
+        "network",
+        "mmdet",
+    ],
+    "trials": [
+        ("result", "recipe", "settings", "device", "memory", "fingerprint", "request", "lock"),
+        ("model_file",),
+        "data",
+        "augmentation",
+        "loading",
+        "detection",
+        "onnx",
+        "evaluation",
+        "training",
+        "proxies",
+        ("candidate", "convert", "run"),
+    ],
+    "nas": [
+        "storage",
+        "early_stopping",
+        "search",
+        "study",
+        "monitoring",
+        "candidates",
+        "strategies",
+        "recording",
+        "running",
+        ("run_options", "recorder", "stage_candidates", "stage_trials", "resolve_request"),
+        ("stage", "demo"),
+        "planning",
+        "results",
+        "cli",
+    ],
+}
+MOST_MODULES = 13  # side by side in one folder, `nas/cli` excepted: a file a command
+
+
+def modules():
+    """The project's modules by dotted name."""
+    names = {}
+    for package in CHAIN:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imports_of(path, known):
+    """The project's modules that a file imports, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            while name and name not in known:
+                name = name.rpartition(".")[0]
+            if name:
+                yield name
+
+
+def position(module):
+    """Where a module's room stands in its package; None for the package itself."""
+    package, *inside = module.split(".")
+    if not inside:
+        return None
+    for place, rooms in enumerate(ROOMS[package]):
+        if inside[0] in ((rooms,) if isinstance(rooms, str) else rooms):
+            return place
+    raise AssertionError(f"{module}: its room is not listed in ROOMS")
+
+
+def upward(edges):
+    """The pairs of modules of one package in which the first imports from a room to its right."""
+    pairs = []
+    for module, others in edges.items():
+        for other in others:
+            if module.split(".")[0] != other.split(".")[0] or module.startswith("reports"):
+                continue
+            places = position(module), position(other)
+            if None not in places and places[1] > places[0]:
+                pairs.append(f"{module} -> {other}")
+    return pairs
+
+
+def cycle(edges):
+    """One cycle among the modules as a list that begins and ends with the same one, or []."""
+    done, path = set(), []
+
+    def visit(module):
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        path.append(module)
+        for other in sorted(edges.get(module, ())):
+            if found := visit(other):
+                return found
+        done.add(path.pop())
+        return []
+
+    return next(filter(None, map(visit, sorted(edges))), [])
+
+
+def project_edges():
+    known = modules()
+    return {name: {o for o in imports_of(p, known) if o != name} for name, p in known.items()}
+
+
+def test_rooms_import_from_their_left_only():
+    assert upward(project_edges()) == []
+
+
+def test_no_module_imports_itself_through_others():
+    assert " -> ".join(cycle(project_edges())) == ""
+
+
+def test_a_cycle_and_an_upward_import_are_named():
+    edges = {"nas.storage.a": {"nas.cli.b"}, "nas.cli.b": {"nas.storage.a"}}
+    assert upward(edges) == ["nas.storage.a -> nas.cli.b"]
+    assert cycle(edges) == ["nas.cli.b", "nas.storage.a", "nas.cli.b"]
+
+
+def test_folders_hold_few_modules():
+    crowds = Counter(str(p.parent.relative_to(ROOT)) for p in modules().values())
+    crowds = {folder: n - 1 for folder, n in crowds.items() if n - 1 > MOST_MODULES}
+    assert set(crowds) <= {"nas/cli", "reports"}

@@ -5,8 +5,8 @@ from pathlib import Path
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.errors import ConfigError
 from search_spaces.zoo import resolve_architecture
-from trials.checkpoint import BEST
 from trials.model_file import load_model
+from trials.training.checkpoint import BEST
 
 ARCHITECTURE_FILE = "architecture.yaml"
 

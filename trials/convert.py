@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from search_spaces.architecture import Architecture
-from search_spaces.cost import params_by_part, total
+from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError, DataError
-from search_spaces.mmdet_config import architecture_from_mmdet
+from search_spaces.mmdet.config import architecture_from_mmdet
 from search_spaces.network.detector import Detector, build_detector
 from search_spaces.network.recognise import known_name, recognise
 from search_spaces.network.reference_keys import UNUSED_REFERENCE_KEYS, from_reference
-from trials.export import compare_with_onnx
 from trials.model_file import read_tensors, save_model
-from trials.onnx_import import read_onnx
+from trials.onnx.export import compare_with_onnx
+from trials.onnx.network_import import read_onnx
 
 ONNX_TOLERANCE = 1e-3
 MAX_PARAMETERS = 500_000_000  # a small hostile file must not claim a network of terabytes

@@ -8,10 +8,45 @@ from typing import Any
 
 from search_spaces.checks import require_integer, require_number
 from search_spaces.errors import ConfigError, shown
-from trials.data.augment import CROP_SCALES, MAX_CROP_SCALE, Augmentation
 
+CROP_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+MAX_CROP_SCALE = 8.0
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("step", "cosine", "linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How training samples are drawn.
+
+    Attributes:
+        crop_scales: sides of the random crop, relative to the image's shorter side.
+        crop_probabilities: of each scale; None: all alike.
+        flip: probability of a left-right flip.
+        distort: whether to distort brightness, contrast and colours.
+        clip_boxes: whether faces that a crop cuts keep only what lies inside.
+    """
+
+    crop_scales: tuple[float, ...] = CROP_SCALES
+    crop_probabilities: tuple[float, ...] | None = None
+    flip: float = 0.5
+    distort: bool = True
+    clip_boxes: bool = True
+
+    def __post_init__(self) -> None:
+        scales = self.crop_scales
+        if not scales or not all(0 < scale <= MAX_CROP_SCALE for scale in scales):
+            rule = f"crop_scales must be one or more numbers above 0, at most {MAX_CROP_SCALE:g}"
+            raise ConfigError(f"{rule}, got {scales}")
+        if not 0 <= self.flip <= 1:
+            raise ConfigError(f"flip is a probability, got {self.flip}")
+        if self.crop_probabilities is None:
+            return
+        chances = self.crop_probabilities
+        fits = len(chances) == len(scales) and all(0 <= chance <= 1 for chance in chances)
+        if not fits or abs(sum(chances) - 1) > 1e-6:
+            rule = f"crop_probabilities must be {len(scales)} numbers from 0 to 1 that add to 1"
+            raise ConfigError(f"{rule}, got {chances}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +77,7 @@ class Recipe:
         ema_decay: of a moving average of the weights, which is then what is evaluated; 0: none.
         boxes_from_anchors: let the untrained network answer its anchors instead of boxes of
             no size, whose IoU is 0 and whose score and weight are too (see
-            `trials.training.start_from_anchors`). The reference does not.
+            `trials.training.epoch.start_from_anchors`). The reference does not.
     """
 
     optimizer: str = "sgd"

@@ -10,9 +10,9 @@ from search_spaces.checks import require_fields, require_integer, require_number
 from search_spaces.errors import ConfigError, DataError, TrialError
 from search_spaces.files import is_disk_full, read_json, write_json
 from trials.memory import memory_fault
-from trials.widerface_ap import APs
 
 RESULT_FILE = "result.json"
+SUBSETS = ("easy", "medium", "hard")
 FAILURE_KINDS = ("diverged", "memory", "data", "disk", "node", "killed", "error")
 
 
@@ -35,6 +35,30 @@ class TrialFault(TrialError):  # noqa: N818  (a fault, not a bug)
 
 class TrialInterrupted(TrialError):  # noqa: N818  (not an error of the trial)
     """A trial was asked to stop and did; its folder holds what it needs to go on from there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class APs:
+    """Average precision in each WIDER FACE subset, as fractions of 1.
+
+    Raises:
+        DataError: a value outside 0..1.
+    """
+
+    easy: float
+    medium: float
+    hard: float
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        for name in SUBSETS:
+            value = getattr(self, name)
+            if not 0 <= value <= 1:  # NaN fails as well
+                raise DataError(f"AP must be a fraction from 0 to 1, got {name}={value}")
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON: `{"easy": .., "medium": .., "hard": ..}`."""
+        return {name: float(getattr(self, name)) for name in SUBSETS}
 
 
 @dataclass(frozen=True, kw_only=True)

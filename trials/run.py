@@ -14,15 +14,15 @@ from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
 from search_spaces.files import remove_left_overs, write_text
 from trials.device import Precision, limited_threads, resolve_device, resolve_precision
-from trials.epochs import OnEpoch, OnStep, ShouldStop, Trial, run_epochs
 from trials.fingerprint import request_fingerprint
 from trials.lock import exclusive
 from trials.memory import memory_fault
-from trials.parallel import ALONE, Workers
 from trials.recipe import Recipe
 from trials.request import claim, trial_request
 from trials.result import TrialFault, TrialInterrupted, TrialResult, load_result
 from trials.settings import TrialSettings
+from trials.training.parallel import ALONE, Workers
+from trials.training.trial_epochs import OnEpoch, OnStep, ShouldStop, Trial, run_epochs
 
 __all__ = [
     "LOCK_FILE",

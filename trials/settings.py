@@ -1,5 +1,6 @@
 """How one trial is run: its length and size (part of the result) and the machine's share."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +8,11 @@ from typing import Any
 
 from search_spaces.checks import require_integer, require_number
 from search_spaces.errors import ConfigError
-from trials.data.holdout import VALIDATION, format_select_on, parse_select_on
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CACHE_AUTO, CACHE_OFF = "auto", "off"
+VALIDATION, HOLDOUT = "val", "holdout:"
+LARGEST_SHARE = 0.5
 AUGMENT_ON = ("auto", "cpu", "device")
 LARGEST_CACHE_GB = 1_000_000
 _OPTIONAL = ("threads", "loader_workers")
@@ -23,6 +25,31 @@ _LIMITS = {
     "eval_every": (0, 100_000),
     "workers": (1, 4096),
 }
+
+
+def parse_select_on(text: object) -> float:
+    """The held-out share of the training images: 0 for `val`, S for `holdout:S`.
+
+    Raises:
+        ConfigError: neither, or a share that is not above 0 and at most a half.
+    """
+    rule = f"select_on must be {VALIDATION}, or {HOLDOUT}SHARE with a share up to {LARGEST_SHARE}"
+    if text == VALIDATION:
+        return 0.0
+    if not isinstance(text, str) or not text.startswith(HOLDOUT):
+        raise ConfigError(f"{rule}, got {text!r}")
+    try:
+        share = float(text.removeprefix(HOLDOUT))
+    except ValueError:
+        share = math.nan
+    if not 0.0 < share <= LARGEST_SHARE:
+        raise ConfigError(f"{rule}, got {text!r}")
+    return share
+
+
+def format_select_on(share: float) -> str:
+    """The one text of a share: the inverse of `parse_select_on`."""
+    return f"{HOLDOUT}{share!r}" if share else VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +76,7 @@ class TrialSettings:
         workers: data-parallel processes, each with the recipe's batch size.
         rungs: epochs after which a scheduler may stop the trial, ascending and below
             `epochs`. Each is evaluated and ends a complete learning-rate schedule, so that
-            what is compared there has been trained to an end (see `trials.schedule`).
+            what is compared there has been trained to an end (see `trials.training.schedule`).
         select_on: what its APs are measured on: `val`, or `holdout:S`, a share S of the
             training images, which then takes no part in training (see
             `trials.data.holdout`).

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
 from reports.rank_correlation import LEAST_CANDIDATES, RankCorrelation, rank_correlation
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, TrialError

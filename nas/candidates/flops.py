@@ -1,14 +1,14 @@
 """FLOPs of a candidate as fvcore counts them on the real torch network.
 
-This is the referee: `search_spaces.cost` must agree with it to the integer. It shares nothing
-with the closed form: the layers are those that the network's own forward calls.
+This is the referee: `search_spaces.cost.detector` must agree with it to the integer. It
+shares nothing with the closed form: the layers are those that the network's own forward calls.
 """
 
 import torch
 
 from nas.candidates.call_counting import OUTSIDE, FlopsError, count_parts
-from search_spaces import cost
 from search_spaces.architecture import Architecture
+from search_spaces.cost import detector as cost
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import Detector
 
@@ -23,7 +23,7 @@ _SCOPES = {
 
 
 def count_flops(architecture: Architecture, height: int = 480, width: int = 640) -> dict[str, int]:
-    """Multiply-adds of each of `search_spaces.cost.PARTS` for one image, by fvcore.
+    """Multiply-adds of each of `search_spaces.cost.detector.PARTS` for one image, by fvcore.
 
     Where height and width are multiples of 32 and 64, an image of 32 x 64 is counted and its
     counts are multiplied: every feature map then has exactly that many times the cells,

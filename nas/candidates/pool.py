@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.candidates.space_plugins import BUILT_IN, sample_plugged
-from nas.request import AnyRequest, Stage1Request, Stage2Request
+from nas.search.request import AnyRequest, Stage1Request, Stage2Request
 from search_spaces.architecture import Architecture
-from search_spaces.backbone_ranges import BackboneRanges
-from search_spaces.backbone_space import BackboneSpace, Sample
-from search_spaces.backbone_template import family_for
 from search_spaces.checks import require_integer
-from search_spaces.constraints import Window, flops_window
+from search_spaces.cost.constraints import Window, flops_window
 from search_spaces.errors import ConfigError
-from search_spaces.network_ranges import NetworkRanges
-from search_spaces.network_space import NetworkSpace
 from search_spaces.randomness import seeded_generator
+from search_spaces.spaces.backbone_ranges import BackboneRanges
+from search_spaces.spaces.backbone_space import BackboneSpace, Sample
+from search_spaces.spaces.backbone_template import family_for
+from search_spaces.spaces.network_ranges import NetworkRanges
+from search_spaces.spaces.network_space import NetworkSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def stage2_pool(
     groups must be those of the rule). See `stage1_pool` for what is not said here.
 
     Args:
-        stage2_space: `free` or `scaled` (see `search_spaces.network_space`).
+        stage2_space: `free` or `scaled` (see `search_spaces.spaces.network_space`).
         ratio_tolerance: on each stage's FLOPs relative to the stem's.
         ranges: changes to fields of `NetworkRanges`.
 

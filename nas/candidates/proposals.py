@@ -11,10 +11,10 @@ from typing import Any
 
 from nas.candidates.flops import confirm_flops
 from nas.candidates.pool import Pool, sample_pool, stage1_pool, stage2_pool
-from nas.request import AnyRequest
+from nas.search.request import AnyRequest
 from search_spaces.architecture import Architecture, save_architecture
-from search_spaces.constraints import Window
-from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
+from search_spaces.cost.constraints import Window
+from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, ScrfdNasError
 from search_spaces.files import read_text, write_text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.candidates.audit import ProxyAudit, Trial, audit_proxies, finished_trials
-from nas.search_dir import SearchDir, find_search_dir
+from nas.search.directory import SearchDir, find_search_dir
 from search_spaces.checks import require_fields
 from search_spaces.errors import ConfigError, ScrfdNasError
 from search_spaces.files import dump_yaml, read_yaml, write_text

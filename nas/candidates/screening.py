@@ -18,11 +18,10 @@ from nas.candidates.audit import score_or_none
 from nas.candidates.pool import Pool
 from nas.candidates.proposals import confirmed
 from nas.candidates.proxy_approval import approve, write_record
-from nas.progress import Update
-from nas.request import AnyRequest
-from nas.run_options import RunOptions
-from nas.search_dir import SearchDir
-from nas.status import describe_seconds
+from nas.monitoring.progress import Update
+from nas.monitoring.status import describe_seconds
+from nas.search.directory import SearchDir
+from nas.search.request import AnyRequest
 from search_spaces.architecture import Architecture
 from search_spaces.files import write_text
 
@@ -37,7 +36,9 @@ def screened_candidates(
     directory: SearchDir,
     request: AnyRequest,
     template: Architecture | None,
-    run: RunOptions,
+    sample: Callable[[AnyRequest, Architecture | None], Pool],
+    audit: Path | None,
+    force: bool,
     update: Update,
     note: Callable[[str], None],
 ) -> list[Architecture]:
@@ -48,10 +49,8 @@ def screened_candidates(
         ConfigError, InfeasibleError: see `nas.candidates.pool`.
     """
     stage, existing = request.stage, directory.candidates(request.stage)
-    approval = approve(
-        request.screen, directory, stage, audit=run.screen_audit, force=run.screen_force
-    )
-    pool = run.pool(replace(request, num_candidates=request.screen_from), template)
+    approval = approve(request.screen, directory, stage, audit=audit, force=force)
+    pool = sample(replace(request, num_candidates=request.screen_from), template)
     if pool.note:
         note(pool.note)
     shown = _shown(request.screen, update)
@@ -88,7 +87,7 @@ def new_ones(
 
 @dataclass(frozen=True, kw_only=True)
 class ScreeningStatus:
-    """How far scoring has come, for the display of a stage (`nas.progress`)."""
+    """How far scoring has come, for the display of a stage (`nas.monitoring.progress`)."""
 
     proxy: str
     done: int

@@ -27,7 +27,7 @@ def flops(
     as_json: Annotated[bool, _AS_JSON] = False,
 ) -> None:
     """Show the FLOPs (multiply-adds at 480x640) and parameters of an architecture by part."""
-    from search_spaces.cost import params_by_part
+    from search_spaces.cost.detector import params_by_part
     from trials.candidate import resolve_candidate
 
     candidate = resolve_candidate(architecture)
@@ -61,7 +61,7 @@ def flops(
 
 def zoo(as_json: Annotated[bool, _AS_JSON] = False) -> None:
     """List the built-in architectures with FLOPs and parameters."""
-    from search_spaces import cost
+    from search_spaces.cost import detector as cost
     from search_spaces.zoo import load_zoo, zoo_names
 
     entries = []
@@ -90,7 +90,7 @@ def zoo(as_json: Annotated[bool, _AS_JSON] = False) -> None:
 def _cost(architecture: Any) -> dict[str, Any]:
     """Everything that `flops` shows; fvcore's count is checked against the closed form."""
     from nas.candidates.flops import confirm_flops
-    from search_spaces import cost
+    from search_spaces.cost import detector as cost
 
     published = cost.mmcv_flops_by_part(architecture)
     return {

@@ -31,11 +31,11 @@ def confirm(
     The leaderboard then shows means with 95 % intervals, and one rank for those that are
     tied. `stage2 --template best` takes the highest mean.
     """
-    from nas.progress import shown
+    from nas.monitoring.progress import shown
     from nas.results.confirm import Confirmation
     from nas.results.confirm import confirm as run_confirmation
-    from nas.search_dir import find_search_dir
-    from nas.stages import RunOptions
+    from nas.search.directory import find_search_dir
+    from nas.stage import RunOptions
 
     directory = find_search_dir(search_dir)
     asked = Confirmation(stage=stage or max(directory.requests()), top=top, seeds=seeds)

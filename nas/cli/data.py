@@ -47,7 +47,7 @@ def generate(
     json: Json = False,
 ) -> None:
     """Draw a data set: faces of many sizes with key points, decoys, WIDER-style ground truth."""
-    from trials.data.generate import generate as draw
+    from trials.data.generated.generate import generate as draw
 
     with _progress("drawing") as progress:
         draw(

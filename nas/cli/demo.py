@@ -31,7 +31,7 @@ def demo(
     Run it again to continue an interrupted demo.
     """
     from nas.demo import EPOCHS, run_demo
-    from nas.progress import shown
+    from nas.monitoring.progress import shown
 
     try:
         result = run_demo(

@@ -52,8 +52,8 @@ def evaluate(
     Modes: `vga` makes the long side 640 and pads to a square, `multi` goes up to 1650 x 1100,
     `original` keeps the size, and a number is like `vga` with that size.
     """
-    from trials.data.predictions import write_predictions
-    from trials.model_evaluation import EvaluationRequest, evaluate_model
+    from trials.evaluation.model_file_ap import EvaluationRequest, evaluate_model
+    from trials.evaluation.predictions import write_predictions
 
     request = EvaluationRequest(
         model=model,

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from search_spaces.network.detector import Detector
-    from trials.detection import Detections
-    from trials.detector import FaceDetector
-    from trials.latency import Latency
+    from trials.detection.decoding import Detections
+    from trials.evaluation.face_detector import FaceDetector
+    from trials.evaluation.latency import Latency
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 RUNTIMES = ("onnxruntime", "torch")
@@ -51,11 +51,10 @@ def detect(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Find faces in images; exits with 1 if an image could not be read."""
-    from nas.cli.model import model_file
-    from trials.detector import FaceDetector
+    from trials.evaluation.face_detector import FaceDetector
 
     detector = FaceDetector(
-        model_file(model),
+        paths.model_file(model),
         device=device,
         image_size=size,
         score_threshold=score_threshold,
@@ -115,7 +114,7 @@ def _drawable(name: Path) -> Path:
 def _detect_one(detector: "FaceDetector", path: Path, drawn: Path | None) -> dict[str, Any]:
     """The JSON entry of an image; its drawing is written on the way."""
     from trials.data.images import read_image
-    from trials.draw import draw_detections, write_image
+    from trials.detection.drawing import draw_detections, write_image
 
     image = read_image(path)
     found = detector.detect(image)
@@ -200,7 +199,7 @@ def _measure(
     """One result a runtime."""
     import torch
 
-    from trials.latency import onnxruntime_latency, torch_latency
+    from trials.evaluation.latency import onnxruntime_latency, torch_latency
 
     subject = _subject(model)
     results = []
@@ -218,14 +217,13 @@ def _measure(
 
 def _subject(model: str) -> "Detector | str":
     """A detector (an architecture's has random weights), or the path of an ONNX file."""
-    from nas.cli.model import model_file
     from search_spaces.network.detector import build_detector
     from trials.candidate import resolve_candidate
     from trials.model_file import load_model
 
     if model.lower().endswith(".onnx"):
         return model
-    path = model_file(Path(model))
+    path = paths.model_file(Path(model))
     if path.suffix == ".pt" and os.path.exists(path):
         return load_model(path)[1]
     return build_detector(resolve_candidate(model))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from nas.search_dir import SearchDir
+    from nas.search.directory import SearchDir
 
 _APS = ("hard", "medium", "easy")
 
@@ -44,7 +44,7 @@ def print_leaderboards(
 
 def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
     """One table that fits 80 columns, unless some candidates are not finished."""
-    from search_spaces.cost import PARTS
+    from search_spaces.cost.detector import PARTS
 
     finished = [row for row in rows if row["state"] == "finished"]
     is_complete = len(finished) == len(rows)
@@ -90,7 +90,7 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    from search_spaces.cost import PARTS
+    from search_spaces.cost.detector import PARTS
 
     cells = ["" if row["rank"] is None else str(row["rank"]), str(row["candidate"])]
     cells += ["" if row[name] is None else f"{row[name]:.4f}" for name in _APS]

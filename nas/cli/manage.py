@@ -7,11 +7,11 @@ import typer
 
 from nas.cli import common
 from nas.cli.stage_options import JSON_HELP, SEARCH_DIR, options_of
-from nas.remote.urls import name_of
+from nas.storage.urls import name_of
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nas.housekeeping import Found
+    from nas.monitoring.housekeeping import Found
 
 _JSON = typer.Option("--json", help=JSON_HELP)
 _STAGE = typer.Option(help="1, 2 or 3. (default: the last one begun)", min=1, max=3)
@@ -34,7 +34,7 @@ def list_searches(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """List the searches in a folder and how they stand."""
-    from nas.housekeeping import find_searches
+    from nas.monitoring.housekeeping import find_searches
 
     found = find_searches(runs)
     if as_json:
@@ -74,9 +74,9 @@ def logs(
     ] = False,
 ) -> None:
     """Print what a candidate's trial logged."""
-    from nas.housekeeping import follow as lines_of
-    from nas.housekeeping import refreshing, trial_log
-    from nas.search_dir import find_search_dir
+    from nas.monitoring.housekeeping import follow as lines_of
+    from nas.monitoring.housekeeping import refreshing, trial_log
+    from nas.search.directory import find_search_dir
 
     directory = find_search_dir(search_dir)
     chosen = stage or max(directory.requests(), default=1)
@@ -101,8 +101,8 @@ def stop(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Stop a running search; `resume` continues it."""
-    from nas.housekeeping import stop_driver
-    from nas.search_dir import find_search_dir
+    from nas.monitoring.housekeeping import stop_driver
+    from nas.search.directory import find_search_dir
 
     directory = find_search_dir(search_dir)
     pid = stop_driver(directory, wait)
@@ -124,7 +124,7 @@ def resume(
 ) -> None:
     """Continue a search as it was: `stage1` or `stage2` without options."""
     from nas.cli.search import run_stage_command
-    from nas.search_dir import find_search_dir
+    from nas.search.directory import find_search_dir
 
     directory = find_search_dir(search_dir)
     begun = sorted(directory.requests())
@@ -143,8 +143,8 @@ def clean(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Remove the training states of trials that are done; best.pt and all results stay."""
-    from nas import housekeeping
-    from nas.search_dir import find_search_dir
+    from nas.monitoring import housekeeping
+    from nas.search.directory import find_search_dir
 
     directory = find_search_dir(search_dir)
     if dry_run:

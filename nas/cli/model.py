@@ -11,7 +11,6 @@ from search_spaces.errors import ConfigError
 if TYPE_CHECKING:
     pass
 
-MODEL_FILE = "best.pt"
 _JSON = typer.Option("--json", help="Print one JSON document on standard output.")
 
 
@@ -77,10 +76,10 @@ def export(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Export a model as ONNX (opset 11), checked against torch before it is written."""
-    from trials.export import export_onnx
     from trials.model_file import load_model
+    from trials.onnx.export import export_onnx
 
-    architecture, detector = load_model(model_file(model))
+    architecture, detector = load_model(paths.model_file(model))
     difference = export_onnx(detector, out, shape)
     content = {
         "out": str(out),
@@ -111,7 +110,7 @@ def export_config(
 ) -> None:
     """Write the configuration with which the SCRFD repository trains a candidate."""
     from search_spaces.files import write_text
-    from search_spaces.mmdet_template import mmdet_config
+    from search_spaces.mmdet.config_writer import mmdet_config
     from trials.candidate import resolve_candidate
 
     if format != "mmdet":
@@ -132,7 +131,7 @@ def import_config(
     """Read an architecture from a configuration of the SCRFD repository, without running it."""
     from search_spaces.architecture import save_architecture
     from search_spaces.files import read_text
-    from search_spaces.mmdet_config import architecture_from_mmdet
+    from search_spaces.mmdet.config import architecture_from_mmdet
 
     architecture = architecture_from_mmdet(read_text(file), str(file), file.stem)
     if out is not None:
@@ -143,8 +142,3 @@ def import_config(
         typer.echo(architecture.to_yaml(), nl=False)
     else:
         common.print_rich(f"wrote {out}")
-
-
-def model_file(path: Path) -> Path:
-    """`path`, or the best model in it where it is a trial's folder."""
-    return path / MODEL_FILE if path.is_dir() else path

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import typer
 
-from nas.remote.urls import is_url
+from nas.storage.urls import is_url
 from search_spaces.errors import ConfigError
 
 SEARCH_METAVAR = "DIR|URL"
+MODEL_FILE = "best.pt"
 
 
 def search(text: str) -> Path:
-    """The folder of a search; for a URL its working copy (`nas.remote.places`).
+    """The folder of a search; for a URL its working copy (`nas.search.resolve_url`).
 
     Raises:
         BadParameter: the URL holds credentials or names no folder.
     """
     if not is_url(text):
         return Path(text)
-    from nas.remote.places import search_path
+    from nas.search.resolve_url import search_path
 
     with _as_usage():
         return search_path(text)
@@ -39,7 +40,7 @@ def trial(text: str) -> Path:
     """
     if not is_url(text):
         return Path(text)
-    from nas.remote.places import trial_path
+    from nas.search.resolve_url import trial_path
 
     with _as_usage():
         return trial_path(text)
@@ -64,3 +65,8 @@ def _as_usage() -> Iterator[None]:
         yield
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def model_file(path: Path) -> Path:
+    """Return `path`, or the best model in it where it is a trial's folder."""
+    return path / MODEL_FILE if path.is_dir() else path

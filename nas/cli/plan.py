@@ -17,8 +17,8 @@ from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
     from nas.planning.plan import Pace, Plan
-    from nas.request import AnyRequest
     from nas.running.tasks import Resources
+    from nas.search.request import AnyRequest
     from search_spaces.architecture import Architecture
 
 _HELP = """Show what a stage would cost, with the flags of stage1 or stage2, before it is run.
@@ -68,7 +68,7 @@ def register(app: typer.Typer) -> None:
 
 def _plan(**flags: Any) -> None:
     stage = _stage(flags)
-    from nas.resolve import resolve_request
+    from nas.resolve_request import resolve_request
 
     options = read_options(stage, request_options(stage, flags), flags["config"])
     directory = search_directory(flags["search_dir"], options.get("flops"))
@@ -124,7 +124,7 @@ def _print(stage: int, plan: "Plan") -> None:
 
 
 def _rows(plan: "Plan") -> list[tuple[str, str, str]]:
-    from nas.status import describe_seconds
+    from nas.monitoring.status import describe_seconds
 
     work, pace = plan.work, plan.pace
     schedule = work.schedule

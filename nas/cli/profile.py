@@ -15,7 +15,7 @@ from nas.cli.stage_options import (
 )
 
 if TYPE_CHECKING:
-    from trials.profiling import StepProfile
+    from trials.training.profiling import StepProfile
 
 _LABELS = {
     "input": "input (read, crop, resize, distort)",
@@ -55,9 +55,9 @@ def profile(
 ) -> None:
     """Show where a training step's time goes, and images a second."""
     from trials.candidate import resolve_candidate
-    from trials.profiling import profile_training
     from trials.recipe import load_recipe
     from trials.settings import TrialSettings
+    from trials.training.profiling import profile_training
 
     candidate, chosen = resolve_candidate(architecture), load_recipe(recipe)
     if batch_size is not None:

@@ -183,7 +183,7 @@ def _pool(
 ) -> "Pool":
     """The one call that the flags amount to."""
     from nas.candidates.pool import stage1_pool, stage2_pool
-    from search_spaces.cost import flops_by_part, total
+    from search_spaces.cost.detector import flops_by_part, total
 
     chosen = {"num": screening.DEFAULT_NUM, "seed": 0, "tolerance": 0.02, **options}
     flops = chosen.pop("flops", None)
@@ -238,8 +238,8 @@ def _template(reference: str, search_dir: Path | None) -> "Architecture":
     without one, of the only search in `runs`.
     """
     from nas.candidates.proposals import TABLE_FILE
-    from nas.resolve import stage1_template
-    from nas.search_dir import SearchDir, find_search_dir
+    from nas.resolve_request import stage1_template
+    from nas.search.directory import SearchDir, find_search_dir
     from search_spaces.architecture import load_architecture
     from trials.candidate import resolve_candidate
 

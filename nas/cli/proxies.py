@@ -48,7 +48,7 @@ def audit_proxies(
     nothing. A score is usable for --screen if its 95 % bootstrap interval lies above 0. Of
     nine scores that say nothing, one passes by chance up to every fifth time.
     """
-    from nas.search_dir import find_search_dir
+    from nas.search.directory import find_search_dir
 
     directories = [find_search_dir(search_dir), *map(find_search_dir, against or ())]
     audits = {}

@@ -10,7 +10,7 @@ from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nas.search_dir import SearchDir
+    from nas.search.directory import SearchDir
 
 _DIRECTORIES = typer.Argument(
     help="Two or more search directories, or their URLs.",
@@ -40,8 +40,8 @@ def report(
     The page opens from disk; the figures lie beside it in report/ as SVG, PNG and CSV.
     """
     from nas.results.report_data import read_search
-    from nas.search_dir import find_search_dir
-    from nas.stages import write_stage_leaderboard
+    from nas.search.directory import find_search_dir
+    from nas.stage import write_stage_leaderboard
     from reports.search_report import write_report
 
     directory = find_search_dir(search_dir)

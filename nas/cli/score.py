@@ -28,7 +28,7 @@ def score(
 
     Images without a prediction file count as images in which no face was found.
     """
-    from trials.scoring import score_folder
+    from trials.evaluation.prediction_ap import score_folder
 
     result = score_folder(predictions, gt)
     for note in result.notes:

@@ -34,7 +34,7 @@ def keeping(
     Raises:
         ConfigError, ScreeningError: the proxy does not exist or may not choose.
     """
-    from nas.request import LARGEST_POOL, NO_SCREEN
+    from nas.search.request import LARGEST_POOL, NO_SCREEN
 
     proxy = options.pop("screen", NO_SCREEN)
     num = require_integer(options.get("num", DEFAULT_NUM), "num", 1)

@@ -16,12 +16,12 @@ from nas.cli.stage_options import (
     run_options,
     stage_command,
 )
-from nas.remote.urls import absolute
+from nas.storage.urls import absolute
 from search_spaces.errors import ConfigError, TrialError
 
 if TYPE_CHECKING:
-    from nas.search_dir import SearchDir
-    from nas.stages import Summary
+    from nas.search.directory import SearchDir
+    from nas.stage import Summary
 
 _STAGE1_HELP = """Search the backbone: train random candidates of one budget and rank them.
 
@@ -58,8 +58,8 @@ def status(
     """Show how a search stands, from any terminal."""
     from dataclasses import asdict
 
-    from nas.search_dir import find_search_dir
-    from nas.status import read_status
+    from nas.monitoring.status import read_status
+    from nas.search.directory import find_search_dir
 
     directory = find_search_dir(search_dir)
     stages = [read_status(directory, stage) for stage in sorted(directory.requests())]
@@ -77,7 +77,7 @@ def status(
 
 def run_stage_command(stage: int, flags: dict[str, Any]) -> None:
     """Run or continue a stage as `flags` say (see `stage_options`) and print its leaderboard."""
-    from nas.running.tracking import require_tracker
+    from nas.recording.tracking import require_tracker
 
     config = _read_config(stage, flags["config"]) if flags["config"] else {}
     options = _request_options(request_options(stage, flags), config)
@@ -88,8 +88,8 @@ def run_stage_command(stage: int, flags: dict[str, Any]) -> None:
     if flags["dry_run"]:
         _print_request(directory, stage, options, own, as_json=flags["as_json"])
         return
-    from nas.running.budget import LimitReached
-    from nas.stages import write_stage_leaderboard
+    from nas.search.budget import LimitReached
+    from nas.stage import write_stage_leaderboard
 
     try:
         summary = _run(directory, stage, options, own)
@@ -111,9 +111,9 @@ def _run(
     directory: "SearchDir", stage: int, options: Mapping[str, Any], own: Mapping[str, Any]
 ) -> "Summary":
     """Run the stage with a display, and tell the command of `--on-event`."""
-    from nas.progress import shown
-    from nas.running.events import telling
-    from nas.stages import RunOptions, run_stage
+    from nas.monitoring.progress import shown
+    from nas.recording.event_hooks import telling
+    from nas.stage import RunOptions, run_stage
 
     note = common.print_note
     with (
@@ -141,8 +141,8 @@ def _print_request(
     as_json: bool,
 ) -> None:
     """What would be run, in the form of `search.yaml`, so that --config takes it."""
-    from nas.resolve import resolve_request
-    from nas.search_dir import package_versions
+    from nas.resolve_request import resolve_request
+    from nas.search.directory import package_versions
     from search_spaces.files import dump_yaml
 
     request, _ = resolve_request(directory, stage, options)
@@ -160,7 +160,7 @@ def _print_request(
 
 
 def read_options(stage: int, flags: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
-    """The options given in the file and by flags, as `nas.stages.run_stage` takes them."""
+    """The options given in the file and by flags, as `nas.stage.run_stage` takes them."""
     return _request_options(flags, _read_config(stage, config) if config else {})
 
 
@@ -199,7 +199,7 @@ def _read_config(stage: int, path: Path) -> dict[str, Any]:
 
 def search_directory(given: Path | None, flops: object) -> "SearchDir":
     """The directory given, that of the target, or the only search below `runs`."""
-    from nas.search_dir import SearchDir, find_search_dir
+    from nas.search.directory import SearchDir, find_search_dir
 
     if given is not None:
         directory = SearchDir(given)

@@ -102,7 +102,7 @@ def simulate(
 
 
 def _search(given: Path | None) -> Path:
-    from nas.search_dir import find_search_dir
+    from nas.search.directory import find_search_dir
 
     return find_search_dir(given).root
 

@@ -1,8 +1,8 @@
 """The options of the stage commands, declared once: `stage1` and `stage2` are built from here.
 
 A new option is one entry of `STAGE_OPTIONS`. It is a key of the stage's request
-(`nas.request`), of `search.yaml` and of `--config`, unless `is_request` says that it is about
-this run alone.
+(`nas.search.request`), of `search.yaml` and of `--config`, unless `is_request` says that it is
+about this run alone.
 """
 
 import inspect

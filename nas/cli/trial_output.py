@@ -19,7 +19,7 @@ def result_content(
     candidate: "Architecture", result: "TrialResult", folder: Path
 ) -> dict[str, Any]:
     """What `--json` prints."""
-    from search_spaces.cost import flops_by_part, total
+    from search_spaces.cost.detector import flops_by_part, total
 
     names = ("easy", "medium", "hard", "params", "epochs", "best_epoch", "best_hard", "loss")
     return {

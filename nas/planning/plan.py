@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas.running.budget import devices_of
-from nas.running.schedulers import Schedule
+from nas.early_stopping.schedule import Schedule
 from nas.running.tasks import Resources
+from nas.search.budget import devices_of
 from search_spaces.checks import require_integer, require_number
 
 EXPECTATION_REPLAYS = 20
@@ -119,7 +119,7 @@ class Plan:
 
     @property
     def device_hours(self) -> float:
-        """What `--max-gpu-hours` counts (see `nas.running.budget`)."""
+        """What `--max-gpu-hours` counts (see `nas.search.budget`)."""
         return devices_of(self.resources.gpus_per_trial) * self.trial_hours
 
     @property

@@ -13,18 +13,18 @@ import torch
 
 from nas.candidates.pool import Pool
 from nas.planning.plan import EVALUATED_SHARE, Pace, Work
-from nas.request import AnyRequest
 from nas.running.tasks import Resources
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
+from nas.search.request import AnyRequest
 from search_spaces.architecture import Architecture
-from search_spaces.cost import params_by_part, total
+from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import build_detector
 from trials.data.dataset import FaceDataset
-from trials.evaluation import load_evaluated
-from trials.profiling import StepProfile, profile_training
+from trials.evaluation.validation import load_evaluated
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
+from trials.training.profiling import StepProfile, profile_training
 
 MEASURED = 3  # candidates at least
 STEPS, IMAGES = 4, 32  # of each, at least

@@ -1,9 +1,9 @@
 """What a search would have found: recorded learning curves replayed under Tune's schedulers.
 
-The scheduler is the one of a search: Ray Tune's own object behind `nas.running.judge.Judge`. Trials
-and Tune's controller are stand-ins on a virtual clock, so that a search takes milliseconds and no
-cluster. Every epoch takes one unit of time; of epochs that end at the same time, the one whose
-trial got its slot first is heard of first.
+The scheduler is the one of a search: Ray Tune's own object behind `nas.running.scheduler.Judge`.
+Trials and Tune's controller are stand-ins on a virtual clock, so that a search takes
+milliseconds and no cluster. Every epoch takes one unit of
+time; of epochs that end at the same time, the one whose trial started first comes first.
 """
 
 import heapq
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from nas.running.rounds import next_round
-from nas.running.schedulers import METRIC, TIME, Schedule
+from nas.early_stopping.rounds import next_round
+from nas.early_stopping.schedule import METRIC, TIME, Schedule
 from reports.curves import Curve
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer
@@ -157,7 +157,7 @@ def replay(
 
     Args:
         recording: the curves.
-        scheduler: a new one, as a search hands it to Tune (see `nas.running.judge.Judge`).
+        scheduler: a new one, as a search hands it to Tune (see `nas.running.scheduler.Judge`).
         order: the candidates as they are proposed. All of them are handed to the scheduler
             at the start, as a search with random candidates does.
         choose: names one of the candidates left (in `order`), given the final hard AP of
@@ -188,7 +188,7 @@ def replay(
 def replay_rounds(
     recording: Recording, schedule: Schedule, order: Sequence[int], *, slots: int = 1
 ) -> Replay:
-    """One search over the recorded candidates in rounds of complete rungs (`nas.running.rounds`).
+    """One search over the recorded candidates in rounds (`nas.early_stopping.rounds`).
 
     Args:
         recording: the curves, with values at the schedule's rungs.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from nas.early_stopping.schedule import SCHEDULERS, Schedule, tune_scheduler
 from nas.planning.simulation import Choose, Recording, Replay, check_rungs, replay, replay_rounds
 from nas.planning.simulation_study import Contestant
-from nas.request import STRATEGIES
-from nas.running.schedulers import SCHEDULERS, Schedule, tune_scheduler
+from nas.search.request import STRATEGIES
 from search_spaces.errors import ConfigError
 
 ALL = "all"
@@ -19,7 +19,7 @@ class Rules:
     """What all choices of a simulation share.
 
     Attributes:
-        reduction_factor, grace_epochs: see `nas.running.schedulers.Schedule`.
+        reduction_factor, grace_epochs: see `nas.early_stopping.schedule.Schedule`.
         slots: trials that run at the same time.
     """
 
@@ -133,7 +133,7 @@ def _play_rounds(
 
 
 def _judge(schedule: Schedule) -> Any:
-    from nas.running.judge import Judge
+    from nas.running.scheduler import Judge
 
     return Judge(
         tune_scheduler(schedule),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nas.planning.simulation import Recording, recorded
-from nas.search_dir import SEARCH_FILE, SearchDir
+from nas.search.directory import SEARCH_FILE, SearchDir
 from reports.curves import Curve, read_curve, read_curves
 from search_spaces.errors import ConfigError, DataError
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.request import AnyRequest
-from nas.search_dir import find_search_dir
+from nas.search.directory import find_search_dir
+from nas.search.request import AnyRequest
 from reports.comparison import Population
 from search_spaces.errors import ConfigError
 from trials.fingerprint import differences

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from nas.disk import naming_full_disks, stop_if_disk_full
-from nas.progress import SearchProgress, Update
-from nas.remote.trial_folder import hear
-from nas.request import AnyRequest
+from nas.monitoring.progress import SearchProgress, Update
 from nas.run_options import RunOptions
+from nas.running.node_requirements import Misplacements
 from nas.running.preflight import check_nodes
-from nas.running.stage_trials import Note, resources_for
-from nas.running.surroundings import Misplacements
-from nas.running.tasks import Resources, TrialEvent, TrialTask, plain_settings
-from nas.search_dir import SearchDir
-from nas.stages import write_stage_leaderboard
+from nas.running.remote_trial_folder import hear
+from nas.running.tasks import Resources, TrialTask, plain_settings
+from nas.search.directory import SearchDir
+from nas.search.disk import naming_full_disks, stop_if_disk_full
+from nas.search.events import TrialEvent
+from nas.search.request import AnyRequest
+from nas.stage import write_stage_leaderboard
+from nas.stage_trials import Note, resources_for
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError, IncomparableError

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_fields, require_number
 from search_spaces.errors import ConfigError
 from search_spaces.files import read_text, write_json
-from trials.latency import Latency
+from trials.evaluation.latency import Latency
 from trials.result import TrialResult
 
 LATENCY_FILE = "latency.json"
@@ -61,7 +61,7 @@ def time_network(architecture: Architecture) -> Latency:
     import torch
 
     from search_spaces.network.detector import Detector
-    from trials.latency import onnxruntime_latency, torch_latency
+    from trials.evaluation.latency import onnxruntime_latency, torch_latency
 
     detector = Detector(architecture).eval()
     try:

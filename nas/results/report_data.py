@@ -6,21 +6,21 @@ from pathlib import Path
 import numpy as np
 
 from nas.candidates.space_plugins import BUILT_IN
-from nas.request import AnyRequest, Stage1Request
+from nas.monitoring.status import stage_rows
 from nas.results.latency_cache import read_latencies
-from nas.running.decisions import DECISIONS_FILE, read_decisions
-from nas.search_dir import SearchDir
-from nas.status import stage_rows
-from nas.study import read_study
+from nas.search.decisions import DECISIONS_FILE, read_decisions
+from nas.search.directory import SearchDir
+from nas.search.request import AnyRequest, Stage1Request
+from nas.study.study import read_study
 from reports.curves import Curve, read_curve
 from reports.leaderboard import Row, leaderboard
 from reports.search_data import CandidateData, SamplerDraws, SearchData, StageData
 from search_spaces.architecture import Architecture
-from search_spaces.backbone_ranges import BackboneRanges, draw
-from search_spaces.backbone_space import CHUNK, BackboneSpace
-from search_spaces.backbone_template import family_for
 from search_spaces.errors import DataError
 from search_spaces.randomness import seeded_generator
+from search_spaces.spaces.backbone_ranges import BackboneRanges, draw
+from search_spaces.spaces.backbone_space import CHUNK, BackboneSpace
+from search_spaces.spaces.backbone_template import family_for
 
 DRAWS = 4 * CHUNK  # raw draws of the histogram
 

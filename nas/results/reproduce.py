@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 
-from nas.search_dir import SEARCH_FILE, STAGES, SearchDir, package_versions
+from nas.search.directory import SEARCH_FILE, STAGES, SearchDir, package_versions
 from reports.curves import Curve, read_curve
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError, DataError, IncomparableError
 from search_spaces.files import read_json
-from trials.checkpoint import BEST
 from trials.fingerprint import data_fingerprint, differences
 from trials.model_file import read_tensors
 from trials.recipe import Recipe
@@ -26,6 +25,7 @@ from trials.request import REQUEST_FILE, trial_request
 from trials.result import TrialResult, load_result
 from trials.run import OnEpoch, OnStep, run_trial
 from trials.settings import TrialSettings
+from trials.training.checkpoint import BEST
 
 AGAIN = "reproduced"
 NOISE = 0.03  # hard AP between two seeds of one network (see docs/LOG.md)

@@ -1,6 +1,6 @@
 """One trial on several GPUs or machines: the only file that knows Ray Train.
 
-(`nas.running.executor` knows the rest of Ray.) Ray Train starts the workers, joins them to a
+(`nas.running.cluster` knows the rest of Ray.) Ray Train starts the workers, joins them to a
 process group and starts them again if one dies. As in a search, all that has to last lies
 in the trial's folder, which every machine sees: the driver follows the training by the
 metrics file, and a restarted group continues from the checkpoint.
@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nas.running.executor import Cluster
-from nas.running.stop_board import make_board, on_board, stop_trials
+from nas.recording.tensorboard import tensorboard_log
+from nas.running.cluster import Cluster
+from nas.running.stop_request import make_board, on_board, stop_trials
 from nas.running.tasks import Resources, TrialTask, run_task
-from nas.running.tensorboard import tensorboard_log
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
-from trials.parallel import joined_workers
 from trials.recipe import Recipe
 from trials.result import EpochReport, TrialFault, TrialInterrupted, failure_of
 from trials.run import advance_trial
 from trials.settings import TrialSettings
+from trials.training.parallel import joined_workers
 
 ENTRY = "nas.running.distributed:run_worker"
 POLL_S = 0.5

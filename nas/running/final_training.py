@@ -8,24 +8,23 @@ from pathlib import Path
 
 import torch
 
-from nas.running import executor
+from nas.recording.tensorboard import tensorboard_log
+from nas.running import cluster
+from nas.running.cluster import Cluster
 from nas.running.distributed import ENTRY, WorkerGroup, run_group
-from nas.running.executor import Cluster
 from nas.running.tasks import TrialTask
-from nas.running.tensorboard import tensorboard_log
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from trials.data.dataset import FaceDataset
 from trials.device import resolve_device, resolve_precision
-from trials.evaluation import load_evaluated
+from trials.evaluation.validation import load_evaluated
 from trials.lock import exclusive
-from trials.metrics import METRICS_FILE
 from trials.recipe import Recipe
 from trials.request import REQUEST_FILE, claim, default_folder, trial_request
-from trials.result import EpochReport, TrialFault, TrialResult, load_result
+from trials.result import APs, EpochReport, TrialFault, TrialResult, load_result
 from trials.run import LOCK_FILE, LOCK_WAIT_S, OnEpoch, OnStep, ShouldStop, run_trial
 from trials.settings import TrialSettings
-from trials.widerface_ap import APs
+from trials.training.metrics import METRICS_FILE
 
 FOLDER = Path("runs", "train")
 Connect = Callable[[str | None], AbstractContextManager[Cluster]]
@@ -87,7 +86,7 @@ def train(
     on_epoch: OnEpoch,
     on_step: OnStep,
     should_stop: ShouldStop | None = None,
-    connect: Connect = executor.connected,
+    connect: Connect = cluster.connected,
 ) -> TrialResult:
     """Train to the end, or continue where an interrupted call stopped.
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.remote.store import Store
-from nas.remote.urls import is_url, split
-from nas.request import StageRequest
+from nas.running.node_requirements import missing_data
 from nas.running.nodes import Node
-from nas.running.surroundings import missing_data
 from nas.running.tasks import Resources
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
+from nas.search.request import StageRequest
+from nas.storage.object_store import Store
+from nas.storage.urls import is_url, split
 from search_spaces.errors import DataError, ScrfdNasError, last_line
 
 MARKER = ".preflight"

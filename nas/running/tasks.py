@@ -5,22 +5,17 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from nas.running.surroundings import missing_data, missing_search
+from nas.early_stopping.schedule import HardCurve
+from nas.running.node_requirements import missing_data, missing_search
 from reports.curves import read_curve
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, ScrfdNasError
 from trials.memory import give_back_free_memory
 from trials.recipe import Recipe
-from trials.result import EpochReport, TrialFailure, TrialFault, TrialInterrupted, failure_of
+from trials.result import EpochReport, TrialFault, TrialInterrupted, failure_of
 from trials.settings import TrialSettings
-
-EventKind = Literal[
-    "started", "epoch", "retried", "finished", "failed", "reached", "paused", "promoted", "stopped"
-]
-# Hard AP by evaluated epoch, ascending.
-HardCurve: TypeAlias = Mapping[int, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +27,7 @@ class TrialTask:
         architecture, recipe, settings: their `to_dict` forms (settings: the fields).
         data_root: absolute path that every machine sees.
         folder: the same, unless there is `remote`: then it is the driver's copy.
-        remote: URL of the folder, where the search lies in a store (`nas.remote`).
+        remote: URL of the folder, where the search lies in a store (`nas.storage`).
         entry: `module:function` with the signature of `trials.run.advance_trial`.
         until: the epoch to train up to; None: to the end.
         fingerprint: of the data that must lie there; empty: not looked at.
@@ -74,29 +69,6 @@ class Resources:
     def threads(self) -> int:
         """CPU threads that a trial may keep busy."""
         return max(1, int(self.cpus_per_trial))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialEvent:
-    """Something that happened to a trial, in the order in which the driver hears of it.
-
-    Attributes:
-        kind: `started`, `epoch` (with `epoch` and the evaluated `aps`, if any), `retried`
-            (an attempt failed, another follows), `finished`, `failed` (no attempt is left),
-            `reached` (its task's `until`); and a scheduler's decisions at an evaluated epoch:
-            `paused` (waits for others to come as far), `promoted` (continues past a
-            milestone), `stopped` (ends here).
-        epoch, epochs: of an `epoch` event and of a decision; 0 otherwise.
-        hard: hard AP of an evaluated epoch.
-        failure: of `retried` and `failed`.
-    """
-
-    kind: EventKind
-    number: int
-    epoch: int = 0
-    epochs: int = 0
-    hard: float | None = None
-    failure: TrialFailure | None = None
 
 
 def run_task(

@@ -14,22 +14,17 @@ from typing import Any
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
-from nas.remote.trial_folder import at_hand
-from nas.running.judge import Judge
+from nas.early_stopping.schedule import METRIC, TIME, HardCurve, Schedule, tune_scheduler
+from nas.recording.tensorboard import tensorboard_log
+from nas.recording.tracking import Tracking
+from nas.recording.tracking_callbacks import tracking_callback
 from nas.running.nodes import check_own_processes
-from nas.running.schedulers import METRIC, TIME, Schedule, tune_scheduler
+from nas.running.remote_trial_folder import at_hand
+from nas.running.scheduler import Judge
 from nas.running.signals import StopSignal
-from nas.running.stop_board import make_board, on_board, stop_trials
-from nas.running.tasks import (
-    HardCurve,
-    Resources,
-    TrialTask,
-    hard_curve,
-    run_task,
-)
-from nas.running.tensorboard import tensorboard_log
-from nas.running.tracking import Tracking
-from nas.running.translator import OnEvent, Translator
+from nas.running.stop_request import make_board, on_board, stop_trials
+from nas.running.tasks import Resources, TrialTask, hard_curve, run_task
+from nas.running.tune_callback import OnEvent, Translator
 from search_spaces.errors import ScrfdNasError, TrialError, last_line
 from trials.result import EpochReport, TrialInterrupted
 
@@ -39,7 +34,7 @@ NextTask = Callable[[], TrialTask | None]
 
 @dataclass(frozen=True, kw_only=True)
 class TuneRun:
-    """What one run of Tune is to do (see `nas.running.executor.Cluster.run`).
+    """What one run of Tune is to do (see `nas.running.cluster.Cluster.run`).
 
     Attributes:
         tasks: known at the start.
@@ -66,7 +61,7 @@ class TuneRun:
 
     def fit(self) -> None:
         """Run until every task has come to its end."""
-        shown = [self.tracking.callback()] if self.tracking else []
+        shown = [tracking_callback(self.tracking)] if self.tracking else []
         try:
             self._fit(shown)
         finally:
@@ -226,7 +221,7 @@ def _trainable(
 
 
 def _metrics(report: EpochReport) -> dict[str, float | None]:
-    """What a tracker shows of an epoch (see `nas.running.tracking`)."""
+    """What a tracker shows of an epoch (see `nas.recording.tracking`)."""
     names = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
     shown = {name: getattr(report, name) for name in names}
     return shown | (asdict(report.aps) if report.aps else {})

@@ -8,7 +8,7 @@ the closed form, so nothing that they propose is thrown away.
 from dataclasses import replace
 
 from nas.candidates.pool import sample_pool
-from nas.request import AnyRequest
+from nas.search.request import AnyRequest
 from nas.strategies.evolution import Evolution
 from nas.strategies.observation import Observation, Strategy
 from nas.strategies.random_search import RandomSearch

@@ -1,4 +1,4 @@
-"""The bricks: conv units, separable units and residual blocks. Costs: `search_spaces.cost`."""
+"""Conv units, separable units and residual blocks (their costs: `search_spaces.cost`)."""
 
 from torch import Tensor, nn
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from search_spaces.cost import flops_by_part, total
+from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.zoo import load_zoo
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -17,22 +17,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
 from search_spaces.architecture import load_architecture
 from search_spaces.errors import ScrfdNasError
 from search_spaces.files import dump_yaml
-from search_spaces.mmdet_config import architecture_from_mmdet
+from search_spaces.mmdet.config import architecture_from_mmdet
 from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
-from trials.data.ground_truth import read_ground_truth, write_ground_truth
 from trials.data.images import read_image
 from trials.data.importers import import_retinaface, import_widerface
+from trials.data.label_filter import read_sound_labels
 from trials.data.labels import read_labelv2
-from trials.data.predictions import read_predictions
-from trials.data.sound_labels import read_sound_labels
-from trials.export import onnx_bytes
+from trials.data.widerface_mat import read_ground_truth, write_ground_truth
+from trials.evaluation.predictions import read_predictions
 from trials.model_file import load_model, save_model
-from trials.onnx_import import read_onnx
+from trials.onnx.export import onnx_bytes
+from trials.onnx.network_import import read_onnx
 from trials.recipe import Recipe, load_recipe
 from trials.result import load_outcome
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
-from trials.batches import TrainingBatches
-from trials.data.generate import generate
+from trials.data.generated.generate import generate
 from trials.device import limited_threads, resolve_precision
 from trials.recipe import Recipe
-from trials.schedule import learning_rate
 from trials.settings import TrialSettings
-from trials.training import start_training, train_step
+from trials.training.batches import TrainingBatches
+from trials.training.epoch import start_training, train_step
+from trials.training.schedule import learning_rate
 
 GOLDEN = Path(__file__).with_name("training_losses.json")
 EPOCHS, IMAGES, BATCH = 4, 20, 4

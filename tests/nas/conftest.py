@@ -20,13 +20,13 @@ def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The stage commands run fake trials without Ray, in an empty folder."""
     import fake_trials
 
-    from nas import stages
+    from nas import stage
 
     options = partial(
-        stages.RunOptions,
+        stage.RunOptions,
         entry=fake_trials.ENTRY,
         propose=fake_trials.propose,
         connect=fake_trials.FakeCluster().connect,
     )
-    monkeypatch.setattr(stages, "RunOptions", options)
+    monkeypatch.setattr(stage, "RunOptions", options)
     monkeypatch.chdir(tmp_path)

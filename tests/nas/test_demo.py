@@ -6,13 +6,13 @@ import fake_trials
 import pytest
 from fake_trials import FakeCluster
 
-from nas import demo, stages
+from nas import demo, stage
 from nas.cli.main import run
 
 
 @pytest.fixture(autouse=True)
 def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = partial(stages.RunOptions, entry=fake_trials.ENTRY, propose=fake_trials.propose)
+    options = partial(stage.RunOptions, entry=fake_trials.ENTRY, propose=fake_trials.propose)
     monkeypatch.setattr(demo, "RunOptions", options)
     monkeypatch.setattr(demo.executor, "connected", lambda: FakeCluster().connect(None))
     monkeypatch.setattr(demo, "NUM_TRAIN", 2)

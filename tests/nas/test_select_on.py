@@ -10,22 +10,22 @@ import fake_trials
 import pytest
 from fake_trials import FakeCluster, make_data
 
-from nas import stages
+from nas import stage
 from nas.cli.main import run
-from nas.request import Stage1Request
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
+from nas.search.request import Stage1Request
 from search_spaces.errors import ConfigError
 
 
 @pytest.fixture
 def stage1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     options = partial(
-        stages.RunOptions,
+        stage.RunOptions,
         entry=fake_trials.ENTRY,
         propose=fake_trials.propose,
         connect=FakeCluster().connect,
     )
-    monkeypatch.setattr(stages, "RunOptions", options)
+    monkeypatch.setattr(stage, "RunOptions", options)
     monkeypatch.chdir(tmp_path)
     command = ["stage1", "--flops", "0.5G", "--data", str(make_data(tmp_path / "data"))]
     return [*command, "--num-candidates", "2", "--epochs", "2", "--image-size", "64"]

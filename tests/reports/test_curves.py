@@ -5,7 +5,7 @@ import pytest
 
 from reports.curves import COLUMNS, Curve, read_curve, read_curves, write_curves
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
-from search_spaces.cost import flops_by_part, params_by_part, total
+from search_spaces.cost.detector import flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, DataError
 
 

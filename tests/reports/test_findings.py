@@ -7,7 +7,7 @@ import pytest
 from reports.findings import noise_threshold, why_it_wins
 from reports.search_data import CandidateData, StageData
 from reports.shares import share_table
-from search_spaces.cost import flops_by_part, total
+from search_spaces.cost.detector import flops_by_part, total
 
 MakeStage = Callable[..., StageData]
 MakeCandidate = Callable[..., CandidateData]

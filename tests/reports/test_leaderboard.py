@@ -15,7 +15,7 @@ from reports.leaderboard import (
     write_leaderboard,
 )
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
-from search_spaces.cost import flops_by_part, params_by_part, total
+from search_spaces.cost.detector import flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError
 from trials.result import Outcome, TrialFailure, TrialResult
 

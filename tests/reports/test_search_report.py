@@ -12,7 +12,7 @@ import pytest
 from reports.plots import progress_chart
 from reports.search_data import CandidateData, Decision, SamplerDraws, SearchData, StageData
 from reports.search_report import report_page, write_report
-from trials.latency import Latency
+from trials.evaluation.latency import Latency
 
 MakeStage = Callable[..., StageData]
 MakeCandidate = Callable[..., CandidateData]

@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from nas.remote.trial_folder import at_hand
-from nas.running.tasks import Resources, TrialEvent, TrialTask, run_task
+from nas.running.remote_trial_folder import at_hand
+from nas.running.tasks import Resources, TrialTask, run_task
+from nas.search.events import TrialEvent
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.files import write_text
-from trials.metrics import METRICS_FILE, write_metrics
 from trials.result import (
     APs,
     EpochReport,
@@ -44,6 +44,7 @@ from trials.result import (
     save_outcome,
 )
 from trials.settings import TrialSettings
+from trials.training.metrics import METRICS_FILE, write_metrics
 
 ENTRY = "fake_trials:run"
 
@@ -162,7 +163,7 @@ def _sleep(seconds: float, should_stop: Callable[[], bool] | None, folder: Path)
 
 
 def _hold_images(megabytes: int, folder: Path) -> list[Any]:
-    """As `trials.data.dataset.TrainingSet` keeps decoded images of 300 kB each."""
+    """As `trials.loading.training_set.TrainingSet` keeps decoded images of 300 kB each."""
     if not megabytes:
         return []
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -20,13 +20,13 @@ import torch
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from trials.device import resolve_precision
-from trials.parallel import Workers, joined_workers
 from trials.recipe import Recipe
 from trials.result import EpochReport, TrialInterrupted
 from trials.run import run_trial
 from trials.settings import TrialSettings
-from trials.targets import Targets
-from trials.training import Batch, batch_loss, start_training
+from trials.training.epoch import Batch, batch_loss, start_training
+from trials.training.parallel import Workers, joined_workers
+from trials.training.targets import Targets
 
 TINY = Architecture(
     backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),

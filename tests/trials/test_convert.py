@@ -10,14 +10,14 @@ from onnx import helper, numpy_helper
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError, DataError
-from search_spaces.mmdet_template import mmdet_config
+from search_spaces.mmdet.config_writer import mmdet_config
 from search_spaces.network.detector import build_detector
 from search_spaces.network.reference_keys import reference_key
 from search_spaces.zoo import load_zoo
 from trials.convert import convert_model
-from trials.export import export_onnx, flat_outputs, onnx_bytes
 from trials.model_file import load_model
-from trials.onnx_walk import unit_variance
+from trials.onnx.export import export_onnx, flat_outputs, onnx_bytes
+from trials.onnx.walk import unit_variance
 
 STAGES = {"depths": (1, 2, 1, 1), "widths": (8, 8, 16, 16)}
 ARCHITECTURES = {

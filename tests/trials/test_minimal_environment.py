@@ -12,7 +12,7 @@ ABSENT = "yaml pandas ray optuna fvcore typer rich onnx onnxruntime matplotlib t
 sys.modules.update(dict.fromkeys(ABSENT.split()))  # None: as if not installed
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
-from trials.data.generate import generate
+from trials.data.generated.generate import generate
 from trials.recipe import Recipe
 from trials.run import run_trial
 from trials.settings import TrialSettings

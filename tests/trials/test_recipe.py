@@ -6,7 +6,7 @@ import pytest
 
 from search_spaces.errors import ConfigError
 from trials.recipe import BUILTIN, Recipe, load_recipe
-from trials.schedule import learning_rate
+from trials.training.schedule import learning_rate
 
 
 def test_reference_is_what_scrfd_trains_with() -> None:

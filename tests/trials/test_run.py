@@ -19,7 +19,7 @@ import torch
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError, DataError, IncomparableError
-from trials.data.ground_truth import write_ground_truth
+from trials.data.widerface_mat import write_ground_truth
 from trials.fingerprint import data_fingerprint
 from trials.lock import exclusive
 from trials.model_file import load_model
@@ -409,7 +409,7 @@ def test_out_of_memory_comes_with_advice(
     def fail(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("12 GiB")
 
-    monkeypatch.setattr("trials.epochs.train_epoch", fail)
+    monkeypatch.setattr("trials.training.trial_epochs.train_epoch", fail)
     with pytest.raises(TrialFault, match="smaller batch_size") as fault:
         run(data, tmp_path)
     assert fault.value.kind == "memory"

@@ -10,14 +10,14 @@ import torch
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import IncomparableError
 from search_spaces.network.detector import build_detector
-from trials.batches import TrainingBatches
-from trials.data.generate import generate
+from trials.data.generated.generate import generate
 from trials.data.holdout import is_held_out, load_holdout
-from trials.evaluation import evaluate_detector
+from trials.evaluation.validation import evaluate_detector
 from trials.model_file import load_model
 from trials.recipe import Recipe
 from trials.run import run_trial
 from trials.settings import TrialSettings
+from trials.training.batches import TrainingBatches
 
 TINY = Architecture(
     backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),

@@ -13,10 +13,10 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from trials.data.dataset import LABEL_FILE, SPLITS
-from trials.data.ground_truth import FACES_FILE, read_ground_truth
+from trials.data.ground_truth import Truth
 from trials.data.images import read_image, read_size
 from trials.data.labels import AnnotatedImage, Fault, LabelRecord, scan_labelv2
-from trials.data.truth import Truth
+from trials.data.widerface_mat import FACES_FILE, read_ground_truth
 
 SIZE_EDGES = (8, 16, 32, 64, 128)
 SIZE_BINS = (

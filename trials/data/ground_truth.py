@@ -1,185 +1,160 @@
-"""WIDER FACE ground truth (.mat): which faces an image has and which of them count.
+"""Which faces a set of images has and which of them count, in memory (numpy only).
 
-Layout (REFERENCE facts, section 9): `wider_face_val.mat` holds `event_list`, `file_list` and
-`face_bbx_list`; `wider_{easy,medium,hard}_val.mat` hold `gt_list`, per image the 1-based
-indices of the faces that count in that subset. Boxes are x, y, width, height in pixels.
+Shape legend: I images, F faces of all images together, G faces of one image.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from search_spaces.errors import DataError
-from search_spaces.files import replacing
-from trials.data.truth import SUBSETS, Truth, box_array, count_flags, make_truth, split_name
-
-HEADER = b"MATLAB 5.0 MAT-file, WIDER FACE ground truth"
-HEADER_BYTES = 116
-FACES_FILE = "wider_face_val.mat"
-FACES_KEYS = ("event_list", "file_list", "face_bbx_list")
+from trials.result import SUBSETS
 
 
-def write_ground_truth(
-    folder: str | os.PathLike[str],
-    images: Mapping[str, ArrayLike],
-    *,
-    easy: Mapping[str, Sequence[int] | NDArray[np.integer]],
-    medium: Mapping[str, Sequence[int] | NDArray[np.integer]],
-    hard: Mapping[str, Sequence[int] | NDArray[np.integer]],
-) -> None:
-    """Write the four WIDER .mat files into `folder` (created if missing).
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """The annotated faces of a set of images, stored end to end.
+
+    Attributes:
+        names: (I) image names `event/file`, without suffix, distinct.
+        boxes_F4: float64 x, y, width, height in pixels, image after image.
+        offsets: (I + 1) int64; the faces of image i are `boxes_F4[offsets[i]:offsets[i + 1]]`.
+        counted_F3: bool; whether the face counts in easy, medium, hard.
+
+    Raises:
+        DataError: shapes that do not fit together, repeated names, boxes that are not finite.
+    """
+
+    names: tuple[str, ...]
+    boxes_F4: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    counted_F3: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        faces = len(self.boxes_F4)
+        if self.boxes_F4.shape != (faces, 4) or self.counted_F3.shape != (faces, len(SUBSETS)):
+            raise DataError(
+                "ground truth needs boxes (F, 4) and counted (F, 3), got "
+                f"{self.boxes_F4.shape} and {self.counted_F3.shape}"
+            )
+        steps = np.diff(self.offsets)
+        if len(steps) != len(self.names) or self.offsets[0] != 0 or self.offsets[-1] != faces:
+            raise DataError(
+                f"ground truth offsets must run from 0 to {faces} over {len(self.names)} images"
+            )
+        if (steps < 0).any():
+            raise DataError("ground truth offsets must not decrease")
+        if not np.isfinite(self.boxes_F4).all():
+            image = np.searchsorted(self.offsets, _first_bad_row(self.boxes_F4), "right") - 1
+            raise DataError(f"ground truth of {self.names[image]}: a box is not finite")
+        if len(set(self.names)) != len(self.names):
+            seen: set[str] = set()
+            repeated = next(n for n in self.names if n in seen or seen.add(n))  # type: ignore[func-returns-value]
+            raise DataError(f"ground truth lists {repeated} twice; every image must be there once")
+
+    def boxes(self, image: int) -> NDArray[np.float64]:
+        """Boxes (G, 4) of image number `image`, xywh (a view)."""
+        return self.boxes_F4[self.offsets[image] : self.offsets[image + 1]]
+
+    def counted(self, image: int) -> NDArray[np.bool_]:
+        """Whether each face of image number `image` counts: (G, 3), easy, medium, hard."""
+        return self.counted_F3[self.offsets[image] : self.offsets[image + 1]]
+
+    @property
+    def face_counts(self) -> dict[str, int]:
+        """How many faces count in each subset."""
+        return dict(zip(SUBSETS, self.counted_F3.sum(axis=0).tolist(), strict=True))
+
+
+def make_truth(
+    images: Mapping[str, ArrayLike], **counted: Mapping[str, Sequence[int] | NDArray[np.integer]]
+) -> Truth:
+    """Truth from boxes (xywh) per image and 0-based indices per image of the counting faces.
 
     Args:
-        folder: usually `<data>/val/gt`.
         images: name `event/file` (no suffix) -> boxes (G, 4) xywh pixels; G may be 0.
-        easy: name -> 0-based indices of the faces that count (the file stores 1-based ones);
-            a missing name means none.
-        medium: likewise.
-        hard: likewise.
+        counted: `easy=`, `medium=`, `hard=`: name -> indices; a missing name means none.
 
     Raises:
-        DataError: see `make_truth`; a name that is not `event/file`.
+        DataError: an index out of range or repeated, an unknown name, malformed boxes.
     """
-    from scipy.io import savemat
-
-    truth = make_truth(images, easy=easy, medium=medium, hard=hard)
-    events: dict[str, list[int]] = {}
-    for number, name in enumerate(truth.names):
-        events.setdefault(split_name(name)[0], []).append(number)
-    groups = list(events.values())
-    listing = {
-        "event_list": _column(list(events)),
-        "file_list": _cells(groups, lambda image: split_name(truth.names[image])[1]),
-    }
-    contents = {FACES_FILE: {"face_bbx_list": _cells(groups, truth.boxes)}}
-    for column, subset in enumerate(SUBSETS):
-        lists = _cells(groups, lambda i, c=column: _matlab_indices(truth.counted(i)[:, c]))
-        contents[_subset_file(subset)] = {"gt_list": lists}
-    for file, extra in contents.items():
-        with replacing(Path(folder) / file) as temporary:
-            savemat(str(temporary), listing | extra, appendmat=False, do_compression=True)
-            with temporary.open("r+b") as stream:  # equal content, equal bytes: no date
-                stream.write(HEADER.ljust(HEADER_BYTES))
-
-
-def read_ground_truth(folder: str | os.PathLike[str]) -> Truth:
-    """Read the four WIDER .mat files of `folder`.
-
-    Raises:
-        DataError: a file is missing, is not a MATLAB file, lacks a variable, or its lists do
-            not fit together (the message names the file and the image).
-    """
-    path = Path(folder) / FACES_FILE
-    content = _load(path, FACES_KEYS)
-    events = [_text(cell, path) for cell in content["event_list"].ravel()]
-    names = tuple(
-        f"{event}/{_text(cell, path)}"
-        for event, files in zip(
-            events, _events(content, "file_list", path, len(events)), strict=True
-        )
-        for cell in files
-    )
-    cells = [c for e in _events(content, "face_bbx_list", path, len(events)) for c in e]
-    if len(cells) != len(names):
-        raise DataError(f"{path}: {len(names)} file names but boxes of {len(cells)} images")
-    boxes = [box_array(cell, f"{path}: {name}") for cell, name in zip(cells, names, strict=True)]
-    for name in names:
-        split_name(name, str(path))
+    names = tuple(images)
+    boxes = [box_array(box, name) for name, box in images.items()]
     offsets = np.cumsum([0, *map(len, boxes)], dtype=np.int64)
-    columns = [_read_subset(Path(folder), subset, names, offsets) for subset in SUBSETS]
+    flags = np.zeros((int(offsets[-1]), len(SUBSETS)), dtype=bool)
+    for column, subset in enumerate(SUBSETS):
+        lists = counted.get(subset, {})
+        if unknown := sorted(set(lists) - set(names)):
+            raise DataError(f"{subset} names an image that has no boxes: {unknown[0]}")
+        chosen = [np.asarray(lists.get(name, ()), dtype=np.int64) for name in names]
+        flags[:, column] = count_flags(chosen, offsets, names, subset, base=0)
     return Truth(
         names=names,
         boxes_F4=np.concatenate([np.zeros((0, 4)), *boxes]),
         offsets=offsets,
-        counted_F3=np.stack(columns, axis=1),
+        counted_F3=flags,
     )
 
 
-def _read_subset(
-    folder: Path, subset: str, names: tuple[str, ...], offsets: NDArray[np.int64]
+def require_faces(truth: Truth, source: str) -> None:
+    """Raise DataError if no face counts as hard: there is nothing to measure."""
+    if not truth.face_counts["hard"]:
+        raise DataError(f"{source}: no face counts as hard, so that no AP can be computed")
+
+
+def split_name(name: str, source: str = "image name") -> tuple[str, str]:
+    """`event/file` as its two parts.
+
+    Raises:
+        DataError: the name has no event, or could lead out of a folder (`..`, absolute, NUL).
+    """
+    parts = name.split("/")
+    if len(parts) < 2 or any(p in ("", ".", "..") for p in parts) or not name.isprintable():
+        raise DataError(f"{source}: image names must be event/file without '..', got {name!r}")
+    return "/".join(parts[:-1]), parts[-1]
+
+
+def count_flags(
+    chosen: Sequence[NDArray[np.int64]],
+    offsets: NDArray[np.int64],
+    names: tuple[str, ...],
+    source: str,
+    base: int,
 ) -> NDArray[np.bool_]:
-    """Flags (F) of the faces that count in one subset."""
-    path = folder / _subset_file(subset)
-    content = _load(path, ("gt_list",))
-    cells = [cell for event in _events(content, "gt_list", path) for cell in event]
-    if len(cells) != len(names):
-        raise DataError(f"{path}: gt_list has {len(cells)} images, {FACES_FILE} has {len(names)}")
-    chosen = [
-        _index_array(cell, f"{path}: {name}") for cell, name in zip(cells, names, strict=True)
-    ]
-    return count_flags(chosen, offsets, names, str(path), base=1)
+    """Per-image index lists, counted from `base`, as one flag a face (F)."""
+    counts = [len(indices) for indices in chosen]
+    owner = np.repeat(np.arange(len(names)), counts)
+    local = np.concatenate([np.zeros(0, dtype=np.int64), *chosen]) - base
+    wrong = (local < 0) | (local >= np.diff(offsets)[owner])
+    if wrong.any():
+        at = int(wrong.argmax())
+        faces = int(np.diff(offsets)[owner[at]])
+        raise DataError(
+            f"{source}: {names[owner[at]]} has {faces} faces, indices must be "
+            f"{base} to {faces - 1 + base}, got {int(local[at]) + base}"
+        )
+    flags = np.zeros(int(offsets[-1]), dtype=bool)
+    flags[offsets[owner] + local] = True
+    if int(flags.sum()) != len(local):
+        raise DataError(f"{source}: a face is listed twice in the same image")
+    return flags
 
 
-def _load(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """The named variables of a MATLAB file, each a cell array."""
-    from scipy.io import loadmat
-
-    if not path.is_file():
-        raise DataError(f"{path}: WIDER ground truth file is missing")
-    try:
-        content = dict(loadmat(path, variable_names=list(keys)))
-    except Exception as error:  # a hostile file fails in scipy in a dozen ways
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: cannot be read as a MATLAB v5 file ({reason})") from error
-    for key in keys:
-        if key not in content:
-            raise DataError(f"{path}: lacks the variable {key}")
-        if not isinstance(content[key], np.ndarray) or content[key].dtype != object:
-            raise DataError(f"{path}: {key} must be a cell array")
-    return content
+def box_array(value: ArrayLike, source: str) -> NDArray[np.float64]:
+    """Boxes (G, 4) float64; an empty value of any shape means no face."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{source}: boxes must be numbers, got {array.dtype}")
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise DataError(f"{source}: boxes must have the shape (faces, 4), got {array.shape}")
+    return array.astype(np.float64)
 
 
-def _events(
-    content: dict[str, Any], key: str, path: Path, events: int | None = None
-) -> Iterator[NDArray[Any]]:
-    """The cell array of each event of variable `key`, as a flat object array."""
-    outer = content[key].ravel()
-    if events is not None and len(outer) != events:
-        raise DataError(f"{path}: {key} has {len(outer)} events, event_list has {events}")
-    for event in outer:
-        if not isinstance(event, np.ndarray) or (event.size and event.dtype != object):
-            raise DataError(f"{path}: {key} must hold a cell array for every event")
-        yield event.ravel()
-
-
-def _text(cell: Any, path: Path) -> str:
-    """The string in a MATLAB cell."""
-    if isinstance(cell, np.ndarray) and cell.size == 1 and cell.dtype.kind == "U":
-        return str(cell.ravel()[0])
-    raise DataError(f"{path}: event and file names must be strings")
-
-
-def _index_array(value: Any, source: str) -> NDArray[np.int64]:
-    """A list of face indices, whatever number type MATLAB chose for it."""
-    array = np.asarray(value).ravel()
-    if array.size and array.dtype.kind not in "iuf":
-        raise DataError(f"{source}: face indices must be whole numbers, got {array.dtype}")
-    if array.dtype.kind == "f" and not (np.floor(array) == array).all():
-        raise DataError(f"{source}: face indices must be whole numbers")
-    return array.astype(np.int64)
-
-
-def _subset_file(subset: str) -> str:
-    return f"wider_{subset}_val.mat"
-
-
-def _column(values: Sequence[Any]) -> NDArray[np.object_]:
-    """A MATLAB cell column."""
-    column = np.empty((len(values), 1), dtype=object)
-    for row, value in enumerate(values):
-        column[row, 0] = value
-    return column
-
-
-def _cells(groups: Sequence[Sequence[int]], value: Any) -> NDArray[np.object_]:
-    """A cell column of events, each a cell column of its images' values."""
-    return _column([_column([value(image) for image in group]) for group in groups])
-
-
-def _matlab_indices(flags: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """1-based indices of the set flags, as a column."""
-    return (np.flatnonzero(flags) + 1).astype(np.int32).reshape(-1, 1)
+def _first_bad_row(boxes: NDArray[np.float64]) -> int:
+    """The first row with a value that is not finite."""
+    return int((~np.isfinite(boxes).all(axis=1)).argmax())

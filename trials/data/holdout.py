@@ -7,48 +7,19 @@ are. Whole events would measure something else, new scenes, from too few of them
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from search_spaces.errors import ConfigError
+from trials.data.ground_truth import Truth, require_faces
 from trials.data.labels import AnnotatedImage, read_labelv2
-from trials.data.truth import Truth, require_faces
 
-VALIDATION, HOLDOUT = "val", "holdout:"
-LARGEST_SHARE = 0.5
 # A face must be higher than this, in pixels of its image, to count as easy, medium, hard. On
 # WIDER FACE's validation set the rule agrees with the official lists on 99.8 %, 99.4 % and
 # 98.0 % of the 39,708 faces, and it counts no face that they leave out.
 SUBSET_HEIGHTS = (50.0, 30.0, 10.0)
-
-
-def parse_select_on(text: object) -> float:
-    """The held-out share of the training images: 0 for `val`, S for `holdout:S`.
-
-    Raises:
-        ConfigError: neither, or a share that is not above 0 and at most a half.
-    """
-    rule = f"select_on must be {VALIDATION}, or {HOLDOUT}SHARE with a share up to {LARGEST_SHARE}"
-    if text == VALIDATION:
-        return 0.0
-    if not isinstance(text, str) or not text.startswith(HOLDOUT):
-        raise ConfigError(f"{rule}, got {text!r}")
-    try:
-        share = float(text.removeprefix(HOLDOUT))
-    except ValueError:
-        share = math.nan
-    if not 0.0 < share <= LARGEST_SHARE:
-        raise ConfigError(f"{rule}, got {text!r}")
-    return share
-
-
-def format_select_on(share: float) -> str:
-    """The one text of a share: the inverse of `parse_select_on`."""
-    return f"{HOLDOUT}{share!r}" if share else VALIDATION
 
 
 def is_held_out(name: str, share: float) -> bool:

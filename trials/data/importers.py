@@ -24,7 +24,6 @@ import numpy as np
 from search_spaces.errors import DataError
 from search_spaces.files import replacing
 from trials.data.dataset import LABEL_FILE
-from trials.data.ground_truth import FACES_FILE
 from trials.data.images import read_size
 from trials.data.labels import (
     MAX_COORDINATE,
@@ -35,7 +34,8 @@ from trials.data.labels import (
     text_lines,
     write_labelv2,
 )
-from trials.data.truth import SUBSETS
+from trials.data.widerface_mat import FACES_FILE
+from trials.result import SUBSETS
 
 WIDER_NUMBERS = 10
 WIDER_INVALID = 7  # place of the flag among the ten numbers

@@ -356,3 +356,9 @@ def write_labelv2(path: str | os.PathLike[str], images: Iterable[AnnotatedImage]
 def _number(value: np.float32) -> str:
     """Shortest decimal text that reads back as the same float32."""
     return np.format_float_positional(value, trim="-")
+
+
+def trainable(faces: Faces) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which faces count in training (N): neither ignored nor without area."""
+    sides_N2 = faces.boxes_N4[:, 2:] - faces.boxes_N4[:, :2]
+    return np.asarray(~faces.ignored_N & (sides_N2 > 0).all(axis=1))

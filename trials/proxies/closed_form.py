@@ -8,7 +8,7 @@ spent is what can tell them apart.
 import math
 
 from search_spaces.architecture import Architecture
-from search_spaces.cost import flops_by_part, params_by_part, total
+from search_spaces.cost.detector import flops_by_part, params_by_part, total
 from trials.proxies.probe import Probe
 
 EARLY = ("stem", "c2", "c3")

@@ -7,7 +7,7 @@ from fake_trials import make_architecture, make_data, make_result
 
 from nas.candidates import audit
 from nas.candidates.audit import audit_proxies, finished_trials
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.errors import ConfigError, TrialError
 from trials.result import TrialFailure, TrialResult, TrialStopped, save_outcome

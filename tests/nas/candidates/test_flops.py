@@ -14,8 +14,8 @@ from nas.candidates.call_counting import (
     forget_counts,
 )
 from nas.candidates.flops import confirm_flops, count_flops
-from search_spaces import cost
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.cost import detector as cost
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import build_detector
 from search_spaces.network.neck import PAFPN

@@ -14,9 +14,9 @@ from nas.candidates.proposals import (
     propose_stage2,
     write_proposals,
 )
-from nas.request import Stage1Request, Stage2Request
+from nas.search.request import Stage1Request, Stage2Request
 from search_spaces.architecture import load_architecture
-from search_spaces.cost import PARTS, flops_by_part, params_by_part, total
+from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, InfeasibleError, ScrfdNasError
 from search_spaces.zoo import load_zoo
 

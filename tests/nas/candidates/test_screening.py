@@ -11,12 +11,12 @@ from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_dat
 from nas.candidates import audit, screening
 from nas.candidates.pool import Pool
 from nas.candidates.proxy_approval import Approval, ScreeningError, approve, recorded, write_record
-from nas.search_dir import SearchDir
-from nas.stages import RunOptions, Summary, run_stage
+from nas.search.directory import SearchDir
+from nas.stage import RunOptions, Summary, run_stage
 from search_spaces.architecture import Architecture
-from search_spaces.backbone_space import Sample
 from search_spaces.errors import ConfigError, TrialError
 from search_spaces.files import read_yaml
+from search_spaces.spaces.backbone_space import Sample
 
 POOL = 40
 

@@ -12,10 +12,10 @@ import torch
 from nas.cli import evaluate, main
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.network.detector import build_detector
-from trials.data.generate import generate
-from trials.data.predictions import read_predictions
+from trials.data.generated.generate import generate
+from trials.evaluation.prediction_ap import score_folder
+from trials.evaluation.predictions import read_predictions
 from trials.model_file import save_model
-from trials.scoring import score_folder
 
 TINY = Architecture(
     backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
@@ -110,8 +110,8 @@ def test_the_batch_size_changes_nothing(run: Run, folder: Path, tmp_path: Path) 
 
 def test_onnx_gives_what_torch_gives(run: Run, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from trials.export import export_onnx
     from trials.model_file import load_model
+    from trials.onnx.export import export_onnx
 
     _, detector = load_model(folder / "best.pt")
     export_onnx(detector, tmp_path / "model.onnx")

@@ -8,8 +8,8 @@ import typer
 
 from nas.candidates.flops import count_flops
 from nas.cli import common, main
-from search_spaces import cost
 from search_spaces.architecture import save_architecture
+from search_spaces.cost import detector as cost
 from search_spaces.errors import ConfigError
 from search_spaces.zoo import load_zoo, zoo_names
 

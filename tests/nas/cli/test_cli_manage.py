@@ -13,8 +13,8 @@ import pytest
 from fake_trials import make_data
 
 from nas.cli.main import run
-from nas.housekeeping import follow
-from nas.search_dir import SearchDir
+from nas.monitoring.housekeeping import follow
+from nas.search.directory import SearchDir
 
 pytestmark = pytest.mark.usefixtures("without_training")
 
@@ -120,7 +120,7 @@ def test_stop_where_nobody_works(capsys: pytest.CaptureFixture[str]) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
 with SearchDir(Path(sys.argv[1])).held(1):
     print("held", flush=True)
     time.sleep(60)

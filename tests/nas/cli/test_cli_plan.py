@@ -6,8 +6,8 @@ import pytest
 from fake_trials import make_data
 
 from nas.cli.main import run
-from nas.search_dir import SearchDir
-from trials.data.generate import generate
+from nas.search.directory import SearchDir
+from trials.data.generated.generate import generate
 
 SMALL = ("--flops", "0.1G", "--space", "mobile", "--num-candidates", "5", "--image-size", "64")
 

@@ -11,13 +11,13 @@ from PIL import Image
 from nas.cli import main
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
 from search_spaces.errors import ConfigError
-from trials.data.ground_truth import write_ground_truth
+from trials.data.widerface_mat import write_ground_truth
 from trials.device import Precision
-from trials.profiling import PARTS, StepProfile, profile_training, timed_step
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
-from trials.targets import Targets
-from trials.training import Batch, start_training, train_step
+from trials.training.epoch import Batch, start_training, train_step
+from trials.training.profiling import PARTS, StepProfile, profile_training, timed_step
+from trials.training.targets import Targets
 
 TINY = Architecture(
     name="tiny",

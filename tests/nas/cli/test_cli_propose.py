@@ -9,7 +9,7 @@ from nas.candidates import proposals
 from nas.candidates.proposals import propose_stage1, propose_stage2
 from nas.cli import main
 from search_spaces.architecture import load_architecture, save_architecture
-from search_spaces.cost import flops_by_part, total
+from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.zoo import load_zoo
 
 

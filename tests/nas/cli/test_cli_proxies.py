@@ -12,8 +12,8 @@ from fake_trials import ENTRY, FakeCluster, hard_ap, make_data
 from nas.candidates import audit
 from nas.candidates.proposals import propose_stage1
 from nas.cli.main import run
-from nas.search_dir import SearchDir
-from nas.stages import RunOptions, run_stage
+from nas.search.directory import SearchDir
+from nas.stage import RunOptions, run_stage
 from trials.proxies.registry import PROXIES, score
 
 
@@ -134,7 +134,7 @@ def test_the_stages_take_the_screens_flags(
         assert (options["screen"], options["screen_from"]) == ("zen", 50)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.stages.run_stage", stop)
+    monkeypatch.setattr("nas.stage.run_stage", stop)
     command = ["stage1", "--search-dir", str(finished), "--screen", "zen", "--screen-from", "50"]
     assert run([*command, "--screen-audit", "other", "--screen-force"]) == 130
     assert (asked[0].screen_audit, asked[0].screen_force) == (Path("other"), True)

@@ -8,7 +8,7 @@ import pytest
 from fake_trials import FakeCluster, hard_ap, make_architecture, make_data
 
 from nas.cli.main import run
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
 
 pytestmark = pytest.mark.usefixtures("without_training")
 

@@ -7,8 +7,8 @@ import pytest
 from fake_trials import make_architecture
 
 from nas.cli.main import run
-from nas.request import Stage1Request
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
+from nas.search.request import Stage1Request
 from reports.curves import Curve, read_curves, write_curves
 from search_spaces.architecture import save_architecture
 from trials.recipe import Recipe

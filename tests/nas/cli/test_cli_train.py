@@ -15,7 +15,7 @@ import torch
 
 from nas.cli import main
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
-from trials.data.generate import generate
+from trials.data.generated.generate import generate
 
 TINY = Architecture(
     name="tiny",

@@ -11,9 +11,9 @@ from PIL import Image
 
 from nas.cli import trial
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
-from search_spaces.cost import flops_by_part, total
+from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.errors import ConfigError
-from trials.data.ground_truth import write_ground_truth
+from trials.data.widerface_mat import write_ground_truth
 
 TINY = Architecture(
     name="tiny",

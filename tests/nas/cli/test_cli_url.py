@@ -9,9 +9,9 @@ import yaml
 from fake_trials import make_data, set_faults
 
 from nas.cli.main import run
-from nas.remote import working_copy
-from nas.remote.lease import Times
-from nas.remote.store import Store
+from nas.storage import working_copy
+from nas.storage.lease import Times
+from nas.storage.object_store import Store
 from search_spaces.architecture import Architecture
 from search_spaces.files import parse_yaml
 from search_spaces.network.detector import build_detector

@@ -8,8 +8,8 @@ import pytest
 from fake_trials import make_data
 
 from nas.cli.main import run
-from nas.request import option_names
-from nas.search_dir import SearchDir, package_versions
+from nas.search.directory import SearchDir, package_versions
+from nas.search.request import option_names
 from search_spaces.files import parse_yaml
 
 pytestmark = pytest.mark.usefixtures("without_training")

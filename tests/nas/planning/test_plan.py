@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 from fake_trials import make_architecture
 
+from nas.early_stopping.schedule import Schedule
 from nas.planning.plan import Pace, Plan, Work, expected_epochs, make_plan, makespan
 from nas.planning.plan_measuring import Machine, typical
-from nas.request import Stage1Request
-from nas.running.schedulers import Schedule
 from nas.running.tasks import Resources
-from search_spaces.cost import params_by_part, total
+from nas.search.request import Stage1Request
+from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError
 from trials.recipe import Recipe
 

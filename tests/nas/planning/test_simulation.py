@@ -12,11 +12,11 @@ from ray.tune.schedulers import (
     MedianStoppingRule,
 )
 
+from nas.early_stopping.schedule import Schedule
 from nas.planning import simulation
 from nas.planning.simulation import Recording, Replay, check_rungs, recorded, replay, replay_rounds
 from nas.planning.simulation_contestants import Rules, complete_contestant, contestants, judged_play
 from nas.planning.simulation_study import Contestant, quartiles, rung_ranks, simulate
-from nas.running.schedulers import Schedule
 from reports.curves import Curve
 from search_spaces.errors import ConfigError, DataError
 

@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 from fake_trials import ENTRY, FakeCluster, make_data, propose, set_faults
 
-from nas.disk import DiskFullError
-from nas.driver_lock import BusyError
-from nas.housekeeping import clean
-from nas.request import Stage1Request
-from nas.resolve import stage1_template
+from nas.monitoring.housekeeping import clean
+from nas.resolve_request import stage1_template
 from nas.results.confirm import Confirmation, confirm
-from nas.search_dir import SearchDir
-from nas.stages import RunOptions, run_stage
-from nas.study import read_study
+from nas.search.directory import SearchDir
+from nas.search.disk import DiskFullError
+from nas.search.request import Stage1Request
+from nas.stage import RunOptions, run_stage
+from nas.storage.driver_lock import BusyError
+from nas.study.study import read_study
 from reports.leaderboard import to_records
 from search_spaces.errors import ConfigError, IncomparableError
 from trials.result import TrialFailure, load_outcome
@@ -227,10 +227,10 @@ def test_impossible_confirmations_are_refused(values: dict[str, int], name: str)
 def test_the_command_prints_means_and_ties(
     search: Search, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from nas import stages
+    from nas import stage
     from nas.cli.main import run
 
-    monkeypatch.setattr(stages, "RunOptions", lambda address: search.options())
+    monkeypatch.setattr(stage, "RunOptions", lambda address: search.options())
     command = ["confirm", "--top", "2", "--search-dir", str(search.directory.root)]
     assert run(command) == 0
     output = capsys.readouterr().out

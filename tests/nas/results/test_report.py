@@ -11,13 +11,13 @@ from fake_trials import make_architecture, make_data
 
 from nas.candidates.proposals import propose_stage1
 from nas.cli.main import run
-from nas.request import Stage1Request
 from nas.results import latency_cache
 from nas.results.latency_cache import LATENCY_FILE, measure_latencies, read_latencies
 from nas.results.report_data import read_search, read_stage, sampler_draws
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
+from nas.search.request import Stage1Request
 from search_spaces.architecture import Architecture
-from trials.latency import Latency
+from trials.evaluation.latency import Latency
 from trials.recipe import Recipe
 
 ROOT = Path("runs/scrfdgen0.5g")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from nas.cli.main import run as run_cli
-from nas.request import Stage1Request
 from nas.results.reproduce import DIFFERENT, IDENTICAL, WITHIN, compare, read_record, reproduce
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
+from nas.search.request import Stage1Request
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError, IncomparableError
-from trials.data.generate import generate
+from trials.data.generated.generate import generate
 from trials.fingerprint import data_fingerprint
 from trials.recipe import Recipe
 from trials.result import load_result, save_outcome

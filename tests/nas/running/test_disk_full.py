@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from fake_trials import ENTRY, FakeCluster, make_data, propose
 
-from nas.disk import DiskFullError, naming_full_disks
-from nas.running.tasks import TrialEvent
-from nas.search_dir import SearchDir
-from nas.stages import RunOptions, Summary, run_stage
-from nas.study import read_study
+from nas.search.directory import SearchDir
+from nas.search.disk import DiskFullError, naming_full_disks
+from nas.search.events import TrialEvent
+from nas.stage import RunOptions, Summary, run_stage
+from nas.study.study import read_study
 from search_spaces.files import write_text
 from trials.result import TrialResult
 

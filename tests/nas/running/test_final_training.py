@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from nas.recording.tensorboard import tensorboard_log
+from nas.running.cluster import Cluster, StopSignal
 from nas.running.distributed import WorkerGroup, _fault_of
-from nas.running.executor import Cluster, StopSignal
 from nas.running.final_training import (
     FinalTraining,
     MetricsFollower,
@@ -22,21 +23,19 @@ from nas.running.final_training import (
 )
 from nas.running.nodes import Node
 from nas.running.tasks import run_task
-from nas.running.tensorboard import tensorboard_log
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
 from search_spaces.errors import ConfigError, DataError, IncomparableError
 from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
 from trials.candidate import resolve_candidate
-from trials.data.generate import generate
-from trials.metrics import write_metrics
+from trials.data.generated.generate import generate
 from trials.model_file import save_model
 from trials.recipe import Recipe
 from trials.request import claim, trial_request
-from trials.result import EpochReport, TrialFault, TrialResult, load_result, save_outcome
-from trials.schedule import learning_rate
+from trials.result import APs, EpochReport, TrialFault, TrialResult, load_result, save_outcome
 from trials.settings import TrialSettings
-from trials.widerface_ap import APs
+from trials.training.metrics import write_metrics
+from trials.training.schedule import learning_rate
 
 TINY = Architecture(
     name="tiny",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fake_trials import hard_ap, make_architecture, make_data, set_faults
 
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
 
 pytestmark = pytest.mark.slow
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from fake_trials import make_data
 
-from nas.remote.places import search_path
-from nas.remote.store import Store
-from nas.request import Stage1Request
 from nas.running import preflight
 from nas.running.nodes import Node
 from nas.running.preflight import Sight, check_nodes, look, refuse
 from nas.running.tasks import Resources
-from nas.search_dir import SearchDir
+from nas.search.directory import SearchDir
+from nas.search.request import Stage1Request
+from nas.search.resolve_url import search_path
+from nas.storage.object_store import Store
 from search_spaces.errors import DataError
 from trials.fingerprint import data_fingerprint
 from trials.recipe import Recipe

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from fake_trials import ENTRY, make_architecture, make_data
 
-from nas.running.executor import Cluster, connected
+from nas.early_stopping.schedule import Schedule
+from nas.running.cluster import Cluster, connected
 from nas.running.nodes import Node
-from nas.running.schedulers import Schedule
 from nas.running.signals import StopSignal
-from nas.running.tasks import Resources, TrialEvent, TrialTask, hard_curve, plain_settings
+from nas.running.tasks import Resources, TrialTask, hard_curve, plain_settings
+from nas.search.events import TrialEvent
 from trials.result import TrialFailure, load_result
 from trials.settings import TrialSettings
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.candidates import pool
-from nas.request import STRATEGIES, AnyRequest, Stage1Request, Stage2Request
+from nas.search.request import STRATEGIES, AnyRequest, Stage1Request, Stage2Request
 from nas.strategies import Observation, Shell, Strategy, make_strategy, stage_shell
 from nas.strategies.coordinates import Coordinates
 from nas.strategies.evolution import Evolution
@@ -17,7 +17,7 @@ from nas.strategies.observation import standings
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.tpe import TPE
 from search_spaces.architecture import Architecture
-from search_spaces.cost import flops_by_part, total
+from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.errors import ConfigError, InfeasibleError
 from search_spaces.zoo import load_zoo
 from trials.recipe import Recipe

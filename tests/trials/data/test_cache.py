@@ -8,9 +8,10 @@ from PIL import Image as Pillow
 
 from search_spaces.errors import ConfigError
 from trials.data.cache import ImageCache
-from trials.data.dataset import FaceDataset, TrainingSet
+from trials.data.dataset import FaceDataset
 from trials.data.images import read_image
 from trials.data.labels import AnnotatedImage, Faces, write_labelv2
+from trials.loading.training_set import TrainingSet
 
 HEIGHT, WIDTH = 12, 16
 HEADER = 32
@@ -172,5 +173,7 @@ def test_images_in_the_cache_are_not_decoded_again(
         dataset, image_size=32, seed=3, cache=ImageCache(tmp_path / "c", dataset.images)
     )
     samples.sample(0, 0)
-    monkeypatch.setattr("trials.data.dataset.read_image", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr(
+        "trials.loading.training_set.read_image", lambda path: pytest.fail(f"read {path}")
+    )
     samples.sample(0, 1)

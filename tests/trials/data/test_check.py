@@ -7,7 +7,7 @@ from PIL import Image as Pillow
 
 from search_spaces.errors import DataError
 from trials.data.check import CheckReport, check
-from trials.data.ground_truth import write_ground_truth
+from trials.data.widerface_mat import write_ground_truth
 
 KEYPOINTS = " ".join(["5 5 0"] * 5)
 

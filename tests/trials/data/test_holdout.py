@@ -8,16 +8,10 @@ import pytest
 
 from search_spaces.errors import ConfigError, DataError
 from trials.data.dataset import FaceDataset
-from trials.data.ground_truth import read_ground_truth
-from trials.data.holdout import (
-    SUBSET_HEIGHTS,
-    format_select_on,
-    is_held_out,
-    load_holdout,
-    parse_select_on,
-    truth_by_height,
-)
+from trials.data.holdout import SUBSET_HEIGHTS, is_held_out, load_holdout, truth_by_height
 from trials.data.labels import AnnotatedImage, Faces
+from trials.data.widerface_mat import read_ground_truth
+from trials.settings import format_select_on, parse_select_on
 
 NAMES = [f"0--Parade/0_Parade_{number}.jpg" for number in range(4000)]
 

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image as Pillow
 
 from search_spaces.errors import DataError
-from trials.data.ground_truth import read_ground_truth, write_ground_truth
 from trials.data.importers import import_retinaface, import_widerface
 from trials.data.labels import AnnotatedImage, read_labelv2
+from trials.data.widerface_mat import read_ground_truth, write_ground_truth
 
 WIDER = """\
 0--Parade/a.jpg

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
-from search_spaces.cost import flops_by_part
+from search_spaces.cost.detector import flops_by_part
 from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
 from trials.proxies.registry import score

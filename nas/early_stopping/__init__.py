@@ -1,0 +1,1 @@
+"""Which trials end early, as pure functions of their recorded curves."""

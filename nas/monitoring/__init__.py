@@ -1,0 +1,1 @@
+"""The status of searches: read from their files, displayed while they run."""

@@ -1,0 +1,179 @@
+"""Searches seen from outside: which there are, what their trials logged, stopping, cleaning up."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.monitoring.status import StageStatus, read_status
+from nas.search.directory import SEARCH_FILE, SearchDir
+from nas.search.resolve_url import searches_below
+from nas.storage.driver_lock import BusyError
+from search_spaces.errors import ConfigError
+from trials.result import RESULT_FILE
+from trials.run import LOG_FILE
+from trials.training.checkpoint import LAST, PREVIOUS
+
+_POLL_S = 0.2
+_REFRESH_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A search directory and how its stages stand; `fault` where it cannot be read."""
+
+    directory: SearchDir
+    stages: tuple[StageStatus, ...] = ()
+    fault: str = ""
+
+
+def find_searches(runs: str | os.PathLike[str]) -> list[Found]:
+    """The searches below `runs`, a folder or a URL, by name.
+
+    Raises:
+        ConfigError: it is not a folder.
+        StoreError: it lies in a store, which does not answer.
+    """
+    at_url = searches_below(runs)
+    if at_url is not None:
+        return [_found(SearchDir(root)) for root in at_url]
+    folder = Path(runs)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is not a folder; give the one that holds your searches")
+    return [_found(SearchDir(path.parent)) for path in sorted(folder.glob(f"*/{SEARCH_FILE}"))]
+
+
+def _found(directory: SearchDir) -> Found:
+    try:
+        stages = tuple(read_status(directory, stage) for stage in sorted(directory.requests()))
+    except ConfigError as error:
+        return Found(directory=directory, fault=str(error))
+    return Found(directory=directory, stages=stages)
+
+
+def trial_log(directory: SearchDir, stage: int, number: int) -> Path:
+    """The log file of a candidate's trial.
+
+    Raises:
+        ConfigError: there is no such candidate, or its trial has not started.
+    """
+    numbers = directory.numbers(stage)
+    if number not in numbers:
+        known = f"1 to {max(numbers)}" if numbers else "none"
+        rule = f"stage {stage} of {directory} has candidates {known}"
+        raise ConfigError(f"{rule}, got {number}")
+    path = directory.trial_folder(stage, number) / LOG_FILE
+    if not path.is_file():
+        raise ConfigError(f"{path}: the trial has not started yet")
+    return path
+
+
+def follow(path: Path, is_over: Callable[[], bool]) -> Iterator[str]:
+    """The lines of a growing file from its start, until `is_over()` and nothing is left.
+
+    The file may be replaced: by a longer one, as those that come from a URL are, or by a
+    shorter one, which is read from its start.
+    """
+    position = 0
+    while True:
+        over = is_over()  # asked before reading, so that the last lines are not missed
+        with path.open(encoding="utf-8", errors="replace") as file:
+            file.seek(position if path.stat().st_size >= position else 0)
+            lines = file.readlines()
+            position = file.tell()
+        yield from lines
+        if over:
+            return
+        if not lines:
+            time.sleep(_POLL_S)
+
+
+def refreshing(directory: SearchDir) -> Callable[[], None]:
+    """A function to be called often that fetches what is new every few seconds."""
+    last = time.monotonic()
+
+    def refresh() -> None:
+        nonlocal last
+        if time.monotonic() - last >= _REFRESH_S:
+            directory.refresh()
+            last = time.monotonic()
+
+    return refresh
+
+
+def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
+    """End the driver with SIGTERM, as Ctrl-C would; every trial keeps its last checkpoint.
+
+    Args:
+        directory: of the search.
+        wait_s: how long to wait until it is gone.
+
+    Returns:
+        The driver's process id; None if nobody works there.
+
+    Raises:
+        ConfigError: the driver runs on another machine.
+        BusyError: it is still there after `wait_s`.
+    """
+    driver = directory.driver()
+    if driver is None:
+        return None
+    if driver.host != socket.gethostname() or not directory.is_held_here():
+        raise ConfigError(
+            f"{directory}: its driver is process {driver.pid} on {driver.host}; "
+            "run this command there"
+        )
+    os.kill(driver.pid, signal.SIGTERM)
+    deadline = time.monotonic() + wait_s
+    while directory.driver() is not None:
+        if time.monotonic() >= deadline:
+            raise BusyError(
+                f"process {driver.pid} was told to stop {wait_s:g} s ago and still runs"
+            )
+        time.sleep(_POLL_S)
+    return driver.pid
+
+
+def removable(directory: SearchDir) -> dict[Path, int]:
+    """Files that no command needs again, and their bytes: training states of ended trials.
+
+    What stays is `best.pt`, the curves, the result and the architecture. A failed trial starts
+    anew after cleaning. Of a search at a URL, the paths are those in its working copy.
+    """
+    ended = {
+        directory.trial_folder(stage, number)
+        for stage in sorted(directory.requests())
+        for number in directory.outcomes(stage)
+    }
+    # Below them lie trainings with other seeds, each with an outcome of its own, or not yet.
+    return {
+        path: size
+        for path, size in _training_states(directory).items()
+        if not ended.isdisjoint(path.parents) and (path.parent / RESULT_FILE).is_file()
+    }
+
+
+def _training_states(directory: SearchDir) -> dict[Path, int]:
+    """All training states of the search, by path, with their bytes."""
+    copy = directory.working_copy
+    if copy is not None:
+        return {directory.root / name: size for name, size in copy.training_states().items()}
+    found = sorted(directory.root.glob("stage*/*/**/*.pt"))
+    return {path: path.stat().st_size for path in found if path.name in (LAST, PREVIOUS)}
+
+
+def clean(directory: SearchDir) -> tuple[int, int]:
+    """Remove what is `removable`; returns how many files and how many bytes.
+
+    Raises:
+        BusyError: a driver works there.
+    """
+    stages = sorted(directory.requests())
+    with directory.held(stages[-1] if stages else 1):
+        files = removable(directory)
+        for path in files:
+            directory.remove(path)
+    return len(files), sum(files.values())

@@ -1,0 +1,1 @@
+"""Copies of a search's events for other programs: commands, trackers, TensorBoard."""

@@ -1,0 +1,171 @@
+"""From options to a request: defaults, the run before, stage 1, the template, the data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.candidates.space_plugins import require_space
+from nas.monitoring.status import best_of, confirmed_best
+from nas.search.directory import SearchDir
+from nas.search.request import (
+    AnyRequest,
+    check_comparable,
+    option_names,
+    request_differences,
+    request_from_dict,
+)
+from nas.storage.study_storage import JOURNAL, absolute_storage, check_storage, search_name
+from nas.storage.urls import absolute
+from search_spaces.architecture import Architecture, load_architecture
+from search_spaces.checks import require_mapping
+from search_spaces.cost.detector import flops_by_part, total
+from search_spaces.errors import ConfigError, DataError, IncomparableError
+from trials.fingerprint import DATA_LAYOUT, data_fingerprint
+from trials.recipe import Recipe
+
+DEFAULT_DATA = Path("data/retinaface")  # where SCRFD keeps WIDER FACE
+# What stage 2 takes from stage 1, unless a flag says otherwise where that is allowed.
+_INHERITED = (
+    *("flops", "tolerance", "seed", "data", "data_fingerprint", "recipe", "epochs"),
+    *("image_size", "precision", "eval_every", "select_on", "loader_workers", "retries"),
+    *("scheduler", "rungs", "reduction_factor", "grace_epochs", "strategy", "max_gpu_hours"),
+    *("cpus_per_trial", "gpus_per_trial", "cache", "cache_gb", "storage", "study"),
+)
+# What must be the same in both stages, since their leaderboards are read side by side.
+_COMMON = (
+    *("flops", "data_fingerprint", "recipe", "epochs", "image_size", "precision", "select_on"),
+    *("rungs", "reduction_factor", "grace_epochs"),
+)
+
+
+def resolve_request(
+    directory: SearchDir, stage: int, options: Mapping[str, Any]
+) -> tuple[AnyRequest, Architecture | None]:
+    """The request that `options` mean in `directory`, and stage 2's template.
+
+    Raises: as `run_stage`.
+    """
+    require_mapping(options, "the request", [*option_names(stage), "batch_size"])
+    stored = directory.requests()
+    before = stored.get(stage)
+    values: dict[str, Any] = before.to_dict() if before else _inherited(stored, stage)
+    values |= {key: value for key, value in options.items() if key != "batch_size"}
+    template = None
+    if stage == 1:
+        require_space(values.get("space", "auto"))
+    else:
+        values["template"], template = _template(directory, stage, options.get("template"), before)
+        values["template_hash"] = template.content_hash
+    if template and (stage == 3 or "flops" not in values):
+        values["flops"] = total(flops_by_part(template))
+    values["data"] = _data_root(values.get("data"))
+    values["data_fingerprint"] = data_fingerprint(values["data"])
+    if values.get("warm_start") is not None:
+        values["warm_start"] = absolute(str(values["warm_start"]))
+    values |= _storage(directory, values)
+    values.setdefault("recipe", Recipe.named("reference").to_dict())
+    if "batch_size" in options:
+        values["recipe"] = {**values["recipe"], "batch_size": options["batch_size"]}
+    if "flops" not in values:
+        raise ConfigError("--flops is needed to begin a search, such as --flops 2.5G")
+    request = request_from_dict(stage, values, "the request")
+    if before:
+        check_comparable(before, request, str(directory))
+    _check_common(directory, request, stored)
+    return request, template
+
+
+def _storage(directory: SearchDir, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The storage by its absolute path, and the search's name in it, which it keeps."""
+    storage = check_storage(values.get("storage", JOURNAL))
+    if storage == JOURNAL:
+        return {"storage": JOURNAL, "study": None}
+    name = values.get("study") or search_name(directory.root)
+    return {"storage": absolute_storage(storage), "study": name}
+
+
+def _inherited(stored: Mapping[int, AnyRequest], stage: int) -> dict[str, Any]:
+    if stage == 1 or 1 not in stored:
+        return {}
+    first = stored[1].to_dict()
+    # Strategies choose networks, of which stage 3 has only one.
+    return {key: first[key] for key in _INHERITED if stage != 3 or key != "strategy"}
+
+
+def _check_common(
+    directory: SearchDir, request: AnyRequest, stored: Mapping[int, AnyRequest]
+) -> None:
+    """Refuse a stage whose results could not be compared with the other one's."""
+    other = stored.get(3 - request.stage)
+    if other is None:
+        return
+    common = [key for key in _COMMON if key in other.comparable()]
+    changed = request_differences(other, request, common)
+    if changed:
+        raise IncomparableError(
+            f"{directory}: stage {request.stage} must have what stage {other.stage} had; "
+            f"leave the options out or take another --search-dir. Different: {'; '.join(changed)}"
+        )
+
+
+def _data_root(given: object) -> str:
+    """The data's absolute path, checked as far as a glance goes. Raises DataError."""
+    root = Path(str(given)) if given is not None else DEFAULT_DATA
+    if given is None and not root.is_dir():
+        raise DataError(
+            f"--data is needed ({DEFAULT_DATA} does not exist); "
+            "`scrfd-nas data generate OUT` draws a set to try things out"
+        )
+    for name in DATA_LAYOUT if root.is_dir() else ("",):
+        if not (root / name).exists():
+            hint = "`scrfd-nas data check` says what a data folder needs"
+            raise DataError(f"{root / name}: does not exist; {hint}")
+    return str(root.resolve())
+
+
+def _template(
+    directory: SearchDir, stage: int, reference: object, before: AnyRequest | None
+) -> tuple[str, Architecture]:
+    """The template of stage 2 or 3: a number, `best`, a built-in name, a file, or as before.
+
+    Numbers are of the last stage before it that has begun.
+    """
+    kept = directory.stage_folder(stage) / "template.yaml"
+    if reference is None and before is not None and kept.is_file():
+        return str(before.to_dict()["template"]), load_architecture(kept)
+    text = "best" if reference is None else str(reference)
+    if text == "best" or (text.isascii() and text.isdigit()):
+        source = 2 if stage == 3 and 2 in directory.requests() else 1
+        return stage_template(directory, source, text)
+
+    from trials.candidate import resolve_candidate  # needs torch
+
+    return text, resolve_candidate(text)
+
+
+def stage1_template(directory: SearchDir, reference: str) -> tuple[str, Architecture]:
+    """A stage-1 candidate by its number or as `best` (see `stage_template`)."""
+    return stage_template(directory, 1, reference)
+
+
+def stage_template(directory: SearchDir, stage: int, reference: str) -> tuple[str, Architecture]:
+    """A candidate of `stage` by its number or as `best`: its number as text, and itself.
+
+    The best is the one with the highest mean over seeds where candidates were confirmed
+    (`nas.results.confirm`), else the one with the highest hard AP.
+
+    Raises:
+        ConfigError: there is no such candidate, or none has finished.
+    """
+    if reference == "best":
+        best = confirmed_best(directory, stage) or best_of(directory.outcomes(stage))
+        if best is None:
+            rule = f"--template best needs a finished stage-{stage} candidate"
+            raise ConfigError(f"{rule}, found none in {directory.stage_folder(stage)}")
+        reference = str(best[0])
+    numbers, number = directory.numbers(stage), int(reference)
+    if number not in numbers:
+        known = f"1 to {max(numbers)}" if numbers else "none"
+        rule = f"--template must be the number of a stage-{stage} candidate"
+        raise ConfigError(f"{rule} ({known} in {directory}), got {number}")
+    return reference, load_architecture(directory.architecture_file(stage, number))

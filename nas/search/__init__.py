@@ -1,0 +1,1 @@
+"""A search as data: the request, its directory, its events."""

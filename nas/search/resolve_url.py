@@ -1,0 +1,86 @@
+"""From what a user gives as a search, or as a folder in one, to a local path.
+
+A URL becomes the working copy of its search, below `~/.cache/scrfd-nas/searches` (or
+`$XDG_CACHE_HOME`); it can be removed at any time while no driver works in it.
+"""
+
+import hashlib
+import os
+import re
+import socket
+from pathlib import Path
+
+from nas.search.directory import SEARCH_FILE, SearchDir
+from nas.storage import urls
+from nas.storage.object_store import Store
+from nas.storage.working_copy import home, mark, working_copy
+from search_spaces.errors import ConfigError
+
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+# A trial's folder, one of a training with another seed, or a file in either.
+_TRIAL = re.compile(r"(stage[123]/\d+(?:/(?:seeds/\d+|reproduced))?)(?:/[^/]+\.[a-z]+)?")
+_DEEPEST = 5
+# What a URL says as it is: a folder called `x?endpoint_override=...` would be another server's.
+_PLAIN = re.compile(r"[A-Za-z0-9._~+=@,-]+")
+
+
+def search_path(text: str | os.PathLike[str]) -> Path:
+    """A path as it is; the folder of the working copy for a URL, which nothing is fetched from.
+
+    Raises:
+        ConfigError: the URL holds credentials or names no folder.
+    """
+    given = str(text)
+    if not urls.is_url(given):
+        return Path(given)
+    url = urls.check_url(given)
+    # Machines whose home is shared must not share the copy: its lock may not reach that far.
+    digest = hashlib.sha256(f"{socket.gethostname()} {url}".encode()).hexdigest()[:12]
+    root = home() / f"{_NOT_IN_NAMES.sub('_', urls.name_of(url))}-{digest}"
+    mark(root, url)
+    return root
+
+
+def trial_path(text: str | os.PathLike[str]) -> Path:
+    """A path as it is; for the URL of a trial's folder, or of a file in it, a fetched copy.
+
+    Raises:
+        ConfigError: the URL is not that of a trial in a search.
+        StoreError: the store does not answer.
+    """
+    given = str(text)
+    if not urls.is_url(given):
+        return Path(given)
+    url = urls.check_url(given)
+    for count in range(2, _DEEPEST + 1):
+        above, inner = urls.split(url, count)
+        match = _TRIAL.fullmatch(inner)
+        if match:
+            root = search_path(above)
+            SearchDir(root).refresh()
+            copy = working_copy(root)
+            if copy is not None:
+                copy.fetch_weights(root / match[1])
+            return root / inner
+    raise ConfigError(f"{url}: names no trial of a search, such as s3://BUCKET/RUN/stage2/0007")
+
+
+def searches_below(text: str | os.PathLike[str]) -> list[Path] | None:
+    """The searches in the folder at a URL, fetched; None for a path.
+
+    Folders whose names would have to be escaped in a URL are passed over.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    given = str(text)
+    if not urls.is_url(given):
+        return None
+    url = urls.check_url(given)
+    store = Store(url)
+    names = filter(_PLAIN.fullmatch, store.folders())
+    found = [name for name in names if store.entry(f"{name}/{SEARCH_FILE}") is not None]
+    roots = [search_path(urls.below(url, name)) for name in found]
+    for root in roots:
+        SearchDir(root).refresh()
+    return roots

@@ -1,0 +1,1 @@
+"""Where searches and studies are stored: local folders, object stores, databases."""

@@ -1,0 +1,161 @@
+"""Where Optuna keeps a search's studies: a journal file of its own, or a database (`--storage`).
+
+A database is shared by searches, so that a study's name there begins with the search's
+(`scrfdgen2.5g-1f0c9a3e/stage1`). Either way the trials' folders are the truth.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from nas.storage.study_database import cause_of, is_outage, open_database
+from search_spaces.errors import ConfigError, ScrfdNasError, first_line
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+JOURNAL = "journal"
+_SQLITE = "sqlite:///"
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+_INSTALL = {
+    "psycopg": "'scrfd-nas[postgres]'"
+}  # what brings a driver, by the module that is missing
+_AWAY = "see that it runs, can be reached from here, and knows this user, password and database"
+_ADVICE = "--storage is `journal` or a URL as Optuna takes it, such as postgresql://me@host/optuna"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlace:
+    """The place of one search's studies.
+
+    Attributes:
+        journal: the journal file, where there is no `url`.
+        url: of a database; `$NAME` and `${NAME}` stand for environment variables.
+        search: what the names of its studies begin with.
+    """
+
+    journal: Path
+    url: str | None = None
+    search: str | None = None
+
+    def study_name(self, stage: int) -> str:
+        """Of the study of a stage."""
+        return f"{self.search}/stage{stage}" if self.url and self.search else f"stage{stage}"
+
+    def database(self) -> "BaseStorage":
+        """Connects to `url`.
+
+        Raises:
+            ConfigError: a variable is not set, a driver is missing, or nobody answers.
+        """
+        url = expanded(str(self.url))
+        try:
+            return open_database(url)
+        except ImportError as error:
+            # Optuna raises its own in the place of the driver's, which names the package.
+            missing = getattr(error.__context__, "name", None) or error.name or "of its driver"
+            rule = f"--storage {self.url} needs the package {missing}, which is not installed"
+            raise ConfigError(f"{rule}: pip install {_INSTALL.get(missing, missing)}") from error
+        except Exception as error:  # each database has errors of its own
+            hint = _AWAY if is_outage(error) else _ADVICE
+            raise ConfigError(f"--storage {self.url}: {first_line(error)}; {hint}") from error
+
+    def check(self) -> None:
+        """Refuse a database that does not answer. Raises ConfigError."""
+        if self.url is not None:
+            self.database()
+
+    def exists(self) -> bool:
+        """Whether there is anything to read, as far as a look at files tells."""
+        if self.url is None:
+            return self.journal.is_file()
+        path = _sqlite_path(self.url)
+        return path is None or path.is_file()
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turn a database's failure into one line; the search can be continued after it.
+
+        Raises:
+            ConfigError: the database has failed.
+        """
+        if self.url is None:
+            yield
+            return
+        try:
+            yield
+        except Exception as error:  # Ray Tune raises its own where a callback fails
+            cause = cause_of(error)
+            if cause is None or isinstance(error, ScrfdNasError):
+                raise
+            hint = "the same command continues the search when it is back"
+            raise ConfigError(f"--storage {self.url}: {first_line(cause)}; {hint}") from error
+
+
+def check_storage(storage: object) -> str:
+    """The storage as it is kept in `search.yaml`: `journal`, or a URL without a password.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if storage == JOURNAL:
+        return JOURNAL
+    if not isinstance(storage, str) or "://" not in storage:
+        raise ConfigError(f"{_ADVICE}, got {storage!r}")
+    try:
+        password = urlsplit(storage).password
+    except ValueError as error:
+        raise ConfigError(f"{_ADVICE}, got {storage!r} ({error})") from error
+    if password and "$" not in password:
+        raise ConfigError(
+            "--storage must not hold a password, which search.yaml and reports would show; put "
+            "it into a variable and write the URL in single quotes as "
+            "'postgresql://me:${DB_PASSWORD}@host/optuna'"
+        )
+    return storage
+
+
+def absolute_storage(storage: str) -> str:
+    """A SQLite file by its absolute path; anything else as it is."""
+    path = _sqlite_path(storage)
+    is_kept = path is None or path.is_absolute() or str(path).startswith("$")
+    return storage if path is None or is_kept else f"{_SQLITE}{path.resolve()}"
+
+
+def search_name(root: Path) -> str:
+    """The first part of study names: of the directory, and a hash of where it lies."""
+    path = root.resolve()
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    return f"{_NOT_IN_NAMES.sub('_', path.name)}-{digest}"
+
+
+def expanded(url: str) -> str:
+    """The URL with its environment variables; a password's value may hold any characters.
+
+    Raises:
+        ConfigError: one is not set.
+    """
+    try:
+        secret, plain = urlsplit(url).password, url
+        if secret:
+            value = quote(Template(secret).substitute(os.environ), safe="")
+            plain = url.replace(f":{secret}@", f":{value}@", 1)
+        return Template(plain).substitute(os.environ)
+    except KeyError as error:
+        raise ConfigError(f"--storage {url}: the variable {error.args[0]} is not set") from error
+    except ValueError as error:
+        raise ConfigError(f"--storage {url}: {error}; write $$ for a dollar sign") from error
+
+
+def _sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite URL; None for other databases."""
+    if not url.startswith(_SQLITE):
+        return None
+    return Path(url[len(_SQLITE) :].partition("?")[0])

@@ -1,0 +1,1 @@
+"""Exchange of configurations with mmdetection and the SCRFD repository."""

@@ -1,0 +1,1 @@
+"""The search spaces of stage 1 (backbones) and stage 2 (whole networks)."""

@@ -1,0 +1,221 @@
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fake_trials import make_architecture
+from rich.console import Console
+
+from nas.monitoring.progress import SearchProgress, shown
+from nas.monitoring.status import StageStatus, describe_seconds, read_status, stage_rows
+from nas.search.directory import SearchDir
+from nas.search.events import TrialEvent
+from nas.search.request import Stage1Request
+from nas.study.study import Entry, Study
+from search_spaces.architecture import save_architecture
+from trials.result import EpochReport, TrialFailure, TrialResult, save_outcome
+
+EPOCHS = 10
+FAILED = TrialFailure(reason="ValueError: no")
+
+
+def result(hard: float) -> TrialResult:
+    return TrialResult(
+        easy=0.9,
+        medium=0.8,
+        hard=hard,
+        epochs=EPOCHS,
+        best_epoch=EPOCHS,
+        best_hard=hard,
+        loss=1.0,
+        duration_s=2.0,
+        images_per_second=1.0,
+        params=1,
+    )
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> SearchDir:
+    """Six candidates: 1 and 2 finished, 3 failed in epoch 5, 4 with 4 epochs, 5 and 6 untouched."""
+    search = SearchDir(tmp_path)
+    search.write_request(
+        Stage1Request(flops=10**9, data="/data", data_fingerprint="0", recipe={}, epochs=EPOCHS)
+    )
+    for number, epochs in {1: 10, 2: 10, 3: 4, 4: 4, 5: 0, 6: 0}.items():
+        save_architecture(make_architecture(number), search.architecture_file(1, number))
+        if epochs:
+            rows = "".join(f"{epoch},1.0\n" for epoch in range(1, epochs + 1))
+            (search.trial_folder(1, number) / "metrics.csv").write_text(f"epoch,loss\n{rows}")
+    save_outcome(result(0.25), search.trial_folder(1, 1))
+    save_outcome(result(0.5), search.trial_folder(1, 2))
+    save_outcome(FAILED, search.trial_folder(1, 3))
+    return search
+
+
+@contextmanager
+def driven(directory: SearchDir, *running: int) -> Iterator[None]:
+    """A driver that is running some of the candidates."""
+    with directory.held(1):
+        study = Study(directory.journal, 1)
+        candidates = directory.candidates(1)
+        entries = {
+            n: Entry(architecture=a, file="", flops=1, params=1) for n, a in candidates.items()
+        }
+        study.synchronize(entries, directory.outcomes(1))
+        for number in running:
+            study.start(number)
+        yield
+
+
+def test_status_without_a_driver_is_what_the_files_say(directory: SearchDir) -> None:
+    assert read_status(directory, 1) == StageStatus(
+        stage=1,
+        candidates=6,
+        finished=2,
+        stopped=0,
+        failed=1,
+        running=0,
+        waiting=3,
+        best_hard=0.5,
+        best_candidate=2,
+        epochs_done=28,
+        epochs_total=54,  # five trials of 10, and the 4 of the failed one
+        seconds_left=None,
+        active=False,
+    )
+
+
+def test_status_knows_what_a_driver_is_running(directory: SearchDir) -> None:
+    with driven(directory, 4, 5):
+        status = read_status(directory, 1)
+        states = {row.candidate: row.state for row in stage_rows(directory, 1) if not row.outcome}
+    assert (status.running, status.waiting, status.active) == (2, 1, True)
+    assert states == {4: "running", 5: "running", 6: "waiting"}
+
+
+def test_a_study_left_running_by_a_dead_driver_is_not_running(directory: SearchDir) -> None:
+    with driven(directory, 4, 5):
+        pass
+    assert read_status(directory, 1).running == 0
+    states = {row.candidate: row.state for row in stage_rows(directory, 1) if not row.outcome}
+    assert states == {4: "interrupted", 5: "waiting", 6: "waiting"}
+
+
+def test_time_left_follows_the_drivers_pace(
+    directory: SearchDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    with driven(directory, 4):
+        assert read_status(directory, 1).seconds_left is None
+        metrics = directory.trial_folder(1, 4) / "metrics.csv"
+        metrics.write_text(metrics.read_text() + "5,1.0\n6,1.0\n")
+        now = 1060.0
+        # 2 epochs in 60 s; 54 - 30 are to come.
+        assert read_status(directory, 1).seconds_left == pytest.approx(24 * 30.0)
+
+
+def test_a_clock_that_was_set_back_leaves_the_time_open(
+    directory: SearchDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    with driven(directory, 4):
+        metrics = directory.trial_folder(1, 4) / "metrics.csv"
+        metrics.write_text(metrics.read_text() + "5,1.0\n")
+        now = -5000.0
+        assert read_status(directory, 1).seconds_left is None
+
+
+def test_equal_aps_make_the_lower_number_best(directory: SearchDir) -> None:
+    save_outcome(result(0.5), directory.trial_folder(1, 1))
+    assert read_status(directory, 1).best_candidate == 1
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_progress_counts_events_like_the_files() -> None:
+    clock = Clock()
+    progress = SearchProgress(1, EPOCHS, {1: 10, 2: 0, 3: 0}, {1: result(0.25)}, clock)
+    assert progress.status().seconds_left is None
+    for number in (2, 3):
+        progress.note(TrialEvent(kind="started", number=number), None)
+    clock.now = 50.0
+    progress.note(TrialEvent(kind="epoch", number=2, epoch=5, epochs=EPOCHS), None)
+    status = progress.status()
+    assert (status.finished, status.running, status.waiting) == (1, 2, 0)
+    assert (status.epochs_done, status.epochs_total) == (15, 30)
+    assert status.seconds_left == pytest.approx(15 * 10.0)  # 5 epochs in 50 s
+    progress.note(TrialEvent(kind="failed", number=3, failure=FAILED), FAILED)
+    progress.note(TrialEvent(kind="finished", number=2), result(0.5))
+    status = progress.status()
+    assert (status.finished, status.failed, status.running) == (2, 1, 0)
+    assert (status.best_hard, status.best_candidate) == (0.5, 2)
+    assert status.epochs_total == 20
+
+
+def test_a_retried_trial_keeps_its_epochs() -> None:
+    progress = SearchProgress(1, EPOCHS, {1: 0}, {})
+    progress.note(TrialEvent(kind="epoch", number=1, epoch=5, epochs=EPOCHS), None)
+    progress.note(TrialEvent(kind="retried", number=1, failure=FAILED), None)
+    assert (progress.status().running, progress.status().waiting) == (0, 1)
+    assert progress.status().epochs_done == 5
+
+
+def test_the_description_has_what_a_user_asks_for(directory: SearchDir) -> None:
+    text = read_status(directory, 1).describe()
+    assert text == ("stage 1: 2/6 finished, 0 running, 1 failed, best hard AP 0.5000 (candidate 2)")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (5399, "90 min"),
+        (5400, "1.5 h"),
+        (172799, "48.0 h"),
+        (172800, "2.0 d"),
+    ],
+)
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert describe_seconds(seconds) == text
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_notes_are_shown_everywhere(directory: SearchDir, is_terminal: bool) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=is_terminal, width=150, highlight=False)
+    with shown(console) as update:
+        for note in ("", "candidate [3] failed: no", ""):
+            update(read_status(directory, 1), note)
+    text = output.getvalue()
+    assert "candidate [3] failed: no" in text
+    assert "2/6 finished" in text
+    if not is_terminal:  # the third update came too soon after the second
+        assert len(text.splitlines()) == 3
+
+
+def test_reports_of_epochs_are_what_metrics_hold(directory: SearchDir) -> None:
+    from trials.training.metrics import write_metrics
+
+    report = EpochReport(
+        epoch=1,
+        epochs=EPOCHS,
+        loss=1.0,
+        cls_loss=1.0,
+        box_loss=0.0,
+        keypoint_loss=0.0,
+        learning_rate=0.1,
+        images_per_second=1.0,
+    )
+    write_metrics([report], directory.trial_folder(1, 6))
+    assert directory.epochs_done(1, 6) == 1

@@ -1,0 +1,354 @@
+"""Ray's executor and the tests' own tell the same story of the same trials."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_data
+from ray.exceptions import ActorDiedError, OutOfMemoryError
+
+from nas.running import cluster
+from nas.running.cluster import Cluster, connected
+from nas.running.nodes import Node, NodeLostError, check_own_processes
+from nas.running.signals import StopSignal, Terminated, ending_tidily
+from nas.running.tasks import Resources, TrialTask, plain_settings, run_task
+from nas.running.tune_callback import _failure
+from nas.search.events import TrialEvent
+from search_spaces.errors import ConfigError
+from trials.result import TrialFailure, TrialFault, load_result
+from trials.settings import TrialSettings
+
+ONE_CORE = Resources(cpus_per_trial=1)
+
+
+FAULTS = {"raise": {"2": 2}, "kill": {"3": 2}}
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Any]:
+    with connected(cpus=2) as cluster:
+        yield cluster
+
+
+@dataclass
+class Run:
+    """One run of some trials, of which two misbehave, and what was heard of it."""
+
+    tasks: list[TrialTask]
+    events: list[TrialEvent]
+
+    def story(self, number: int) -> list[str]:
+        """The kinds of a candidate's events, with the epoch's number."""
+        mine = [event for event in self.events if event.number == number]
+        return [f"epoch {event.epoch}" if event.kind == "epoch" else event.kind for event in mine]
+
+    def failures(self, number: int) -> list[TrialFailure]:
+        return [e.failure for e in self.events if e.number == number and e.failure]
+
+
+def make_tasks(tmp_path: Path, count: int, **faults: Any) -> list[TrialTask]:
+    data = make_data(tmp_path / "data", **faults)
+    settings = plain_settings(TrialSettings(epochs=3, image_size=64, threads=1))
+    return [
+        TrialTask(
+            number=number,
+            architecture=make_architecture(number).to_dict(),
+            recipe={},
+            settings=settings,
+            data_root=str(data),
+            folder=str(tmp_path / f"{number:04d}"),
+            entry=ENTRY,
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def ray_run(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Starting Ray's workers takes seconds: several tests look at the same run."""
+    run = Run(make_tasks(tmp_path_factory.mktemp("ray"), 7, **FAULTS), [])
+    ray_cluster.run(run.tasks, ONE_CORE, on_event=run.events.append, retries=1)
+    return run
+
+
+@pytest.fixture
+def fake_run(tmp_path: Path) -> Run:
+    run = Run(make_tasks(tmp_path, 2, **{"raise": {"2": 2}}), [])
+    FakeCluster().run(run.tasks, ONE_CORE, on_event=run.events.append, retries=1)
+    return run
+
+
+@pytest.fixture(params=["ray", "fake"])
+def any_run(request: pytest.FixtureRequest) -> Run:
+    run: Run = request.getfixturevalue(f"{request.param}_run")
+    return run
+
+
+def test_a_trial_reports_its_epochs_and_finishes(any_run: Run) -> None:
+    assert any_run.story(1) == ["started", "epoch 1", "epoch 2", "epoch 3", "finished"]
+    result = load_result(any_run.tasks[0].folder)
+    assert result is not None
+    assert result.hard == hard_ap(make_architecture(1))
+    evaluated = [(e.epoch, e.hard) for e in any_run.events if e.number == 1 and e.hard]
+    assert evaluated == [(3, result.hard)]
+
+
+def test_tensorboard_finds_the_curves_in_a_trials_folder(ray_run: Run) -> None:
+    (log,) = Path(ray_run.tasks[0].folder, "tensorboard").glob("events.*")
+    assert all(name in log.read_bytes() for name in (b"loss/total", b"ap/hard"))
+
+
+def test_a_trial_that_raises_is_retried_and_then_failed(any_run: Run) -> None:
+    # The second attempt continues: epoch 1 is not repeated.
+    assert any_run.story(2) == ["started", "epoch 1", "retried", "started", "failed"]
+    failures = any_run.failures(2)
+    assert [failure.attempts for failure in failures] == [1, 2]
+    assert {failure.reason for failure in failures} == {"ValueError: epoch 2 is not to be"}
+
+
+def test_a_killed_process_is_retried_from_its_epoch(ray_run: Run) -> None:
+    after = ["started", "epoch 2", "epoch 3", "finished"]
+    assert ray_run.story(3) == ["started", "epoch 1", "retried", *after]
+    assert [failure.kind for failure in ray_run.failures(3)] == ["killed"]
+    assert "process died" in ray_run.failures(3)[0].reason
+
+
+def test_a_failure_says_what_ray_knows() -> None:
+    memory = _failure(OutOfMemoryError("details\nof many lines"), 2)
+    assert (memory.kind, memory.attempts) == ("memory", 2)
+    assert _failure(ActorDiedError(), 1).kind == "killed"
+    assert _failure(None, 0).reason == "unknown error"
+    assert _failure(RuntimeError(" "), 1).reason == "RuntimeError"
+    other = _failure(RuntimeError("first line\nlast line"), 1)
+    assert (other.kind, other.reason) == ("error", "last line")
+
+
+def test_failing_trials_leave_the_others_alone(ray_run: Run) -> None:
+    for number in (1, 4, 5, 6, 7):
+        assert ray_run.story(number)[-1] == "finished"
+
+
+def test_a_process_runs_trial_after_trial(ray_run: Run) -> None:
+    # At most five processes: two at first, and one for each of the three failed attempts.
+    finished = [task for task in ray_run.tasks if load_result(task.folder)]
+    assert len(finished) == 6
+    assert len({(Path(task.folder) / "pid").read_text() for task in finished}) < 6
+
+
+@pytest.mark.parametrize("kind", ["started", "epoch", "retried", "failed", "finished"])
+def test_an_exception_of_the_listener_stops_the_run(
+    tmp_path: Path, ray_cluster: Any, kind: str
+) -> None:
+    heard: list[TrialEvent] = []
+
+    def stop(event: TrialEvent) -> None:
+        heard.append(event)
+        if event.kind == kind:
+            raise InterruptedError("enough")
+
+    faults = {"raise": {str(n): 1 for n in range(1, 5)}} if kind in ("retried", "failed") else {}
+    tasks = make_tasks(tmp_path, 4, epoch_s=0.3, **faults)
+    with pytest.raises(InterruptedError, match="enough"):
+        ray_cluster.run(tasks, ONE_CORE, on_event=stop, retries=int(kind == "retried"))
+    assert [event.kind for event in heard].count(kind) == 1
+    assert heard[-1].kind == kind
+    assert sum(load_result(task.folder) is not None for task in tasks) < 4
+
+
+def test_what_is_called_between_events_can_stop_a_run_in_the_middle_of_an_epoch(
+    tmp_path: Path, ray_cluster: Any
+) -> None:
+    events: list[TrialEvent] = []
+    tasks = make_tasks(tmp_path, 2, epoch_s=300.0)
+
+    def stop_when_both_train() -> None:
+        if all((Path(task.folder) / "pid").exists() for task in tasks):
+            raise InterruptedError("enough")
+
+    begun = time.monotonic()
+    with pytest.raises(InterruptedError, match="enough"):
+        ray_cluster.run(tasks, ONE_CORE, on_event=events.append, on_step=stop_when_both_train)
+    assert {event.kind for event in events} == {"started"}
+    assert time.monotonic() - begun < 250
+    # They were told before they were ended, so that real ones are on disk.
+    assert all((Path(task.folder) / "interrupted").exists() for task in tasks)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_is_noted_and_a_second_one_is_not_waited_for(
+    number: signal.Signals, error: type[BaseException]
+) -> None:
+    stop = StopSignal()
+    stop.check()
+    stop.note(number, None)
+    with pytest.raises(error):
+        stop.check()
+    with pytest.raises(error):
+        stop.note(number, None)
+
+
+def test_sigterm_has_an_exit_code_of_its_own_that_says_try_again() -> None:
+    assert Terminated().code == os.EX_TEMPFAIL == 75
+
+
+def test_sigterm_raises_in_a_command_and_only_there() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), ending_tidily():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_nothing_to_do_is_done(ray_cluster: Any) -> None:
+    ray_cluster.run([], ONE_CORE, on_event=print)
+
+
+def test_ray_says_what_it_has(ray_cluster: Any) -> None:
+    assert (ray_cluster.cpus, ray_cluster.gpus) == (2.0, 0.0)
+    assert ray_cluster.default_resources(8) == Resources(cpus_per_trial=1)
+    assert ray_cluster.default_resources(1) == Resources(cpus_per_trial=2)
+
+
+def test_a_trial_that_never_fits_is_refused(ray_cluster: Any, tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path, 1)
+    with pytest.raises(ConfigError, match="--gpus-per-trial must not exceed the 0 that Ray has"):
+        ray_cluster.run(tasks, Resources(cpus_per_trial=1, gpus_per_trial=1), on_event=print)
+    with pytest.raises(ConfigError, match="--cpus-per-trial"):
+        ray_cluster.run(tasks, Resources(cpus_per_trial=3), on_event=print)
+
+
+@pytest.mark.slow
+def test_ray_writes_nothing_to_standard_output(tmp_path: Path) -> None:
+    """In a process of its own, since Ray's output goes past what pytest captures."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from nas.running.cluster import connected\n"
+        "from test_executor import ONE_CORE, make_tasks\n"
+        "with connected(cpus=1) as cluster:\n"
+        "    tasks = make_tasks(Path(sys.argv[1]), 1, kill={'1': 1})\n"
+        "    cluster.run(tasks, ONE_CORE, on_event=lambda event: None, retries=1)\n"
+        "print('done')\n"
+    )
+    here = str(Path(__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": f"{here}:{os.environ['PYTHONPATH']}"}
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "trials", "expected"),
+    [
+        (64.0, 8.0, 64, Resources(cpus_per_trial=8, gpus_per_trial=1)),
+        (2.0, 4.0, 64, Resources(cpus_per_trial=1, gpus_per_trial=1)),
+        (16.0, 0.0, 4, Resources(cpus_per_trial=4)),
+        (16.0, 0.0, 64, Resources(cpus_per_trial=1)),
+        (1.0, 0.0, 64, Resources(cpus_per_trial=1)),
+    ],
+)
+def test_default_resources(cpus: float, gpus: float, trials: int, expected: Resources) -> None:
+    cluster = Cluster(nodes=(Node(cpus=cpus, gpus=gpus),), scratch=Path(), stop=StopSignal())
+    assert cluster.default_resources(trials) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [("127.0.0.1:9", "refused"), ("somewhere", "Invalid address")],
+)
+def test_a_cluster_that_does_not_answer_is_named_at_once(address: str, reason: str) -> None:
+    with pytest.raises((OSError, ValueError), match=reason):
+        cluster._knock(address)
+    with pytest.raises(ConfigError, match=f"no Ray cluster at '{address}' .*`ray start --head`"):
+        cluster._start(None, address, None, Path())
+
+
+@pytest.mark.parametrize(
+    ("address", "told", "has_token", "answer", "mode"),
+    [
+        ("auto", {}, True, b"AuthenticationError: RPC error: InvalidAuthToken: ...", "token"),
+        ("head:6379", {}, True, b"RPC error: InvalidAuthToken: ...", "token"),
+        ("auto", {}, True, b"", None),  # a cluster without tokens
+        ("auto", {}, False, b"InvalidAuthToken", None),
+        ("auto", {"RAY_AUTH_MODE": "disabled"}, True, b"InvalidAuthToken", "disabled"),
+        (None, {}, True, b"InvalidAuthToken", None),
+    ],
+)
+def test_a_token_that_lies_ready_is_shown_to_a_cluster_that_asks_for_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None,
+    told: dict[str, str],
+    has_token: bool,
+    answer: bytes,
+    mode: str | None,
+) -> None:
+    def ask(command: list[str], *, env: dict[str, str], **options: Any) -> Any:
+        assert command[3:] == ["health-check", *(["--address", "head:6379"] if told_where else [])]
+        assert env["RAY_AUTH_MODE"] == "disabled"
+        return subprocess.CompletedProcess(command, int(bool(answer)), b"", answer)
+
+    told_where = address == "head:6379"
+    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), **told})
+    monkeypatch.setattr(cluster, "_connect", lambda address: None)
+    monkeypatch.setattr(subprocess, "run", ask)
+    if has_token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("0123")
+    cluster._import_ray(address)
+    assert os.environ.get("RAY_AUTH_MODE") == mode
+
+
+@pytest.mark.parametrize("died", ["raylet", "gcs_server"])
+def test_the_death_of_rays_own_processes_is_named(
+    died: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LocalNode:
+        def dead_processes(self) -> list[tuple[str, None]]:
+            return [("log_monitor", None), (died, None)]
+
+    monkeypatch.setattr("ray._private.worker._global_node", LocalNode())
+    with pytest.raises(NodeLostError, match=f"{died} .* the same command continues"):
+        check_own_processes()
+
+
+def test_what_ray_can_do_without_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LocalNode:
+        def dead_processes(self) -> list[tuple[str, None]]:
+            return [("log_monitor", None)]
+
+    monkeypatch.setattr("ray._private.worker._global_node", LocalNode())
+    check_own_processes()
+    monkeypatch.setattr("ray._private.worker._global_node", None)  # another machine's Ray
+    check_own_processes()
+
+
+@pytest.mark.parametrize("values", [{"cpus_per_trial": 0}, {"cpus_per_trial": float("nan")}])
+def test_impossible_resources_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="cpus_per_trial must be from"):
+        Resources(**values)
+
+
+def test_a_fault_keeps_its_kind_on_its_way(tmp_path: Path) -> None:
+    task = make_tasks(tmp_path, 1)[0]
+    broken = TrialTask(**{**asdict(task), "architecture": {"backbone": 1}})
+    with pytest.raises(TrialFault, match="the architecture lacks the keys"):
+        run_task(broken, print)
+
+
+def test_a_ray_that_does_not_start_is_an_error_in_one_line() -> None:
+    class BusyRay:
+        def init(self, **_: Any) -> None:
+            raise Exception("The current node timed out.\nDetails")  # what Ray raises
+
+    with pytest.raises(ConfigError, match=r"did not start .*\(The current node timed out\.\)"):
+        cluster._start(BusyRay(), None, 2, Path())

@@ -1,0 +1,175 @@
+"""A machine that lacks what a trial needs, and what becomes of the trial."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import ENTRY, FakeCluster, make_architecture, make_data, propose
+
+from nas.running.cluster import connected
+from nas.running.node_requirements import MOST_IN_A_ROW, Misplacements, missing_data
+from nas.running.tasks import Resources, TrialTask, plain_settings, run_task
+from nas.search.directory import SearchDir
+from nas.search.events import TrialEvent
+from nas.stage import RunOptions, run_stage
+from search_spaces.errors import DataError
+from trials.fingerprint import data_fingerprint
+from trials.result import TrialFailure, TrialFault, load_result
+from trials.settings import TrialSettings
+
+ONE_CORE = Resources(cpus_per_trial=1)
+
+
+def make_task(root: Path, number: int = 1) -> TrialTask:
+    data = root / "data"
+    if not data.exists():
+        make_data(data)
+    witness = root / "search" / f"{number}.yaml"
+    witness.parent.mkdir(exist_ok=True)
+    witness.write_text("here\n")
+    return TrialTask(
+        number=number,
+        architecture=make_architecture(number).to_dict(),
+        recipe={},
+        settings=plain_settings(TrialSettings(epochs=2, image_size=64, threads=1)),
+        data_root=str(data),
+        folder=str(root / "search" / str(number)),
+        entry=ENTRY,
+        fingerprint=data_fingerprint(data),
+        witness=str(witness),
+    )
+
+
+def fault_of(task: TrialTask) -> TrialFault:
+    with pytest.raises(TrialFault) as caught:
+        run_task(task, lambda report: None)
+    assert caught.value.kind == "node"
+    assert str(caught.value).startswith(f"node {socket.gethostname()} cannot run it: ")
+    assert not Path(task.folder).exists()  # no second search directory appears there
+    return caught.value
+
+
+def test_a_trial_starts_where_it_finds_data_and_search(tmp_path: Path) -> None:
+    task = make_task(tmp_path)
+    run_task(task, lambda report: None)
+    assert load_result(task.folder) is not None
+
+
+def test_missing_data_are_the_nodes_fault(tmp_path: Path) -> None:
+    task = make_task(tmp_path)
+    shutil.rmtree(tmp_path / "data" / "val" / "gt")
+    assert f"it does not see {tmp_path / 'data' / 'val' / 'gt'};" in str(fault_of(task))
+
+
+def test_data_that_changed_in_mid_search_start_no_trial(tmp_path: Path) -> None:
+    task = make_task(tmp_path)
+    (tmp_path / "data" / "train" / "labelv2.txt").write_text("# other.jpg 64 64\n")
+    assert "holds other data there (fingerprint" in str(fault_of(task))
+
+
+def test_data_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(root: Any) -> str:
+        raise OSError(116, "Stale file handle", "/data/train")
+
+    monkeypatch.setattr("nas.running.node_requirements.data_fingerprint", stale)
+    data = make_data(tmp_path / "data")
+    expected = "it cannot read /data/train (Stale file handle); see its mount"
+    assert missing_data(str(data), "") == expected
+
+
+def test_a_missing_search_directory_is_the_nodes_fault(tmp_path: Path) -> None:
+    task = make_task(tmp_path)
+    shutil.rmtree(tmp_path / "search")
+    assert f"it does not see {task.witness}; mount the search directory" in str(fault_of(task))
+
+
+def event(kind: Any, failure_kind: str = "node") -> TrialEvent:
+    is_failure = kind in ("retried", "failed")
+    failure = TrialFailure(reason="node a: blind", kind=failure_kind) if is_failure else None
+    return TrialEvent(kind=kind, number=1, failure=failure)
+
+
+def test_the_search_stops_when_no_trial_finds_a_place() -> None:
+    misplacements = Misplacements()
+    for _ in range(MOST_IN_A_ROW - 1):
+        misplacements.note(event("retried"))
+        misplacements.note(event("started"))
+    with pytest.raises(DataError, match="10 times in a row a trial found no place: node a: blind"):
+        misplacements.note(event("retried"))
+
+
+@pytest.mark.parametrize("progress", ["epoch", "finished"])
+def test_it_goes_on_while_trials_get_further_elsewhere(progress: str) -> None:
+    misplacements = Misplacements()
+    for _ in range(3 * MOST_IN_A_ROW):
+        misplacements.note(event("retried"))
+        misplacements.note(event("retried", "killed"))
+        misplacements.note(event(progress))
+
+
+def test_a_trial_is_not_recorded_as_failed_for_its_machines_sake(tmp_path: Path) -> None:
+    data, directory = make_data(tmp_path / "data"), SearchDir(tmp_path / "search")
+    cluster = FakeCluster()
+    asked = {"flops": 10**9, "data": str(data), "epochs": 2, "image_size": 64, "retries": 0}
+
+    def begin(on_note: Any = None) -> Any:
+        run = RunOptions(entry=ENTRY, propose=propose, connect=cluster.connect)
+        return run_stage(
+            directory, 1, asked | {"num_candidates": 3}, run, update=on_note, note=lambda _: None
+        )
+
+    labels = data / "train" / "labelv2.txt"
+
+    def lose_data(status: Any, text: str) -> None:
+        if status.finished and labels.exists():
+            labels.rename(data / "gone")
+
+    with pytest.raises(DataError, match=r"a trial found no place: .* does not see"):
+        begin(lose_data)
+    assert list(directory.outcomes(1)) == [1]
+    (data / "gone").rename(labels)
+    assert begin(lambda *_: None).table["state"].tolist() == ["finished"] * 3
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Any]:
+    with connected(cpus=1) as cluster:
+        yield cluster
+
+
+@pytest.mark.slow
+def test_retries_are_not_spent_on_machines_that_lack_something(
+    tmp_path: Path, ray_cluster: Any
+) -> None:
+    """The data appear after two attempts; after that the trial may still be retried once."""
+    task = make_task(tmp_path)
+    (tmp_path / "data" / "faults.json").write_text('{"kill": {"1": 1}}')
+    labels = tmp_path / "data" / "train" / "labelv2.txt"
+    labels.rename(tmp_path / "gone")
+    heard: list[str] = []
+
+    def listen(event: TrialEvent) -> None:
+        heard.append(event.failure.kind if event.failure else event.kind)
+        if heard.count("node") == 2 and not labels.exists():
+            (tmp_path / "gone").rename(labels)
+
+    ray_cluster.run([task], ONE_CORE, on_event=listen, retries=1)
+    told = [text for text in heard if text != "started"]
+    assert told == ["node", "node", "killed", "epoch", "epoch", "finished"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_a_listener_raises_ends_the_run_as_it_is(
+    tmp_path: Path, ray_cluster: Any, retries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.running.node_requirements.MOST_IN_A_ROW", 2)
+    task = replace(make_task(tmp_path), witness=str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"a trial found no place: node .* does not see"):
+        ray_cluster.run([task], ONE_CORE, on_event=Misplacements().note, retries=retries)

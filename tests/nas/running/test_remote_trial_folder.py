@@ -1,0 +1,210 @@
+"""A trial whose folder lies at a URL goes on wherever it is taken up."""
+
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import ENTRY, make_architecture, make_data, set_faults
+
+from nas.running.remote_trial_folder import at_hand, hear
+from nas.running.tasks import TrialTask, plain_settings, run_task
+from nas.search.directory import SearchDir
+from nas.search.events import TrialEvent
+from nas.search.resolve_url import search_path
+from nas.storage import working_copy
+from nas.storage.lease import Times
+from nas.storage.object_store import Store, StoreError
+from trials.recipe import Recipe
+from trials.result import EpochReport, TrialFailure, TrialFault
+from trials.settings import TrialSettings
+
+FILES = ["attempts", "metrics.csv", "parents", "pid", "result.json"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"file://{tmp_path}/bucket/run/stage1/0001", patience_s=0.0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_data(tmp_path / "data")
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the machine that trials run on."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"
+
+
+@pytest.fixture
+def task(store: Store, data: Path, tmp_path: Path) -> TrialTask:
+    return TrialTask(
+        number=1,
+        architecture=make_architecture(1).to_dict(),
+        recipe=Recipe.named("quick").to_dict(),
+        settings=plain_settings(TrialSettings(epochs=3, image_size=64)),
+        data_root=str(data),
+        folder=str(tmp_path / "driver" / "stage1" / "0001"),
+        entry=ENTRY,
+        remote=store.url,
+    )
+
+
+def run(task: TrialTask, told: list[int] | None = None, **at_epoch: Any) -> None:
+    """As a worker does; `at_epoch` has functions to call when the epoch is told."""
+    with at_hand(task) as (near, put):
+
+        def on_epoch(report: EpochReport) -> None:
+            put()
+            if told is not None:
+                told.append(report.epoch)
+            at_epoch.get(f"e{report.epoch}", lambda: None)()
+
+        run_task(near, on_epoch)
+
+
+def rows(store: Store) -> int:
+    content = store.read("metrics.csv")
+    return 0 if content is None else content.count(b"\n") - 1
+
+
+def files(store: Store) -> list[str]:
+    return [name for name in store.list() if not name.startswith(".")]
+
+
+def test_a_trial_leaves_its_files_at_the_url_alone(
+    task: TrialTask, store: Store, temporary: Path
+) -> None:
+    run(task)
+    assert files(store) == FILES
+    assert not Path(task.folder).exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_epoch_is_at_the_url_before_it_is_told(task: TrialTask, store: Store) -> None:
+    seen: list[int] = []
+    run(task, **{f"e{n}": lambda: seen.append(rows(store)) for n in (1, 2, 3)})
+    assert seen == [1, 2, 3]
+
+
+def test_a_trial_without_a_url_works_in_its_folder(task: TrialTask, temporary: Path) -> None:
+    run(replace(task, remote=None))
+    assert sorted(path.name for path in Path(task.folder).iterdir()) == FILES
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_trial_goes_on_elsewhere_from_its_last_epoch(
+    task: TrialTask, store: Store, data: Path, temporary: Path
+) -> None:
+    set_faults(data, **{"raise": {"1": 3}})
+    with pytest.raises(TrialFault, match="is not to be"):
+        run(task)
+    assert list(temporary.iterdir()) == []
+    assert rows(store) == 2
+    set_faults(data)
+    told: list[int] = []
+    run(task, told)
+    assert told == [3]
+    assert store.read("attempts") == b"2"
+
+
+def test_what_a_failing_trial_wrote_last_is_put_there(task: TrialTask, store: Store) -> None:
+    def fail() -> None:
+        with at_hand(task) as (near, _):
+            (Path(near.folder) / "trial.log").write_text("why")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert store.read("trial.log") == b"why"
+
+
+def test_weights_come_before_the_state_that_knows_of_them_and_the_result_last(
+    task: TrialTask, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    write = Store.write
+
+    def noting(self: Store, name: str, content: bytes) -> None:
+        written.append(name)
+        write(self, name, content)
+
+    monkeypatch.setattr(Store, "write", noting)
+    with at_hand(task) as (near, put):
+        names = ("result.json", "last.pt", "best.pt", "metrics.csv", "previous.pt", "lock")
+        for name in names:
+            (Path(near.folder) / name).write_text(name)
+        put()
+        (Path(near.folder) / "last.pt").write_text("of the next epoch")
+    assert written == [".owner", "best.pt", "last.pt", "metrics.csv", "result.json", "last.pt"]
+
+
+def test_one_that_was_taken_over_writes_no_more(task: TrialTask, store: Store) -> None:
+    def other_machine() -> None:
+        run(task)
+
+    with pytest.raises(TrialFault, match="taken this trial over"):
+        run(task, e1=other_machine)
+    assert rows(store) == 3
+    assert store.read("attempts") == b"2"
+
+
+def test_other_trainings_below_the_folder_are_left_there(task: TrialTask, store: Store) -> None:
+    store.write("seeds/1/metrics.csv", b"")
+    with at_hand(task) as (near, _):
+        assert list(Path(near.folder).iterdir()) == []
+
+
+def test_a_trial_of_another_seed_has_its_own_url(task: TrialTask, store: Store) -> None:
+    inner = replace(task, folder=f"{task.folder}/seeds/1", remote=f"{store.url}/seeds/1")
+    run(inner)
+    assert [name for name in files(store) if name.endswith("json")] == ["seeds/1/result.json"]
+
+
+def test_left_overs_of_dead_processes_are_removed(task: TrialTask, temporary: Path) -> None:
+    left_over = temporary / "scrfd-999999999-abcdefgh"
+    (left_over / "stage1").mkdir(parents=True)
+    long_ago = time.time() - 3600.0
+    os.utime(left_over, (long_ago, long_ago))
+    run(task)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDir:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(working_copy, "TIMES", Times(settle_s=0.02))
+    return SearchDir(search_path(f"file://{tmp_path}/bucket/run"))
+
+
+def test_the_driver_has_the_files_of_a_trial_that_ended(
+    task: TrialTask, directory: SearchDir
+) -> None:
+    with directory.held(1):
+        run(task)
+        folder = directory.trial_folder(1, 1)
+        hear(directory, folder, TrialEvent(kind="finished", number=1))
+        assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+def test_a_trial_that_could_not_reach_the_store_is_not_failed(directory: SearchDir) -> None:
+    failure = TrialFailure(reason="StoreError: s3://b/x: cannot be written (no route)")
+    event = TrialEvent(kind="failed", number=3, failure=failure)
+    with (
+        directory.held(1),
+        pytest.raises(StoreError, match="candidate 3: s3://b/x: cannot be written"),
+    ):
+        hear(directory, directory.trial_folder(1, 3), event)
+
+
+def test_one_that_failed_for_another_reason_is(directory: SearchDir) -> None:
+    event = TrialEvent(kind="failed", number=3, failure=TrialFailure(reason="ValueError: x"))
+    with directory.held(1):
+        hear(directory, directory.trial_folder(1, 3), event)

@@ -1,0 +1,172 @@
+"""Searching how often crop scales are drawn: the draws, and the stage around them."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fake_trials
+import numpy as np
+import pytest
+from fake_trials import FakeCluster, make_data
+
+from nas import run_options, stage
+from nas.cli.main import run
+from nas.results.confirm import Confirmation, confirm
+from nas.search.crop_search import crop_shares, draw_weights, redistributed
+from nas.search.directory import SearchDir
+from nas.search.request import RedistributionRequest
+from nas.study.study import read_study
+from search_spaces.errors import ConfigError
+from trials.recipe import Recipe, load_recipe
+
+REFERENCE = Recipe.named("reference").to_dict()
+
+
+def test_the_first_candidate_is_the_recipe_as_it_is() -> None:
+    assert redistributed(REFERENCE, 7, 1) == REFERENCE
+
+
+def test_draws_change_the_weights_alone_and_repeat() -> None:
+    drawn = redistributed(REFERENCE, 7, 2)
+    assert {key for key in drawn if drawn[key] != REFERENCE[key]} == {"crop_weights"}
+    assert redistributed(REFERENCE, 7, 2) == drawn
+    assert redistributed(REFERENCE, 7, 3) != drawn
+    assert redistributed(REFERENCE, 8, 2) != drawn
+    assert sum(drawn["crop_weights"]) == pytest.approx(1, abs=1e-3)
+    Recipe.from_dict(drawn)
+
+
+def test_every_distribution_is_equally_likely() -> None:
+    # Of Dirichlet(1, ..., 1) over k: mean 1 / k, variance (k - 1) / (k^2 (k + 1)), and the
+    # chance that a share exceeds x is (1 - x)^(k - 1).
+    draws = np.array([draw_weights(0, number, 4) for number in range(4000)])
+    assert draws.mean(axis=0) == pytest.approx([0.25] * 4, abs=0.015)
+    assert draws.var(axis=0) == pytest.approx([3 / 80] * 4, abs=0.004)
+    assert (draws > 0.5).mean() == pytest.approx(0.5**3, abs=0.01)
+
+
+def test_the_draws_stay_what_they_are() -> None:
+    assert draw_weights(0, 2, 4) == [0.2197, 0.0616, 0.0589, 0.6598]
+
+
+def test_shares_are_what_training_draws() -> None:
+    assert crop_shares(REFERENCE) == dict.fromkeys(Recipe().crop_scales, 0.1)
+    twice = {**REFERENCE, "crop_scales": [1.0, 2.0, 1.0], "crop_weights": [1, 2, 1]}
+    assert crop_shares(twice) == {1.0: 0.5, 2.0: 0.5}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    made = FakeCluster()
+    options = partial(
+        run_options.RunOptions,
+        entry=fake_trials.ENTRY,
+        propose=fake_trials.propose,
+        connect=made.connect,
+    )
+    monkeypatch.setattr(stage, "RunOptions", options)
+    monkeypatch.chdir(tmp_path)
+    # The fake's APs by candidate, of both stages.
+    make_data(tmp_path / "data", curves={"1": [0.3], "2": [0.5], "3": [0.4]})
+    command = ["stage1", "--flops", "0.5G", "--data", "data", "--num-candidates", "3"]
+    assert run([*command, "--epochs", "2", "--image-size", "64"]) == 0
+    made.asked.clear()
+    return made
+
+
+def directory() -> SearchDir:
+    return SearchDir(Path("runs/scrfdgen0.5g"))
+
+
+def stage_sr(*more: str, num: int = 3) -> list[str]:
+    return ["stage-sr", "--num-candidates", str(num), *more]
+
+
+def test_candidates_share_a_network_and_differ_in_their_recipe(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks: list[Any] = []
+    whole = FakeCluster.run
+    monkeypatch.setattr(
+        FakeCluster,
+        "run",
+        lambda self, given, *a, **b: (tasks.extend(given), whole(self, given, *a, **b))[1],
+    )
+    capsys.readouterr()
+    assert run(stage_sr("--json")) == 0
+    rows = json.loads(capsys.readouterr().out)["stage3"]
+    template = directory().candidates(1)[2]  # stage 1's best
+    assert set(directory().candidates(3).values()) == {template}
+    assert [row["candidate"] for row in rows] == [2, 3, 1]
+    for task in tasks:
+        recipe = load_recipe(directory().recipe_file(3, task.number))
+        assert recipe == Recipe.from_dict(task.recipe)
+        row = next(row for row in rows if row["candidate"] == task.number)
+        shares = {f"crop_{scale:g}": share for scale, share in crop_shares(task.recipe).items()}
+        assert {name: row[name] for name in shares} == shares
+    assert len({str(task.recipe["crop_weights"]) for task in tasks}) == 3
+    assert tasks[0].recipe["crop_weights"] == []
+
+
+def test_it_continues_and_grows(cluster: FakeCluster) -> None:
+    assert run(stage_sr(num=2)) == 0
+    before = directory().recipe_file(3, 2).read_text()
+    assert run(stage_sr(num=2)) == 0
+    assert cluster.asked == [1, 2]
+    assert run(stage_sr(num=3)) == 0
+    assert cluster.asked == [1, 2, 3]
+    assert directory().recipe_file(3, 2).read_text() == before
+    assert [record.candidate for record in read_study(directory().journal, 3)] == [1, 2, 3]
+
+
+def test_the_template_is_of_the_last_stage_that_has_begun(cluster: FakeCluster) -> None:
+    assert run(["stage2", "--num-candidates", "2"]) == 0
+    assert run(stage_sr("--template", "1", num=1)) == 0
+    assert directory().candidates(3)[1] == directory().candidates(2)[1]
+    request = directory().requests()[3]
+    assert isinstance(request, RedistributionRequest)
+    assert (request.template, request.epochs, request.image_size) == ("1", 2, 64)
+
+
+def test_people_see_the_scales(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(stage_sr()) == 0
+    output = capsys.readouterr().out
+    assert "Crop scales, % of samples" in output
+    assert "10.0" in output
+    assert run(["status"]) == 0
+    assert "stage 3: 3/3 finished" in capsys.readouterr().out
+
+
+def test_a_confirmation_keeps_the_candidates_recipe(cluster: FakeCluster) -> None:
+    assert run(stage_sr()) == 0
+    tasks: list[Any] = []
+
+    class Watching(FakeCluster):
+        def run(self, given: Any, *arguments: Any, **options: Any) -> None:
+            tasks.extend(given)
+
+    confirm(
+        directory(),
+        Confirmation(stage=3, top=1, seeds=2),
+        stage.RunOptions(connect=Watching().connect),
+        update=lambda status, text: None,
+        note=lambda text: None,
+    )
+    assert [Path(task.folder).parts[-3:] for task in tasks] == [("0002", "seeds", "1")]
+    assert tasks[0].recipe == directory().requests()[3].recipe_of(2)
+    assert tasks[0].recipe["crop_weights"]
+
+
+def test_the_report_is_written_with_the_third_stage(cluster: FakeCluster) -> None:
+    assert run(stage_sr()) == 0
+    assert run(["report"]) == 0
+    assert (directory().root / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("name", "value"), [("strategy", "tpe"), ("warm_start", "x")])
+def test_what_chooses_networks_is_refused(cluster: FakeCluster, name: str, value: str) -> None:
+    assert run(stage_sr(num=1)) == 0
+    content = directory().requests()[3].to_dict()
+    with pytest.raises(ConfigError, match=f"{name} chooses networks"):
+        RedistributionRequest(**{**content, name: value})

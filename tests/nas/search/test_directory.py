@@ -1,0 +1,164 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_trials import make_architecture
+
+from nas.search.directory import SearchDir, find_search_dir
+from nas.search.request import Stage1Request, Stage2Request
+from nas.storage.driver_lock import BusyError
+from search_spaces.architecture import save_architecture
+from search_spaces.errors import ConfigError
+
+FIRST = Stage1Request(
+    flops=10**9, data="/data", data_fingerprint="0123456789abcdef", recipe={"base": "quick"}
+)
+SECOND = Stage2Request(
+    flops=10**9,
+    data="/data",
+    data_fingerprint="0123456789abcdef",
+    recipe={},
+    template="3",
+    template_hash="abc",
+)
+
+
+def test_requests_are_read_as_they_were_written(tmp_path: Path) -> None:
+    directory = SearchDir(tmp_path / "search")
+    assert directory.requests() == {}
+    directory.write_request(FIRST)
+    directory.write_request(SECOND)
+    assert directory.requests() == {1: FIRST, 2: SECOND}
+
+
+def test_the_search_file_records_versions_and_keeps_the_first_ones(tmp_path: Path) -> None:
+    directory = SearchDir(tmp_path)
+    directory.write_request(FIRST)
+    text = directory.search_file.read_text()
+    for name in ("python", "torch", "ray", "optuna"):
+        assert re.search(rf"\b{name}: ['\d]", text), name
+    directory.search_file.write_text(re.sub(r"(torch: )[^,}\n]+", r"\g<1>0.0.1", text, count=1))
+    directory.write_request(FIRST)
+    assert "0.0.1" in directory.search_file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "must be a mapping"),
+        ("stage4: {}", "unknown keys"),
+        ("stage1: {created: now}", "stage1 lacks its request"),
+        ("stage1: {request: {flops: 1}}", "lacks the keys"),
+        ("stage1: {request: {flopz: 1}}", "unknown keys"),
+        ("stage1: {", "not valid YAML"),
+    ],
+)
+def test_a_damaged_search_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    directory = SearchDir(tmp_path)
+    directory.search_file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        directory.requests()
+    assert str(directory.search_file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"flops": 0}, "flops must be an integer of at least 1"),
+        ({"flops": 2.5e9}, "flops must be an integer"),
+        ({"num_candidates": 0}, "num_candidates must be"),
+        ({"tolerance": 1.0}, "tolerance must be between 0 and 1"),
+        ({"tolerance": float("nan")}, "tolerance must be between 0 and 1"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"recipe": {"momentun": 1}}, "unknown keys"),
+        ({"ranges": [1]}, "ranges must be a mapping"),
+        ({"cpus_per_trial": -1}, "cpus_per_trial must be"),
+    ],
+)
+def test_a_request_is_checked_when_made(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Stage1Request(**{**FIRST.to_dict(), **values})  # type: ignore[arg-type]
+
+
+def test_candidates_are_found_by_their_files(tmp_path: Path) -> None:
+    directory = SearchDir(tmp_path)
+    assert directory.numbers(1) == []
+    for number in (2, 1, 10000):
+        save_architecture(make_architecture(number % 7), directory.architecture_file(1, number))
+    (directory.stage_folder(1) / "notes").mkdir()
+    (directory.stage_folder(1) / "notes" / "architecture.yaml").write_text("x")
+    assert directory.numbers(1) == [1, 2, 10000]
+    assert directory.trial_folder(1, 2).name == "0002"
+    assert directory.candidates(1)[2] == make_architecture(2)
+
+
+def test_epochs_are_counted_from_the_metrics(tmp_path: Path) -> None:
+    directory = SearchDir(tmp_path)
+    assert directory.epochs_done(1, 1) == 0
+    directory.trial_folder(1, 1).mkdir(parents=True)
+    (directory.trial_folder(1, 1) / "metrics.csv").write_text("epoch,loss\n1,2.0\n2,1.0\n")
+    assert directory.epochs_done(1, 1) == 2
+
+
+def test_the_driver_is_known_while_it_holds_the_directory(tmp_path: Path) -> None:
+    directory = SearchDir(tmp_path)
+    assert directory.driver() is None
+    with directory.held(2):
+        driver = directory.driver()
+        assert driver is not None
+        assert (driver.pid, driver.stage) == (os.getpid(), 2)
+    assert directory.driver() is None
+
+
+def test_the_lock_of_a_killed_driver_is_taken_over(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from nas.search.directory import SearchDir\n"
+        "with SearchDir(Path(sys.argv[1])).held(1):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    directory = SearchDir(tmp_path)
+    assert directory.lock_file.read_text() != ""
+    assert directory.driver() is None
+    with directory.held(1):
+        assert directory.driver() is not None
+
+
+def test_half_written_files_of_killed_drivers_are_removed(tmp_path: Path) -> None:
+    directory = SearchDir(tmp_path)
+    old, new = tmp_path / ".search.yaml.1.tmp", directory.stage_folder(1) / ".leaderboard.csv.2.tmp"
+    for path in (old, new):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    os.utime(old, (0, 0))
+    with directory.held(1):
+        assert not old.exists()
+        assert new.exists()  # somebody may be writing it
+
+
+def test_another_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.storage.driver_lock._LOCK_WAIT_S", 0.1)
+    directory = SearchDir(tmp_path)
+    with (
+        directory.held(1),
+        pytest.raises(BusyError, match=rf"process {os.getpid()} on .* \(stage 1, since"),
+        directory.held(1),
+    ):
+        pass
+
+
+def test_the_only_search_is_found(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no search lies in .*: give --search-dir, or begin one"):
+        find_search_dir(None, tmp_path)
+    SearchDir(tmp_path / "a").write_request(FIRST)
+    assert find_search_dir(None, tmp_path).root == tmp_path / "a"
+    SearchDir(tmp_path / "b").write_request(FIRST)
+    with pytest.raises(ConfigError, match=r"several searches: .*a, .*b"):
+        find_search_dir(None, tmp_path)
+    assert find_search_dir(tmp_path / "b", tmp_path).root == tmp_path / "b"
+    with pytest.raises(ConfigError, match="holds no search"):
+        find_search_dir(tmp_path, tmp_path)

@@ -1,0 +1,168 @@
+"""One driver in a store that has no locks."""
+
+import json
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas.storage.lease import LOCK, HeldError, Lease, LeaseLostError, Times, described, read_claim
+from nas.storage.object_store import Store
+
+TIMES = Times(renew_s=0.05, stale_s=0.6, settle_s=0.05, look_s=0.02)
+WHO = {"pid": 7, "host": "east", "stage": 1, "started": 0.0}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"file://{tmp_path}/run", patience_s=0.0)
+
+
+def lease(store: Store, host: str = "west") -> Lease:
+    return Lease(store, {**WHO, "host": host}, TIMES)
+
+
+def take(wanted: Lease, known_dead: str = "") -> list[str]:
+    notes: list[str] = []
+    wanted.take(known_dead, notes.append)
+    return notes
+
+
+def test_it_is_taken_renewed_and_given_back(store: Store) -> None:
+    held = lease(store)
+    assert take(held) == []
+    held.renew()
+    claim = read_claim(store)
+    assert claim is not None
+    assert (claim.token, claim.beat, claim.who["host"]) == (held.token, 1, "west")
+    held.release()
+    assert list(store.list()) == []
+
+
+def test_a_driver_that_renews_is_not_displaced(store: Store) -> None:
+    first, stop = lease(store, "east"), threading.Event()
+    take(first)
+
+    def live() -> None:
+        while not stop.wait(TIMES.renew_s):
+            first.renew()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        with pytest.raises(HeldError) as raised:
+            take(lease(store))
+    finally:
+        stop.set()
+        thread.join()
+    assert described(raised.value.who).startswith("process 7 on east (stage 1, since 19")
+    first.confirm()
+
+
+def test_one_that_stopped_renewing_is_taken_over_after_a_wait(store: Store) -> None:
+    dead, heir = lease(store, "east"), lease(store)
+    take(dead)
+    started = time.monotonic()
+    notes = take(heir)
+    assert time.monotonic() - started > 0.3
+    assert "process 7 on east" in notes[0]
+    heir.confirm()
+    with pytest.raises(LeaseLostError, match="process 7 on west"):
+        dead.renew()
+
+
+def test_one_that_died_long_ago_is_taken_over_at_once(store: Store, tmp_path: Path) -> None:
+    take(lease(store, "east"))
+    long_ago = time.time() - 60.0
+    os.utime(tmp_path / "run" / LOCK, (long_ago, long_ago))
+    assert take(lease(store)) == []
+
+
+def test_one_that_is_known_to_be_dead_is_taken_over_at_once(store: Store) -> None:
+    dead = lease(store, "east")
+    take(dead)
+    assert take(lease(store), known_dead=dead.token) == []
+
+
+def test_of_two_at_the_same_moment_one_wins(store: Store) -> None:
+    patient = replace(TIMES, settle_s=0.5, stale_s=30.0)
+    contestants = [Lease(store, {**WHO, "host": name}, patient) for name in "abc"]
+    results: dict[int, bool] = {}
+    store.list()  # connects
+    start = threading.Barrier(len(contestants))
+
+    def compete(number: int) -> None:
+        start.wait()
+        try:
+            contestants[number].take("", lambda text: None)
+            for _ in range(20):  # so that one who comes late sees somebody live
+                contestants[number].renew()
+                time.sleep(0.05)
+        except HeldError:
+            results[number] = False
+        else:
+            results[number] = True
+
+    threads = [threading.Thread(target=compete, args=(n,)) for n in range(len(contestants))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results.values()) == [False, False, True]
+
+
+def test_a_removed_lock_is_not_ours_any_more(store: Store) -> None:
+    held = lease(store)
+    take(held)
+    store.remove(LOCK)
+    with pytest.raises(LeaseLostError, match="removed"):
+        held.renew()
+    assert store.read(LOCK) is None
+
+
+def test_the_lock_of_another_is_left_alone(store: Store) -> None:
+    first, second = lease(store, "east"), lease(store)
+    take(first)
+    take(second, known_dead=first.token)
+    first.release()
+    second.confirm()
+
+
+def test_one_from_the_future_is_waited_for_no_longer_than_others(
+    store: Store, tmp_path: Path
+) -> None:
+    take(lease(store, "east"))
+    later = time.time() + 3600.0
+    os.utime(tmp_path / "run" / LOCK, (later, later))
+    assert "process 7 on east" in take(lease(store))[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"token": 1}', b"\xff", b"[" * 100_000, b'{"who":' * 9999]
+)
+def test_a_damaged_lock_counts_as_none(store: Store, content: bytes) -> None:
+    store.write(LOCK, content)
+    assert read_claim(store) is None
+    held = lease(store)
+    assert take(held) == []
+    held.confirm()
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        {},
+        [],
+        {"started": "x"},
+        {"started": 1e300, "pid": 1},
+        {"pid": 3},
+        WHO | {"host": ""},
+        WHO | {"host": "\x1b[2Jeast"},  # would clear the terminal
+        WHO | {"host": "e" * 1000},
+    ],
+)
+def test_a_holder_that_cannot_be_described_is_another_process(who: dict[str, object]) -> None:
+    assert described(json.loads(json.dumps(who))) == "another process"

@@ -1,0 +1,305 @@
+"""Searches on s3://, against a local S3 server (moto): killed anywhere, continued from anywhere."""
+
+import csv
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trials import hard_ap, make_architecture, make_data, set_faults
+
+from nas.storage.object_store import Store
+
+pytestmark = pytest.mark.slow
+
+NUM, EPOCHS = 4, 6
+PATIENCE_S = 300.0  # for machines that do much else at the same time
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Options of a URL that lead to an empty S3 with a bucket `bucket`."""
+    pytest.importorskip("moto.server", reason="the S3 server of moto is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: is_listening(port), process)
+        yield f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def store(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The search, as it lies in the bucket."""
+    from pyarrow import fs
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    fs.FileSystem.from_uri(f"s3://bucket?{server}&allow_bucket_creation=true")[0].create_dir(
+        "bucket"
+    )
+    return Store(f"s3://bucket/runs/{tmp_path.name}?{server}")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_data(tmp_path / "data", epoch_s=0.5)
+
+
+class Machine:
+    """One that has nothing but the data and the URL: an own cache, an own folder for scratch."""
+
+    def __init__(self, name: str, root: Path, url: str, data: Path) -> None:
+        self.cache, self.url = root / name, url
+        self.temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # Ray wants a short path
+        self._data = data
+        self._started: list[subprocess.Popen[str]] = []
+
+    @property
+    def _environment(self) -> Mapping[str, str]:
+        own = {"XDG_CACHE_HOME": str(self.cache), "TMPDIR": str(self.temporary)}
+        return os.environ | CREDENTIALS | own
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        """Begin or continue the search."""
+        arguments = ["stage1", "--flops", "1G", "--data", str(self._data), "--image-size", "64"]
+        arguments += ["--num-candidates", str(NUM), "--epochs", str(EPOCHS)]
+        return self.call(*arguments, *more)
+
+    def call(self, command: str, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fake_search", command, *arguments, "--search-dir", self.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._environment,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def leave(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, store: Store, data: Path) -> Iterator[Callable[[str], Machine]]:
+    made: list[Machine] = []
+
+    def make(name: str) -> Machine:
+        made.append(Machine(name, tmp_path, store.url, data))
+        return made[-1]
+
+    yield make
+    for item in made:
+        item.leave()
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    output, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, errors
+    return output, errors
+
+
+def epochs_done(store: Store, number: int) -> int:
+    content = store.read(f"stage1/{number:04d}/metrics.csv") or b""
+    return max(0, content.count(b"\n") - 1)
+
+
+def ended(store: Store) -> set[int]:
+    names = store.list("stage1")
+    return {n for n in range(1, NUM + 1) if f"stage1/{n:04d}/result.json" in names}
+
+
+def running(store: Store) -> set[int]:
+    begun = {n for n in range(1, NUM + 1) if 0 < epochs_done(store, n) < EPOCHS}
+    return begun - ended(store)
+
+
+def is_in_mid_search(store: Store) -> bool:
+    return bool(ended(store)) and bool(running(store))
+
+
+def attempts(store: Store) -> dict[int, int]:
+    return {n: int(store.read(f"stage1/{n:04d}/attempts") or 0) for n in range(1, NUM + 1)}
+
+
+def assert_undisturbed(store: Store) -> None:
+    """The leaderboard at the URL is that of a search that nothing happened to."""
+    aps = {number: hard_ap(make_architecture(number)) for number in range(1, NUM + 1)}
+    order = sorted(aps, key=lambda number: -aps[number])
+    rows = list(csv.DictReader(io.StringIO((store.read("stage1/leaderboard.csv") or b"").decode())))
+    assert [int(row["candidate"]) for row in rows] == order
+    assert [float(row["hard"]) for row in rows] == [aps[number] for number in order]
+    assert {(row["state"], row["epochs"]) for row in rows} == {("finished", str(EPOCHS))}
+    assert store.read("driver.lock") is None
+
+
+def test_a_killed_driver_is_continued_from_another_machine(
+    machine: Callable[[str], Machine], store: Store
+) -> None:
+    first = machine("first").start()
+    wait_until(lambda: is_in_mid_search(store), first)
+    finished = ended(store)
+    first.kill()
+    first.wait()
+    second = machine("second")
+    finish(second.start())
+    assert_undisturbed(store)
+    counted = attempts(store)
+    assert all(counted[number] == 1 for number in finished)
+    assert any(count > 1 for count in counted.values())
+    assert not list(second.temporary.glob("scrfd-*"))
+
+
+def test_a_second_driver_is_refused_and_others_may_look(
+    machine: Callable[[str], Machine], store: Store, data: Path
+) -> None:
+    set_faults(data, epoch_s=4.0)
+    first = machine("first").start()
+    wait_until(lambda: bool(running(store)), first)
+    second = machine("second")
+    refused = second.start()
+    _, errors = refused.communicate(timeout=PATIENCE_S)
+    assert refused.returncode == 1
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith(f"error: {store.url}: process {first.pid} on {socket.gethostname()} (")
+    assert "AWS" not in errors
+    output, _ = finish(second.call("status", "--json"))
+    assert f'"pid": {first.pid}' in output
+    set_faults(data)
+    finish(first)
+    assert_undisturbed(store)
+
+
+def test_a_stopped_search_keeps_its_trials_and_goes_on_elsewhere(
+    machine: Callable[[str], Machine], store: Store, data: Path
+) -> None:
+    set_faults(data, epoch_s=2.0)
+    first = machine("first").start()
+    wait_until(lambda: bool(running(store)), first)
+    set_faults(data)
+    first.terminate()
+    _, errors = first.communicate(timeout=60.0)
+    assert first.returncode == 75, errors
+    assert store.read("driver.lock") is None
+    begun = {n for n, count in attempts(store).items() if count} - ended(store)
+    # A trial that is just being heard has nothing to save.
+    assert any(store.read(f"stage1/{n:04d}/interrupted") is not None for n in begun)
+    _, errors = finish(machine("second").start())
+    assert "waiting to see" not in errors
+    assert_undisturbed(store)
+
+
+def test_a_killed_trial_goes_on_in_an_empty_scratch_folder(
+    machine: Callable[[str], Machine], store: Store
+) -> None:
+    only = machine("only")
+    driver = only.start()
+    wait_until(lambda: bool(running(store)), driver)
+    victim = min(running(store))
+    done = epochs_done(store, victim)
+    os.kill(int(store.read(f"stage1/{victim:04d}/pid") or 0), signal.SIGKILL)
+    _, errors = finish(driver)
+    assert f"candidate {victim}: the trial's process died" in errors
+    assert_undisturbed(store)
+    assert attempts(store)[victim] == 2
+    assert done > 0
+    left = list(only.temporary.glob("scrfd-*"))  # the killed process's, for the next search
+    assert len(left) <= 1
+
+
+def test_stopped_candidates_leave_nothing_behind(
+    machine: Callable[[str], Machine], store: Store, data: Path
+) -> None:
+    set_faults(data, epoch_s=0.1, curves={"1": [0.9], "2": [0.2], "3": [0.1], "4": [0.05]})
+    only = machine("only")
+    finish(only.start("--scheduler", "asha", "--grace-epochs", "1", "--cpus-per-trial", "2"))
+    assert len(ended(store)) == NUM
+    assert b'"stopped"' in (store.read("stage1/0004/result.json") or b"")
+    assert not list(only.temporary.glob("scrfd-*"))
+
+
+@pytest.fixture
+def nodes(store: Store) -> Iterator[Any]:
+    """A head without cores and two nodes of two cores, which know the store's credentials."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
+    for _ in range(2):
+        cluster.add_node(num_cpus=2, num_gpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+def raylets(store: Store, number: int) -> list[int]:
+    """Of the nodes that a trial has run on."""
+    return [int(pid) for pid in (store.read(f"stage1/{number:04d}/parents") or b"").split()]
+
+
+def test_trials_of_a_node_that_dies_go_on_elsewhere(
+    machine: Callable[[str], Machine], store: Store, data: Path, nodes: Any
+) -> None:
+    set_faults(data, epoch_s=1.0)
+    resources = ("--cpus-per-trial", "1", "--gpus-per-trial", "0.5", "--retries", "2")
+    driver = machine("driver").start("--ray-address", nodes.address, *resources)
+    wait_until(lambda: all(epochs_done(store, n) >= 2 for n in range(1, NUM + 1)), driver)
+    victim = nodes.list_all_nodes()[-1]
+    raylet = victim.all_processes["raylet"][0].process.pid
+    moved = [n for n in range(1, NUM + 1) if raylets(store, n)[-1] == raylet]
+    nodes.remove_node(victim, allow_graceful=False)
+    finish(driver)
+    assert moved
+    assert_undisturbed(store)
+    for number in moved:
+        assert len(raylets(store, number)) == 2
+        assert raylets(store, number)[1] != raylet
+
+
+def test_other_commands_take_the_url(machine: Callable[[str], Machine], store: Store) -> None:
+    finish(machine("first").start())
+    store.write("stage1/0001/last.pt", bytes(1000))
+    store.write("stage1/0001/best.pt", bytes(10))
+    second = machine("second")
+    output, _ = finish(second.call("clean", "--json"))
+    assert '"bytes": 1000' in output
+    assert store.read("stage1/0001/last.pt") is None
+    assert store.read("stage1/0001/best.pt") == bytes(10)
+    finish(second.call("report"))
+    assert b"<html" in (store.read("report.html") or b"")[:200]

@@ -1,0 +1,101 @@
+"""Strategies behind the search: what they are shown and what comes out."""
+
+from pathlib import Path
+
+import pytest
+from fake_trials import make_data, make_result
+
+from nas.candidates.flops import confirm_flops
+from nas.candidates.proposals import propose
+from nas.search.directory import SearchDir
+from nas.search.request import AnyRequest, Stage1Request
+from nas.strategies.on_demand_proposals import asking
+from search_spaces.architecture import Architecture, save_architecture
+from search_spaces.errors import ConfigError
+from trials.recipe import Recipe
+from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped, save_outcome
+
+FLOPS = 10**9
+NUM = 12  # more than a strategy wants to see before it learns
+
+
+def make_request(data: Path, **options: object) -> Stage1Request:
+    return Stage1Request(
+        flops=FLOPS,
+        data=str(data),
+        data_fingerprint="0",
+        recipe=Recipe.named("reference").to_dict(),
+        num_candidates=NUM,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def finished(hard: float) -> TrialResult:
+    return make_result(hard, 80, easy=0.9, medium=0.8, duration_s=2.0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("asking") / "data")
+
+
+@pytest.fixture(scope="module")
+def candidates(data: Path) -> dict[int, Architecture]:
+    return dict(enumerate(propose(make_request(data)).architectures, start=1))
+
+
+def deepest_is_best(candidates: dict[int, Architecture]) -> dict[int, Outcome]:
+    return {n: finished(sum(a.backbone.depths) / 100) for n, a in candidates.items()}
+
+
+def ask(request: AnyRequest, candidates: dict[int, Architecture], outcomes: object) -> Architecture:
+    strategy = asking(request, None)
+    assert strategy is not None
+    return strategy(candidates, outcomes, len(candidates) + 1)  # type: ignore[arg-type]
+
+
+def test_random_proposes_all_at_once(data: Path) -> None:
+    assert asking(make_request(data), None) is None
+
+
+@pytest.mark.parametrize("name", ["tpe", "evolution"])
+def test_a_choice_is_new_within_tolerance_and_repeatable(
+    data: Path, candidates: dict[int, Architecture], name: str
+) -> None:
+    request = make_request(data, strategy=name)
+    outcomes = deepest_is_best(candidates)
+    chosen = ask(request, candidates, outcomes)
+    assert chosen not in candidates.values()
+    assert abs(confirm_flops(chosen) / FLOPS - 1) <= 0.02
+    assert ask(request, candidates, dict(reversed(outcomes.items()))) == chosen
+
+
+def test_only_finished_trials_are_learnt_from(
+    data: Path, candidates: dict[int, Architecture]
+) -> None:
+    request = make_request(data, strategy="tpe")
+    stopped = TrialStopped(epoch=3, epochs=80, hard=0.9, reason="by the scheduler")
+    ended: dict[int, Outcome] = dict.fromkeys(candidates, stopped)
+    ended[1] = TrialFailure(reason="no")
+    assert ask(request, candidates, ended) == ask(request, candidates, {})
+
+
+def test_another_search_is_learnt_from_too(
+    data: Path, candidates: dict[int, Architecture], tmp_path: Path
+) -> None:
+    other = SearchDir(tmp_path / "other")
+    other.write_request(make_request(data))
+    for number, outcome in deepest_is_best(candidates).items():
+        save_architecture(candidates[number], other.architecture_file(1, number))
+        save_outcome(outcome, other.trial_folder(1, number))
+    alone = make_request(data, strategy="evolution")
+    warm = make_request(data, strategy="evolution", warm_start=str(other.root))
+    own = {1: candidates[1]}
+    assert ask(warm, own, {}) != ask(alone, own, {})
+    assert ask(warm, own, {}) == ask(warm, own, {})
+
+
+def test_a_warm_start_from_nowhere_is_refused(data: Path, tmp_path: Path) -> None:
+    request = make_request(data, strategy="tpe", warm_start=str(tmp_path))
+    with pytest.raises(ConfigError, match="holds no search"):
+        asking(request, None)

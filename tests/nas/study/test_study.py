@@ -1,0 +1,186 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_trials import make_architecture, make_result
+
+from nas.study.study import Entry, Study, read_study
+from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
+
+FAILED = TrialFailure(reason="ValueError: no", attempts=2)
+
+
+def result(hard: float) -> TrialResult:
+    return make_result(hard, 3, easy=0.9, medium=0.8, duration_s=2.0)
+
+
+def entries(*numbers: int) -> dict[int, Entry]:
+    return {
+        number: Entry(
+            architecture=make_architecture(number),
+            file=f"stage1/{number:04d}/architecture.yaml",
+            flops=100 + number,
+            params=10 + number,
+        )
+        for number in numbers
+    }
+
+
+def states(path: Path, stage: int = 1) -> dict[int, tuple[str, float | None]]:
+    records = read_study(path, stage)
+    assert len({record.candidate for record in records}) == len(records)
+    return {record.candidate: (record.state, record.hard) for record in records}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "study.journal"
+
+
+def opened(
+    path: Path, numbers: tuple[int, ...], outcomes: dict[int, Outcome], stage: int = 1
+) -> Study:
+    study = Study(path, stage)
+    study.synchronize(entries(*numbers), outcomes)
+    return study
+
+
+def test_a_candidate_goes_from_waiting_to_finished(journal: Path) -> None:
+    study = opened(journal, (1, 2), {})
+    assert states(journal) == {1: ("waiting", None), 2: ("waiting", None)}
+    study.start(1)
+    study.report(1, 2, 0.25)
+    assert states(journal)[1] == ("running", None)
+    study.finish(1, result(0.5))
+    assert states(journal) == {1: ("finished", 0.5), 2: ("waiting", None)}
+    assert read_study(journal, 1)[0].curve == {2: 0.25}
+
+
+def test_a_failure_has_a_reason_and_no_value(journal: Path) -> None:
+    study = opened(journal, (1,), {})
+    study.start(1)
+    study.finish(1, FAILED)
+    record = read_study(journal, 1)[0]
+    assert (record.state, record.hard, record.reason) == ("failed", None, "ValueError: no")
+
+
+def test_running_trials_of_a_lost_driver_wait_again(journal: Path) -> None:
+    opened(journal, (1, 2), {}).start(1)
+    opened(journal, (1, 2), {})
+    assert states(journal) == {1: ("waiting", None), 2: ("waiting", None)}
+
+
+def test_outcomes_that_the_study_missed_are_filled_in(journal: Path) -> None:
+    opened(journal, (1, 2, 3), {}).start(1)
+    opened(journal, (1, 2, 3, 4), {1: result(0.5), 3: FAILED})
+    expected = {1: ("finished", 0.5), 2: ("waiting", None), 3: ("failed", None)}
+    assert states(journal) == {**expected, 4: ("waiting", None)}
+
+
+def test_synchronizing_twice_changes_nothing(journal: Path) -> None:
+    outcomes: dict[int, Outcome] = {1: result(0.5), 2: FAILED}
+    opened(journal, (1, 2, 3), outcomes)
+    before = journal.read_bytes()
+    opened(journal, (1, 2, 3), outcomes)
+    assert journal.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "outcomes", [{}, {1: result(0.25)}, {1: FAILED}], ids=["gone", "other", "failed"]
+)
+def test_a_study_that_contradicts_the_folders_is_written_anew(
+    journal: Path, outcomes: dict[int, Outcome]
+) -> None:
+    opened(journal, (1, 2), {1: result(0.5)})
+    study = opened(journal, (1, 2), outcomes)
+    outcome = outcomes.get(1)
+    first = (
+        ("waiting", None) if outcome is None else (outcome.state, getattr(outcome, "hard", None))
+    )
+    assert states(journal) == {1: first, 2: ("waiting", None)}
+    study.start(2)
+    assert states(journal)[2] == ("running", None)
+
+
+def test_stages_do_not_mix(journal: Path) -> None:
+    opened(journal, (1,), {1: result(0.5)}, stage=1)
+    opened(journal, (1, 2), {2: result(0.75)}, stage=2)
+    assert states(journal, 1) == {1: ("finished", 0.5)}
+    assert states(journal, 2) == {1: ("waiting", None), 2: ("finished", 0.75)}
+
+
+@pytest.mark.parametrize("cut", [1, 7, 40])
+def test_a_truncated_last_line_loses_nothing(journal: Path, cut: int) -> None:
+    outcomes: dict[int, Outcome] = {1: result(0.5), 2: result(0.25)}
+    opened(journal, (1, 2), outcomes)
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    read_study(journal, 1)  # another terminal must not stumble over it
+    opened(journal, (1, 2), outcomes)
+    assert states(journal) == {1: ("finished", 0.5), 2: ("finished", 0.25)}
+
+
+def test_a_journal_damaged_in_the_middle_is_kept_aside(journal: Path) -> None:
+    opened(journal, (1, 2), {1: result(0.5)})
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], b'{"op": nonsense\n', *lines[2:]]))
+    assert read_study(journal, 1) == []
+    opened(journal, (1, 2), {1: result(0.5)})
+    assert states(journal) == {1: ("finished", 0.5), 2: ("waiting", None)}
+    assert journal.with_name("study.journal.damaged").exists()
+
+
+def test_the_lock_of_a_writer_that_died_is_dropped(journal: Path) -> None:
+    opened(journal, (1,), {})
+    lock = journal.with_name("study.journal.lock")
+    lock.symlink_to(journal)
+    opened(journal, (1,), {}).start(1)  # would wait for 30 s
+    assert states(journal) == {1: ("running", None)}
+
+
+def test_a_missing_study_is_empty(journal: Path) -> None:
+    assert read_study(journal, 1) == []
+    opened(journal, (1,), {})
+    assert read_study(journal, 2) == []
+
+
+def test_optuna_reads_the_study_with_names_that_a_dashboard_can_show(journal: Path) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    opened(journal, (1, 2), {1: result(0.5), 2: FAILED})
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    study = optuna.load_study(study_name="stage1", storage=storage)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    best = study.best_trial
+    assert best.value == 0.5
+    assert best.params["depth_c5"] == 1
+    assert best.params["block"] == "basic"
+    assert best.user_attrs["candidate"] == 1
+    assert best.user_attrs["hash"] == make_architecture(1).content_hash
+    assert best.user_attrs["file"] == "stage1/0001/architecture.yaml"
+    assert (best.user_attrs["flops"], best.user_attrs["params"]) == (101, 11)
+
+
+def test_a_study_that_was_lost_gets_the_learning_curves_back(journal: Path) -> None:
+    known = {1: replace(entries(1)[1], curve={2: 0.25, 3: 0.5})}
+    Study(journal, 1).synchronize(known, {1: result(0.5)})
+    record = read_study(journal, 1)[0]
+    assert (record.state, record.curve) == ("finished", {2: 0.25, 3: 0.5})
+
+
+def test_a_stopped_trial_is_pruned_and_has_no_value(journal: Path) -> None:
+    study = opened(journal, (1, 2), {})
+    study.start(1)
+    study.report(1, 2, 0.25)
+    study.finish(1, TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler"))
+    record = read_study(journal, 1)[0]
+    assert (record.state, record.hard, record.curve) == ("stopped", None, {2: 0.25})
+    assert record.reason == "by the scheduler"
+
+
+def test_a_stopped_trial_that_is_taken_up_again_waits(journal: Path) -> None:
+    stopped = TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler")
+    opened(journal, (1, 2), {1: stopped, 2: result(0.5)})
+    opened(journal, (1, 2), {2: result(0.5)})
+    assert states(journal) == {1: ("waiting", None), 2: ("finished", 0.5)}

@@ -1,0 +1,248 @@
+"""Searches whose studies lie in a real PostgreSQL server, which this module starts for itself."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from fake_trials import hard_ap, make_architecture, make_data
+
+from nas.cli.main import run
+from nas.search.directory import SearchDir
+from nas.storage.study_storage import StudyPlace, search_name
+from nas.study.study import read_study
+from search_spaces.errors import ConfigError
+
+pytest.importorskip("psycopg", reason="needs psycopg: pip install 'scrfd-nas[postgres]'")
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "p@ss/w%rd:1"  # with signs that mean something in a URL
+NUM, EPOCHS = 4, 6
+PATIENCE_S = 300.0
+
+
+def programs() -> Path:
+    """The folder of PostgreSQL's server programs, which Debian keeps off the PATH."""
+    found = [Path(path).parent for path in filter(None, [shutil.which("initdb")])]
+    found += [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not found:
+        pytest.skip("needs a PostgreSQL server: initdb is neither on the PATH nor in /usr/lib")
+    return found[-1]
+
+
+def server_user() -> str | None:
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+class Server:
+    """A PostgreSQL of its own folder and port, with the user `me` and the database `optuna`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._programs, self._user = folder, programs(), server_user()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    def make(self) -> None:
+        if self._user:
+            shutil.chown(self._folder, self._user)
+        secret = self._folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        self._do("initdb", "-U", "me", "--auth=scram-sha-256", f"--pwfile={secret}")
+        self.control("start")
+        self._do("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "me", "optuna")
+
+    def control(self, action: str, mode: str = "immediate") -> None:
+        settings = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        more = [] if action == "start" else ["-m", mode]
+        more += [] if action == "stop" else ["-o", settings]
+        self._do("pg_ctl", action, "-w", "-l", str(self._folder / "log"), *more)
+
+    def url(self, database: str = "optuna") -> str:
+        return f"postgresql://me:${{DB_PASSWORD}}@127.0.0.1:{self.port}/{database}"
+
+    def _do(self, program: str, *arguments: str) -> None:
+        data = str(self._folder / "data")
+        subprocess.run(
+            [str(self._programs / program), *arguments],
+            env=os.environ | {"PGDATA": data, "PGPASSWORD": PASSWORD},
+            user=self._user,
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    # Not below pytest's folder, which other users cannot enter.
+    with tempfile.TemporaryDirectory(prefix="scrfd-pg-") as folder:
+        made = Server(Path(folder))
+        made.make()
+        yield made
+        made.control("stop")
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", PASSWORD)
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts `scrfd-nas` with fake trials, on Ray."""
+    started: list[subprocess.Popen[str]] = []
+    make_data(tmp_path / "data", epoch_s=0.3)
+
+    def begin(stage: str, name: str, *more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "fake_search", stage, "--num-candidates", str(NUM)]
+        command += ["--search-dir", str(tmp_path / name), *more]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def stage1_flags(tmp_path: Path, url: str) -> list[str]:
+    flags = ["--flops", "1G", "--data", str(tmp_path / "data"), "--epochs", str(EPOCHS)]
+    return [*flags, "--image-size", "64", "--storage", url]
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, errors
+
+
+def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def hards(directory: SearchDir, stage: int) -> dict[int, float | None]:
+    records = read_study(directory.study_place(stage), stage)
+    return {record.candidate: record.hard for record in records}
+
+
+def expected(first: int = 1) -> dict[int, float]:
+    return {n: hard_ap(make_architecture(first + n - 1)) for n in range(1, NUM + 1)}
+
+
+def test_two_searches_share_a_server_and_one_is_killed_and_continued(
+    server: Server, start: Start, tmp_path: Path
+) -> None:
+    flags = stage1_flags(tmp_path, server.url())
+    first, second = SearchDir(tmp_path / "first"), SearchDir(tmp_path / "second")
+    drivers = [start("stage1", "first", *flags), start("stage1", "second", *flags)]
+    wait_until(lambda: any(hards(first, 1).values()), *drivers)
+    drivers[0].send_signal(signal.SIGKILL)
+    drivers[0].wait()
+    finish(drivers[1])
+    finish(start("stage1", "first"))  # the storage is that of the first run
+    finish(start("stage2", "first"))
+    assert hards(first, 1) == hards(second, 1) == expected()
+    assert hards(first, 2) == expected(31)
+    assert not first.journal.exists()
+
+    where = StudyPlace(journal=first.journal, url=server.url(), search="x").database()
+    names = [f"{search_name(first.root)}/stage{stage}" for stage in (1, 2)]
+    assert set(optuna.get_all_study_names(where)) >= {*names, f"{search_name(second.root)}/stage1"}
+    study = optuna.load_study(study_name=names[0], storage=where)
+    assert study.best_value == max(expected().values())
+    assert all(set(trial.intermediate_values) for trial in study.trials)
+
+
+def test_a_search_outlasts_a_restart_of_the_server(
+    server: Server, start: Start, tmp_path: Path
+) -> None:
+    directory = SearchDir(tmp_path / "s")
+    driver = start("stage1", "s", *stage1_flags(tmp_path, server.url()))
+    wait_until(lambda: bool(directory.outcomes(1)), driver)
+    server.control("stop")
+    time.sleep(2.0)
+    assert driver.poll() is None
+    server.control("start")
+    finish(driver)
+    assert hards(directory, 1) == expected()
+
+
+def test_a_server_that_stays_away_ends_the_search_with_a_line(
+    server: Server, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = tmp_path / "sitecustomize.py"  # of the driver's own Python
+    patience.write_text("import nas.storage.study_database as d\nd.PATIENCE_S = 2.0\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    directory = SearchDir(tmp_path / "s")
+    driver = start("stage1", "s", *stage1_flags(tmp_path, server.url()))
+    wait_until(lambda: bool(directory.outcomes(1)), driver)
+    server.control("stop")
+    _, errors = driver.communicate(timeout=PATIENCE_S)
+    server.control("start")
+    assert driver.returncode == 1
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("error: --storage postgresql://me:${DB_PASSWORD}@")
+    assert errors.strip().endswith("the same command continues the search when it is back")
+    finish(start("stage1", "s"))
+    assert hards(directory, 1) == expected()
+
+
+@pytest.mark.usefixtures("without_training")
+@pytest.mark.parametrize(
+    ("database", "secret", "message"),
+    [
+        ("optuna", "wrong", 'password authentication failed for user "me"'),
+        ("nosuch", PASSWORD, 'database "nosuch" does not exist'),
+    ],
+)
+def test_what_the_server_refuses_is_one_line_and_leaves_nothing(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    database: str,
+    secret: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", secret)
+    make_data(tmp_path / "data")
+    command = ["stage1", *stage1_flags(tmp_path, server.url(database)), "--search-dir", "s"]
+    assert run(command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert line.endswith("knows this user, password and database")
+    assert not Path("s").exists()
+
+
+def test_a_host_that_never_answers_is_given_up_soon(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/optuna"
+        began = time.monotonic()
+        with pytest.raises(ConfigError, match="timeout"):
+            StudyPlace(journal=tmp_path / "none", url=url, search="s").database()
+        assert time.monotonic() - began < 30

@@ -1,0 +1,240 @@
+import json
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.cost import detector as cost
+from search_spaces.cost.layers import PUBLISHED
+from search_spaces.errors import ConfigError
+from search_spaces.zoo import load_zoo, zoo_names
+
+GOLDEN = {
+    "scrfd_0.5g": "scrfd_500m",
+    "scrfd_1g": "scrfd_1g",
+    "scrfd_2.5g": "scrfd_2.5g",
+    "scrfd_10g": "scrfd_10g",
+    "scrfd_34g": "scrfd_34g",
+    "scrfd_0.5g_kps": "scrfd_500m_bnkps",
+    "scrfd_2.5g_kps": "scrfd_2.5g_bnkps",
+    "scrfd_10g_kps": "scrfd_10g_bnkps",
+    "resnet_2.5g": "base_2.5g",
+    "resnet_10g": "base_10g",
+    "resnet_34g": "base_34g",
+    "mobilenet_0.5g": "base_500m",
+    "mobilenet_1g": "base_1g",
+}
+REFERENCE_PARTS = {
+    "stem": "backbone.stem",
+    "pool": "backbone.maxpool",
+    "c2": "backbone.layer1",
+    "c3": "backbone.layer2",
+    "c4": "backbone.layer3",
+    "c5": "backbone.layer4",
+    "neck": "neck",
+    "head": "bbox_head",
+}
+
+
+class Mmcv13(type(PUBLISHED)):
+    """mmcv 1.3.3, which made the golden files, has a counter for GroupNorm (2 an element)."""
+
+    def group_norm(self, channels, cells):
+        return 2 * channels * cells
+
+
+def tiny(block="basic", **head):
+    backbone = Backbone(
+        block=block,
+        stem_widths=(2, 2) if block == "depthwise" else (2,),
+        depths=(1, 1, 1, 1),
+        widths=(2, 2, 2, 2),
+    )
+    values = {"convs": 1, "width": 4, "norm": "batch", **head}
+    return Architecture(backbone=backbone, neck=Neck(width=3), head=Head(**values))
+
+
+def test_stem_flops_by_hand():
+    # 32 x 32 image: 16 x 16 = 256 cells; convs 27, 9 and 18 weights; BatchNorm 2 a value
+    assert cost.flops_by_part(tiny(), 32, 32)["stem"] == 256 * (27 + 9 + 18 + 2 * (1 + 1 + 2))
+
+
+def test_basic_stage_flops_by_hand():
+    # C2, 8 x 8 cells, no shortcut: two convs of 36 weights and two BatchNorms of 2 channels
+    parts = cost.flops_by_part(tiny(), 32, 32)
+    assert parts["c2"] == 64 * 2 * (36 + 4)
+    # C3, 4 x 4 cells: the same and a 1x1 shortcut of 4 weights with its BatchNorm
+    assert parts["c3"] == 16 * (2 * (36 + 4) + 4 + 4)
+
+
+def test_bottleneck_stage_flops_by_hand():
+    parts = cost.flops_by_part(tiny("bottleneck"), 32, 32)
+    # C2, 64 cells: 1x1 2->2, 3x3 2->2, 1x1 2->8, shortcut 1x1 2->8
+    assert parts["c2"] == 64 * ((4 + 4) + (36 + 4) + (16 + 16) + (16 + 16))
+    # C3: the first 1x1 (8->2) still works on 64 cells, the rest on 16
+    assert parts["c3"] == 64 * (16 + 4) + 16 * ((36 + 4) + (16 + 16) + (64 + 16))
+
+
+def test_depthwise_stage_flops_by_hand():
+    # C2, 8 x 8 cells: depthwise 18 weights, pointwise 4, two BatchNorms
+    assert cost.flops_by_part(tiny("depthwise"), 32, 32)["c2"] == 64 * (18 + 4 + 4 + 4)
+
+
+def test_neck_flops_by_hand():
+    # levels of 16, 4, 1 cells, width 3: laterals 6 weights, 3x3 convs 81, upsampling 3
+    levels = (6 + 81) * (16 + 4 + 1)
+    path = (81 + 81) * (4 + 1)
+    assert cost.flops_by_part(tiny(), 32, 32)["neck"] == levels + path + 3 * (16 + 4)
+
+
+def test_head_flops_by_hand():
+    # 21 cells: tower 3x3 3->4, BatchNorm 8; predictions of 2 + 8 channels from 4
+    assert cost.flops_by_part(tiny(), 32, 32)["head"] == 21 * (108 + 8 + 9 * 4 * 10)
+
+
+def test_key_points_add_twenty_prediction_channels():
+    more = cost.flops_by_part(tiny(keypoints=5), 32, 32)["head"]
+    assert more - cost.flops_by_part(tiny(), 32, 32)["head"] == 21 * 9 * 4 * 20
+
+
+def test_group_norm_costs_five_an_element():
+    grouped = tiny(norm="group", groups=2)
+    difference = cost.flops_by_part(grouped)["head"] - cost.flops_by_part(tiny())["head"]
+    assert difference == (5 - 2) * 4 * 6300
+
+
+def test_a_tower_a_stride_has_three_times_the_parameters_but_the_same_flops():
+    apart, shared = tiny(shared=False, level_scales=False), tiny(level_scales=False)
+    assert cost.flops_by_part(apart) == cost.flops_by_part(shared)
+    assert cost.params_by_part(apart)["head"] == 3 * cost.params_by_part(shared)["head"]
+
+
+def test_level_scales_are_three_parameters_and_free():
+    with_scales, without = tiny(), tiny(level_scales=False)
+    assert cost.flops_by_part(with_scales) == cost.flops_by_part(without)
+    difference = cost.params_by_part(with_scales)["head"] - cost.params_by_part(without)["head"]
+    assert difference == 3
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_parameters_by_part_equal_the_reference(name, golden_dir):
+    golden = json.loads((golden_dir / f"model_{GOLDEN[name]}.json").read_text())
+    params = cost.params_by_part(load_zoo(name))
+    expected = golden["params_by_part"]
+    assert params == {part: expected[REFERENCE_PARTS[part]] for part in cost.PARTS}
+    assert cost.total(params) == golden["params"]
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_published_flops_by_part_equal_the_reference_counter(name, golden_dir):
+    golden = json.loads((golden_dir / f"model_{GOLDEN[name]}.json").read_text())
+    expected = {
+        part: golden["flops_by_part_exact"].get(key, 0) for part, key in REFERENCE_PARTS.items()
+    }
+    counted = cost.cost_by_part(load_zoo(name), Mmcv13())
+    assert counted == expected
+    assert cost.total(counted) == golden["flops_480x640"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fvcore", "mmcv"),
+    [  # REFERENCE facts, section 2, in G
+        ("scrfd_0.5g", 0.5039, 0.5087),
+        ("scrfd_1g", 0.9719, 0.9823),
+        ("scrfd_2.5g", 2.5217, 2.5306),
+        ("scrfd_10g", 9.9624, 9.9821),
+        ("scrfd_34g", 33.9868, 34.1369),
+        ("resnet_2.5g", 2.5701, 2.5743),
+    ],
+)
+def test_both_conventions_give_the_known_totals(name, fvcore, mmcv):
+    architecture = load_zoo(name)
+    assert round(cost.total(cost.flops_by_part(architecture)) / 1e9, 4) == fvcore
+    assert round(cost.total(cost.mmcv_flops_by_part(architecture)) / 1e9, 4) == mmcv
+
+
+def stacked(architectures):
+    """One candidate whose numbers are arrays over `architectures` (of equal kinds)."""
+
+    def stack(values):
+        if isinstance(values[0], dict):
+            return SimpleNamespace(**{k: stack([v[k] for v in values]) for k in values[0]})
+        if isinstance(values[0], tuple):
+            return tuple(stack(list(column)) for column in zip(*values, strict=True))
+        if isinstance(values[0], str | bool):
+            return values[0]
+        return np.array(values, dtype=np.int32)
+
+    candidate = stack([asdict(architecture) for architecture in architectures])
+    candidate.head.keypoints = architectures[0].head.keypoints
+    return candidate
+
+
+@pytest.mark.parametrize("function", ["flops_by_part", "params_by_part", "mmcv_flops_by_part"])
+@pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_arrays_cost_what_their_elements_cost(block, shared, function):
+    random = np.random.default_rng(7)
+    architectures = []
+    for _ in range(50):
+        widths = tuple(int(w) for w in 8 * random.integers(1, 60, 4))
+        stem = (8, 16) if block == "depthwise" else (widths[0],)
+        backbone = Backbone(
+            block=block,
+            stem_widths=stem,
+            depths=tuple(int(d) for d in random.integers(1, 11, 4)),
+            widths=widths,
+        )
+        head = Head(
+            convs=int(random.integers(1, 5)),
+            width=int(8 * random.integers(1, 33)),
+            groups=8,
+            depthwise=block == "depthwise",
+            shared=shared,
+            keypoints=5 if shared else 0,
+        )
+        neck = Neck(width=int(8 * random.integers(1, 17)))
+        architectures.append(Architecture(backbone=backbone, neck=neck, head=head))
+    count = getattr(cost, function)
+    together = count(stacked(architectures))
+    for i, architecture in enumerate(architectures):
+        alone = count(architecture)
+        assert all(type(value) is int for value in alone.values())
+        assert alone == {
+            part: int(np.broadcast_to(value, 50)[i]) for part, value in together.items()
+        }
+
+
+def test_small_integer_arrays_do_not_overflow():
+    widths = np.array([4096], dtype=np.int16)
+    candidate = SimpleNamespace(
+        backbone=SimpleNamespace(
+            block="bottleneck", stem_widths=(widths,), depths=(100,) * 4, widths=(widths,) * 4
+        ),
+        neck=SimpleNamespace(width=widths),
+        head=load_zoo("scrfd_34g").head,
+    )
+    flops = cost.total(cost.flops_by_part(candidate))
+    largest = Architecture(
+        backbone=Backbone(
+            block="bottleneck", stem_widths=(4096,), depths=(100,) * 4, widths=(4096,) * 4
+        ),
+        neck=Neck(width=4096),
+        head=load_zoo("scrfd_34g").head,
+    )
+    assert flops.dtype == np.int64
+    assert flops.tolist() == [cost.total(cost.flops_by_part(largest))]
+
+
+@pytest.mark.parametrize("size", [(0, 640), (480, -1)])
+def test_an_image_without_area_is_refused(size):
+    with pytest.raises(ConfigError, match="positive height and width"):
+        cost.flops_by_part(tiny(), *size)
+
+
+def test_an_unknown_block_is_refused():
+    backbone = SimpleNamespace(block="dense", stem_widths=(8,), depths=(1,) * 4, widths=(8,) * 4)
+    with pytest.raises(ConfigError, match="'dense'"):
+        cost.flops_by_part(SimpleNamespace(backbone=backbone))

@@ -1,0 +1,241 @@
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.cost import detector as cost
+from search_spaces.errors import ConfigError
+from search_spaces.network.detector import Detector, build_detector
+from search_spaces.network.layers import ResidualBlock, Shortcut
+from search_spaces.network.reference_keys import (
+    UNUSED_REFERENCE_KEYS,
+    from_reference,
+    reference_key,
+)
+from search_spaces.zoo import load_zoo, zoo_names
+
+GOLDEN = {
+    "scrfd_0.5g": "scrfd_500m",
+    "scrfd_0.5g_kps": "scrfd_500m_bnkps",
+    "scrfd_2.5g_kps": "scrfd_2.5g_bnkps",
+    "scrfd_10g_kps": "scrfd_10g_bnkps",
+    "resnet_2.5g": "base_2.5g",
+    "resnet_10g": "base_10g",
+    "resnet_34g": "base_34g",
+    "mobilenet_0.5g": "base_500m",
+    "mobilenet_1g": "base_1g",
+}
+
+
+def tiny(block="basic", **head):
+    backbone = Backbone(
+        block=block,
+        stem_widths=(8, 8) if block == "depthwise" else (8,),
+        depths=(2, 1, 1, 2),
+        widths=(8, 8, 16, 16),
+    )
+    values = {"convs": 1, "width": 16, "groups": 4, **head}
+    return Architecture(backbone=backbone, neck=Neck(width=8), head=Head(**values))
+
+
+def meta_detector(architecture):
+    with torch.device("meta"):
+        return Detector(architecture)
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_names_shapes_and_types_equal_the_reference(name, golden_dir):
+    golden = json.loads((golden_dir / f"model_{GOLDEN.get(name, name)}.json").read_text())
+    architecture = load_zoo(name)
+    ours = {
+        reference_key(key, architecture): [list(value.shape), str(value.dtype).split(".")[1]]
+        for key, value in meta_detector(architecture).state_dict().items()
+    }
+    theirs = dict(golden["state_dict"])
+    for key in UNUSED_REFERENCE_KEYS:
+        theirs.pop(key)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_the_network_has_the_parameters_that_the_cost_says(name):
+    detector = meta_detector(load_zoo(name))
+    parts = {
+        part: detector.get_submodule(part if part in ("neck", "head") else f"backbone.{part}")
+        for part in cost.PARTS
+    }
+    counted = {part: sum(p.numel() for p in m.parameters()) for part, m in parts.items()}
+    assert counted == cost.params_by_part(load_zoo(name))
+
+
+def test_reference_weights_come_back_under_our_names():
+    architecture = tiny()
+    detector = build_detector(architecture)
+    state = detector.state_dict()
+    reference = {reference_key(key, architecture): value for key, value in state.items()}
+    assert len(reference) == len(state)
+    reference["bbox_head.integral.project"] = torch.zeros(9)
+    back = from_reference(reference, state, architecture)
+    assert list(back) == list(state)
+    assert all(back[key] is state[key] for key in state)
+
+
+def test_reference_weights_of_another_architecture_are_refused():
+    architecture = tiny()
+    state = build_detector(architecture).state_dict()
+    reference = {reference_key(key, architecture): value for key, value in state.items()}
+    removed = reference.pop("backbone.layer1.0.conv1.weight")
+    with pytest.raises(ConfigError, match=r"1 keys missing .*layer1\.0\.conv1"):
+        from_reference(reference, state, architecture)
+    reference["backbone.layer1.0.conv1.weight"] = removed
+    reference["backbone.layer9"] = removed
+    with pytest.raises(ConfigError, match=r"1 left over .*layer9"):
+        from_reference(reference, state, architecture)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "x", "neck.0", "head.towers", "backbone.c9.0.conv.weight", "backbone.stem.0.pool.weight"],
+)
+def test_a_name_that_no_detector_has_is_refused(key):
+    with pytest.raises(ConfigError, match="not the name of a weight"):
+        reference_key(key, load_zoo("scrfd_2.5g"))
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("keypoints", [0, 5])
+def test_output_shapes(block, shared, keypoints):
+    architecture = tiny(block, shared=shared, keypoints=keypoints, depthwise=block == "depthwise")
+    detector = build_detector(architecture).eval()
+    outputs = detector(torch.zeros(2, 3, 64, 96))
+    sizes = [(8, 12), (4, 6), (2, 3)]
+    assert [tuple(x.shape) for x in outputs.scores] == [(2, 2, *size) for size in sizes]
+    assert [tuple(x.shape) for x in outputs.boxes] == [(2, 8, *size) for size in sizes]
+    if keypoints:
+        assert [tuple(x.shape) for x in outputs.keypoints] == [(2, 20, *size) for size in sizes]
+    else:
+        assert outputs.keypoints is None
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
+@pytest.mark.parametrize("size", [(68, 100), (65, 131), (75, 37)])
+def test_any_size_runs_and_its_cells_are_those_of_the_cost(block, size):
+    """Head FLOPs are linear in the cells of the three levels, which shows their number."""
+    architecture = tiny(block, depthwise=block == "depthwise")
+    outputs = build_detector(architecture).eval()(torch.zeros(1, 3, *size))
+    cells = sum(scores.shape[-2] * scores.shape[-1] for scores in outputs.scores)
+    one_cell = cost.flops_by_part(architecture, 32, 32)["head"] // (16 + 4 + 1)
+    assert cost.flops_by_part(architecture, *size)["head"] == one_cell * cells
+
+
+def test_level_scales_multiply_the_boxes_of_their_level_only():
+    detector = build_detector(tiny()).eval()
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        before = detector(images)
+        detector.head.level_scales[1].fill_(3.0)
+        after = detector(images)
+    torch.testing.assert_close(after.boxes[1], 3 * before.boxes[1])
+    for level in (0, 2):
+        torch.testing.assert_close(after.boxes[level], before.boxes[level])
+    torch.testing.assert_close(after.scores[1], before.scores[1])
+
+
+def test_towers_a_stride_do_not_share_weights():
+    detector = build_detector(tiny(shared=False))
+    first, second, third = (tower[0].conv.weight for tower in detector.head.towers)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_partial_windows_at_the_edge_average_the_cells_that_exist():
+    shortcut = Shortcut(1, 1, stride=2).eval()
+    nn.init.ones_(shortcut.conv.weight)
+    pooled = shortcut.pool(torch.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]]]))
+    torch.testing.assert_close(pooled, torch.tensor([[[[3.0, 4.5], [7.5, 9.0]]]]))
+
+
+class TestInitialisation:
+    def test_untrained_scores_say_one_percent_everywhere(self):
+        detector = build_detector(tiny()).eval()
+        for scores in detector(torch.zeros(1, 3, 64, 64)).scores:
+            torch.testing.assert_close(
+                scores.sigmoid(), torch.full_like(scores, 0.01), rtol=0.2, atol=0
+            )
+        assert detector.head.scores[0].bias.tolist() == pytest.approx([-4.595, -4.595], abs=5e-4)
+
+    @pytest.mark.parametrize("block", ["basic", "bottleneck"])
+    def test_a_residual_block_begins_as_its_shortcut(self, block):
+        detector = build_detector(tiny(block)).eval()
+        x = torch.rand(1, 8 if block == "basic" else 32, 5, 5)
+        second = detector.backbone.c2[1]
+        assert isinstance(second, ResidualBlock)
+        torch.testing.assert_close(second(x), x)
+
+    def test_only_last_norms_of_residual_blocks_start_at_zero(self):
+        detector = build_detector(tiny())
+        zero = [
+            name
+            for name, module in detector.named_modules()
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.any()
+        ]
+        blocks = ["c2.0", "c2.1", "c3.0", "c4.0", "c5.0", "c5.1"]
+        assert zero == [f"backbone.{block}.branch.1.norm" for block in blocks]
+
+    def test_spreads_of_the_three_parts(self):
+        detector = build_detector(load_zoo("resnet_2.5g"))
+        conv = detector.backbone.c5[1].branch[0].conv.weight  # 128 x 128 x 3 x 3
+        assert conv.std().item() == pytest.approx(math.sqrt(2 / (128 * 9)), rel=0.02)
+        lateral = detector.neck.laterals[2].weight  # 48 x 128 x 1 x 1
+        bound = math.sqrt(6 / (48 + 128))
+        assert bound * 0.99 < lateral.abs().max().item() <= bound
+        for weight in (detector.head.towers[0][0].conv.weight, detector.head.boxes[0].weight):
+            assert weight.std().item() == pytest.approx(0.01, rel=0.05)
+
+    def test_biases_are_zero_but_for_the_scores(self):
+        detector = build_detector(tiny())
+        biased = {
+            name
+            for name, module in detector.named_modules()
+            if isinstance(module, nn.Conv2d) and module.bias is not None and module.bias.any()
+        }
+        assert biased == {"head.scores.0"}
+
+    def test_the_same_seed_gives_the_same_weights(self):
+        first = build_detector(tiny(), torch.Generator().manual_seed(5)).state_dict()
+        again = build_detector(tiny(), torch.Generator().manual_seed(5)).state_dict()
+        other = build_detector(tiny(), torch.Generator().manual_seed(6)).state_dict()
+        assert all(torch.equal(first[key], again[key]) for key in first)
+        assert not torch.equal(
+            first["backbone.stem.0.conv.weight"], other["backbone.stem.0.conv.weight"]
+        )
+
+    def test_resetting_a_used_detector_gives_the_fresh_one(self):
+        fresh = build_detector(tiny(), torch.Generator().manual_seed(5))
+        used = build_detector(tiny())
+        with torch.no_grad():
+            for value in used.state_dict().values():
+                value.fill_(7)
+        used.reset_parameters(torch.Generator().manual_seed(5))
+        assert all(torch.equal(a, used.state_dict()[k]) for k, a in fresh.state_dict().items())
+
+    def test_building_leaves_the_global_random_state_alone(self):
+        before = torch.get_rng_state()
+        build_detector(tiny())
+        assert torch.equal(torch.get_rng_state(), before)
+
+    @pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_2.5g_kps"])
+    def test_every_weight_is_finite_and_learns(self, name):
+        detector = build_detector(load_zoo(name)).train()
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        outputs = detector(images)
+        levels = [*outputs.scores, *outputs.boxes, *(outputs.keypoints or [])]
+        torch.stack([x.square().mean() for x in levels]).sum().backward()
+        for parameter in detector.parameters():
+            assert parameter.isfinite().all()
+            assert parameter.grad is not None
+            assert parameter.grad.isfinite().all()

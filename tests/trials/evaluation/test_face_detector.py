@@ -1,0 +1,257 @@
+"""The FaceDetector class, and drawing what it finds."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.errors import ConfigError, DataError, TrialError
+from search_spaces.network.detector import build_detector
+from trials.detection.decoding import Detections
+from trials.detection.drawing import BOX_COLOUR, draw_detections, write_image
+from trials.evaluation.face_detector import FaceDetector
+from trials.evaluation.inference import Thresholds, detect_image, input_size
+from trials.model_file import save_model
+from trials.onnx.export import export_onnx
+
+TINY = Architecture(
+    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
+    neck=Neck(width=8),
+    head=Head(convs=1, width=8, norm="batch", shared=False, keypoints=5),
+)
+
+
+def network(bias=2.0):
+    """A detector that finds faces everywhere (or nowhere, with a low bias)."""
+    detector = build_detector(TINY, torch.Generator().manual_seed(0)).eval()
+    with torch.no_grad():
+        for conv in (*detector.head.scores, *detector.head.boxes):
+            conv.weight *= 100
+            conv.bias.fill_(bias)
+    return detector
+
+
+@pytest.fixture(scope="module", name="folder")
+def _folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    detector = network()
+    save_model(folder / "m.pt", TINY, detector.state_dict())
+    save_model(folder / "blind.pt", TINY, network(-9.0).state_dict())
+    export_onnx(detector, folder / "m.onnx")
+    export_onnx(detector, folder / "fixed.onnx", (64, 96))
+    return folder
+
+
+def photo(height=50, width=70):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+class Recorder:
+    """Stands in for the network: remembers its input, finds nothing."""
+
+    def __init__(self, detector):
+        self.detector = detector
+        self.images = None
+
+    def __call__(self, images_B3HW):
+        self.images = images_B3HW
+        return self.detector(images_B3HW)
+
+
+def recorded(folder, image, **settings):
+    """The network input that an image becomes."""
+    detector = FaceDetector(folder / "blind.pt", **settings)
+    detector._predict = recorder = Recorder(network(-9.0))
+    detector.detect(image)
+    return recorder.images
+
+
+def test_the_demo_pads_with_black_at_the_right_and_the_bottom(folder):
+    wide = recorded(folder, np.full((50, 100, 3), 255, np.uint8), image_size=64)
+    assert wide.shape == (1, 3, 64, 64)
+    assert bool((wide[:, :, :32] == 127.5 / 128).all())  # 100 x 50 becomes 64 x 32
+    assert bool((wide[:, :, 32:] == -127.5 / 128).all())
+    tall = recorded(folder, np.full((100, 50, 3), 255, np.uint8), image_size=(64, 96))
+    assert tall.shape == (1, 3, 64, 96)
+    assert bool((tall[:, :, :, :32] > 0).all())
+    assert bool((tall[:, :, :, 32:] < 0).all())
+
+
+def test_sides_are_rounded_down(folder):
+    image = recorded(folder, np.full((30, 100, 3), 255, np.uint8), image_size=64)
+    assert int((image[0, 0, :, 0] > 0).sum()) == 19  # 64 * 30 / 100 = 19.2
+
+
+def test_a_size_that_is_not_of_whole_cells_is_padded_further(folder):
+    image = recorded(folder, np.full((50, 50, 3), 255, np.uint8), image_size=50)
+    assert image.shape == (1, 3, 64, 64)
+    assert int((image[0, 0, :, 0] > 0).sum()) == 50
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1)])
+def test_extreme_images_are_handled(folder, shape):
+    found = FaceDetector(folder / "m.pt", image_size=64).detect(photo(*shape))
+    assert np.isfinite(found.boxes_N4).all()
+
+
+def test_torch_and_onnx_find_the_same(folder):
+    image = photo()
+    ours = FaceDetector(folder / "m.pt", image_size=96).detect(image)
+    theirs = FaceDetector(folder / "m.onnx", image_size=96).detect(image)
+    assert len(ours) == len(theirs) > 0
+    np.testing.assert_allclose(ours.boxes_N4, theirs.boxes_N4, atol=1e-3)
+    assert ours.keypoints_N52.shape == (len(ours), 5, 2)
+
+
+def test_a_file_of_one_size_decides_the_size(folder):
+    detector = FaceDetector(folder / "fixed.onnx", image_size=640)
+    assert detector.image_size == (64, 96)
+    assert len(detector.detect(photo())) > 0
+
+
+def test_thresholds_are_inclusive(folder):
+    image = photo()
+    scores = FaceDetector(folder / "m.pt", image_size=64).detect(image).scores_N
+    best = float(scores.max())
+    found = FaceDetector(folder / "m.pt", image_size=64, score_threshold=best).detect(image)
+    assert len(found) >= 1
+    assert float(found.scores_N.min()) == best
+
+
+def test_a_higher_nms_threshold_keeps_more(folder):
+    counts = [
+        len(FaceDetector(folder / "m.pt", image_size=96, nms_threshold=t).detect(photo()))
+        for t in (0.0, 0.4, 1.0)
+    ]
+    assert counts[0] < counts[1] < counts[2]
+
+
+def test_no_faces_are_an_empty_result(folder):
+    found = FaceDetector(folder / "blind.pt", image_size=64).detect(photo())
+    assert (len(found), found.boxes_N4.shape) == (0, (0, 4))
+    assert found.keypoints_N52.shape == (0, 5, 2)
+
+
+def test_prominent_faces_are_large_and_central(folder, monkeypatch):
+    corner = [0.0, 0.0, 20.0, 20.0]  # area 400, centre (10, 10): 400 - 2 * (40^2 + 40^2)
+    middle = [45.0, 45.0, 55.0, 55.0]  # area 100 at the centre
+    large = [20.0, 20.0, 70.0, 70.0]  # area 2500, 2500 - 2 * (5^2 + 5^2) = 2400
+    found = Detections(
+        boxes_N4=np.array([corner, middle, large], np.float32),
+        scores_N=np.array([0.9, 0.8, 0.7], np.float32),
+    )
+    monkeypatch.setattr("trials.evaluation.face_detector.decode", lambda *_, **__: [found])
+    detector = FaceDetector(folder / "m.pt", image_size=64)
+    image = np.zeros((100, 100, 3), np.uint8)
+    monkeypatch.setattr(Detections, "scaled", lambda self, x, y: self)
+    assert detector.detect(image).scores_N.tolist() == pytest.approx([0.9, 0.8, 0.7])
+    assert detector.detect(image, max_faces=2).scores_N.tolist() == pytest.approx([0.7, 0.8])
+    assert len(detector.detect(image, max_faces=3)) == 3
+
+
+def test_the_widerface_protocol_is_that_of_the_evaluation(folder):
+    image = photo(80, 60)
+    settings = {"image_size": 64, "score_threshold": 0.3, "protocol": "widerface"}
+    found = FaceDetector(folder / "m.pt", **settings).detect(image)
+    limits = Thresholds(score=0.3, nms=0.45)
+    wanted = detect_image(network(), image, input_size("64"), thresholds=limits)
+    np.testing.assert_array_equal(found.boxes_N4, wanted.boxes_N4)
+    best = FaceDetector(folder / "m.pt", **settings).detect(image, max_faces=1)
+    assert best.scores_N.tolist() == [found.scores_N.max()]
+
+
+def test_a_path_and_its_pixels_give_the_same(folder, tmp_path):
+    Pillow.fromarray(photo()).save(tmp_path / "p.png")
+    detector = FaceDetector(folder / "m.pt", image_size=64)
+    a, b = detector.detect(tmp_path / "p.png"), detector.detect(photo())
+    np.testing.assert_array_equal(a.boxes_N4, b.boxes_N4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"protocol": "coco"}, "protocol must be one of demo, widerface, got 'coco'"),
+        ({"score_threshold": -0.1}, "score threshold must be from 0 to 1"),
+        ({"score_threshold": float("nan")}, "score threshold must be from 0 to 1"),
+        ({"nms_threshold": 1.5}, "NMS threshold must be from 0 to 1"),
+        ({"image_size": 8}, "image size must be 32 to 8192 pixels, got 8 x 8"),
+        ({"image_size": (640, 10**9)}, "image size must be"),
+        ({"device": "tpu"}, "device must be"),
+    ],
+)
+def test_bad_settings_are_refused(folder, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        FaceDetector(folder / "m.pt", **settings)
+
+
+def test_an_onnx_file_does_not_run_on_a_gpu(folder):
+    with pytest.raises(ConfigError, match="runs on the CPU"):
+        FaceDetector(folder / "m.onnx", device="cuda")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+    ids=["grey", "float", "empty"],
+)
+def test_other_arrays_are_refused(folder, image):
+    with pytest.raises(DataError, match="uint8 RGB array"):
+        FaceDetector(folder / "m.pt", image_size=64).detect(image)
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.onnx"])
+def test_damaged_models_are_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"nonsense")
+    with pytest.raises(DataError, match=name):
+        FaceDetector(tmp_path / name)
+    with pytest.raises(DataError, match="missing"):
+        FaceDetector(tmp_path / f"missing{name[1:]}")
+
+
+def test_a_diverged_model_says_so(tmp_path):
+    weights = {name: value.clone() for name, value in network().state_dict().items()}
+    weights["head.scores.0.bias"].fill_(float("nan"))
+    save_model(tmp_path / "m.pt", TINY, weights)
+    with pytest.raises(TrialError, match="not numbers"):
+        FaceDetector(tmp_path / "m.pt", image_size=64).detect(photo())
+
+
+def faces(points=None):
+    return Detections(
+        boxes_N4=np.array([[10, 10, 30, 40]], np.float32),
+        scores_N=np.array([0.9], np.float32),
+        keypoints_N52=points,
+    )
+
+
+def test_boxes_are_drawn_on_a_copy():
+    image = np.zeros((60, 60, 3), np.uint8)
+    drawn = draw_detections(image, faces())
+    assert tuple(drawn[10, 20]) == BOX_COLOUR
+    assert tuple(drawn[25, 10]) == BOX_COLOUR
+    assert not drawn[25, 20].any()
+    assert not image.any()
+
+
+def test_key_points_are_drawn():
+    points = np.array([[[12, 20], [28, 20], [20, 25], [14, 33], [26, 33]]], np.float32)
+    drawn = draw_detections(np.zeros((60, 60, 3), np.uint8), faces(points))
+    colours = {tuple(drawn[int(y), int(x)]) for x, y in points[0]}
+    assert len(colours) == 5
+    assert (0, 0, 0) not in colours
+
+
+def test_boxes_that_leave_the_image_or_are_inverted_are_drawn():
+    boxes = np.array([[-500, -500, 5000, 5000], [30, 30, 10, 10]], np.float32)
+    found = Detections(boxes_N4=boxes, scores_N=np.ones(2, np.float32))
+    assert draw_detections(np.zeros((60, 60, 3), np.uint8), found).shape == (60, 60, 3)
+
+
+def test_images_are_written_in_the_format_of_their_suffix(tmp_path):
+    write_image(tmp_path / "a" / "x.png", photo())
+    with Pillow.open(tmp_path / "a" / "x.png") as image:
+        np.testing.assert_array_equal(np.array(image), photo())
+    with pytest.raises(DataError, match=r"can write .*got '\.xyz'"):
+        write_image(tmp_path / "x.xyz", photo())
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]

@@ -1,0 +1,167 @@
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search_spaces.errors import DataError
+from trials.evaluation.predictions import read_predictions, write_predictions
+
+
+def put(folder: Path, text: str, name: str = "e/a.txt") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_reads_name_count_and_rows(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg\n2\n1 2 3 4 0.5\n5.5 6 7 8 1e-2\n")
+    read = read_predictions(tmp_path)
+    assert list(read) == ["e/a"]
+    assert read["e/a"].tolist() == [[1, 2, 3, 4, 0.5], [5.5, 6, 7, 8, 0.01]]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\n1\n1 2 3 4 .5", "a\r\n1\r\n1 2 3 4 .5 \r\n", "any name\n 1 \n1\t2 3  4 .5\n\n\n"]
+)
+def test_line_ends_and_spaces_do_not_matter(tmp_path: Path, text: str) -> None:
+    put(tmp_path, text)
+    assert read_predictions(tmp_path)["e/a"].tolist() == [[1, 2, 3, 4, 0.5]]
+
+
+def test_a_count_of_zero_is_an_image_without_detections(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg\n0\n")
+    assert read_predictions(tmp_path)["e/a"].shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "rule"),
+    [
+        ("", 2, "number of faces"),
+        ("a.jpg\n", 2, "number of faces"),
+        ("a.jpg\nmany\n1 2 3 4 5\n", 2, "number of faces, got 'many'"),
+        ("a.jpg\n-1\n", 2, "number of faces"),
+        ("a.jpg\n1.0\n1 2 3 4 5\n", 2, "number of faces"),
+        ("a.jpg\n2\n1 2 3 4 5\n", 2, "says 2 faces, the file lists 1"),
+        ("a.jpg\n1\n1 2 3 4 5\n1 2 3 4 5\n", 2, "says 1 faces, the file lists 2"),
+        ("a.jpg\n2\n1 2 3 4 5\n1 2 3 4\n", 4, "five finite numbers"),
+        ("a.jpg\n2\n1 2 3 4\n1 2 3 4 5 6\n", 3, "five finite numbers"),
+        ("a.jpg\n1\n1 2 x 4 5\n", 3, "got '1 2 x 4 5'"),
+        ("a.jpg\n1\n1 2 nan 4 5\n", 3, "five finite numbers"),
+        ("a.jpg\n1\n1 2 3 4 inf\n", 3, "five finite numbers"),
+        ("a.jpg\n2\n1 2 3 4 5\n\n1 2 3 4 5\n", 4, "five finite numbers"),
+        ("a.jpg\n1\n1_0 2 3 4 5\n", 3, "five finite numbers"),
+    ],
+)
+def test_faults_name_file_and_line(tmp_path: Path, text: str, line: int, rule: str) -> None:
+    path = put(tmp_path, text)
+    with pytest.raises(DataError) as error:
+        read_predictions(tmp_path)
+    assert str(error.value).startswith(f"{path}:{line}: ")
+    assert rule in str(error.value)
+
+
+def test_a_binary_file_is_one_line_of_error(tmp_path: Path) -> None:
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "a.txt").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(DataError) as error:
+        read_predictions(tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_other_files_are_not_read(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg\n0\n")
+    put(tmp_path, "not a prediction", "README.txt")
+    put(tmp_path, "not a prediction", "e/notes.md")
+    assert list(read_predictions(tmp_path)) == ["e/a"]
+
+
+def test_a_folder_without_predictions_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no <event>/<image>\.txt"):
+        read_predictions(tmp_path)
+    with pytest.raises(DataError, match="must be a folder"):
+        read_predictions(tmp_path / "missing")
+
+
+def test_what_is_written_reads_back_to_the_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    written = {
+        "0--Parade/0_Parade_1": rng.normal(0, 300, (7, 5)),
+        "0--Parade/no.faces": np.zeros((0, 5)),
+        "1--Other/deep/name with space": rng.random((1, 5)).astype(np.float32),
+    }
+    write_predictions(tmp_path / "out", written)
+    read = read_predictions(tmp_path / "out")
+    assert read.keys() == written.keys()
+    for name, rows in written.items():
+        assert (read[name] == rows).all()
+
+
+def test_the_first_two_lines_are_name_and_count(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "out", {"e/a": np.array([[1, 2, 3, 4, 0.5]])})
+    text = (tmp_path / "out" / "e" / "a.txt").read_text()
+    assert text == "a.jpg\n1\n1.0 2.0 3.0 4.0 0.5\n"
+
+
+@pytest.mark.parametrize("name", ["../a", "e/../../a", "/etc/a", "a", "e//a", "e/a\0b", "e/.."])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    rows = np.array([[1, 2, 3, 4, 0.5]])
+    with pytest.raises(DataError, match="event/file"):
+        write_predictions(tmp_path / "out", {"e/a": rows, name: rows})
+    assert list(tmp_path.iterdir()) == []  # not even a part
+
+
+@pytest.mark.parametrize("rows", [np.zeros((2, 4)), np.full((1, 5), np.nan)])
+def test_malformed_arrays_are_not_written(tmp_path: Path, rows: np.ndarray) -> None:
+    with pytest.raises(DataError, match="e/a"):
+        write_predictions(tmp_path / "out", {"e/a": rows})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_used_folder_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "mine", "out/precious.txt")
+    with pytest.raises(DataError, match="new or empty"):
+        write_predictions(tmp_path / "out", {"e/a": np.zeros((0, 5))})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious.txt"]
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write_predictions(tmp_path / "out", {"e/a": np.zeros((0, 5))})
+    assert list(read_predictions(tmp_path / "out")) == ["e/a"]
+
+
+def test_an_archive_of_predictions_reads_as_its_folder_does(tmp_path: Path) -> None:
+    rows = {"1--A/x": np.array([[1.0, 2.0, 3.0, 4.0, 0.5]]), "2--B/y": np.zeros((0, 5))}
+    write_predictions(tmp_path / "detections", rows)
+    archive = tmp_path / "detections.tar.gz"
+    with tarfile.open(archive, "w:gz") as opened:
+        opened.add(tmp_path / "detections", arcname=".")
+    read = read_predictions(archive)
+    assert {name: values.tolist() for name, values in read.items()} == {
+        name: values.tolist() for name, values in rows.items()
+    }
+
+
+def test_a_member_that_stands_in_an_archive_twice_is_refused(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p", {"1--A/x": np.zeros((0, 5))})
+    with tarfile.open(tmp_path / "p.tar", "w") as opened:
+        opened.add(tmp_path / "p" / "1--A", arcname="1--A")
+        opened.add(tmp_path / "p" / "1--A", arcname="1--A")
+    with pytest.raises(DataError, match="twice"):
+        read_predictions(tmp_path / "p.tar")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08broken"])
+def test_a_file_that_is_no_archive_is_one_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "p.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a readable tar archive"):
+        read_predictions(path)
+
+
+def test_a_folder_that_holds_only_an_archive_says_how_to_score_it(tmp_path: Path) -> None:
+    (tmp_path / "p.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"name it: .*p\.tar\.gz"):
+        read_predictions(tmp_path)

@@ -1,0 +1,213 @@
+"""What feeds a trial: decoded images kept or not, where they are cut, how many help."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from search_spaces.errors import ConfigError
+from trials.data.labels import AnnotatedImage, Faces, write_labelv2
+from trials.device import available_cores, default_loader_workers
+from trials.recipe import Recipe
+from trials.settings import TrialSettings
+from trials.training.batches import TrainingBatches, augments_on_device
+from trials.training.epoch import Batch
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+RECIPE = Recipe(batch_size=2)
+SETTINGS = TrialSettings(epochs=2, image_size=64, device="cpu", threads=1)
+COUNT, HEIGHT, WIDTH = 5, 72, 96
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root, rng, images = tmp_path / "data", np.random.default_rng(0), []
+    (root / "train/images").mkdir(parents=True)
+    for number in range(COUNT):
+        path = root / f"train/images/{number}.jpg"
+        Pillow.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(path)
+        faces = Faces.of_boxes([[20, 16, 60, 60]])
+        images.append(
+            AnnotatedImage(name=path.name, path=path, width=WIDTH, height=HEIGHT, faces=faces)
+        )
+    write_labelv2(root / "train/labelv2.txt", images)
+    return root
+
+
+def batches_of(data: Path, device: torch.device = CPU, **settings: Any) -> TrainingBatches:
+    return TrainingBatches(data, RECIPE, replace(SETTINGS, **settings), device)
+
+
+def epochs_of(data: Path, **settings: Any) -> list[Batch]:
+    batches = batches_of(data, **settings)
+    return [batch for epoch in (1, 2) for batch in batches.of_epoch(epoch)]
+
+
+def assert_same(ones: list[Batch], others: list[Batch]) -> None:
+    for one, other in zip(ones, others, strict=True):
+        assert torch.equal(one.images_B3HW, other.images_B3HW)
+        assert one.names == other.names
+        for left, right in zip(one.targets, other.targets, strict=True):
+            assert torch.equal(left.boxes_G4, right.boxes_G4)
+
+
+def kept_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.rgb"))
+
+
+@pytest.fixture
+def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Called, it makes every later decoding of an image a failure."""
+
+    def forbid() -> None:
+        monkeypatch.setattr(
+            "trials.loading.training_set.read_image", lambda path: pytest.fail(str(path))
+        )
+
+    return forbid
+
+
+def test_batches_are_the_same_to_the_bit_whatever_is_kept(data: Path, tmp_path: Path) -> None:
+    plain = epochs_of(data, cache="off")
+    folder = str(tmp_path / "cache")
+    assert_same(plain, epochs_of(data))
+    assert_same(plain, epochs_of(data, cache=folder))
+    assert len(kept_files(tmp_path / "cache")) == COUNT
+    assert_same(plain, epochs_of(data, cache=folder))  # now from the files
+    assert_same(plain, epochs_of(data, cache=folder, loader_workers=1))
+
+
+def test_a_second_trial_decodes_nothing_that_the_first_one_did(
+    data: Path, tmp_path: Path, no_decoding: Any
+) -> None:
+    folder = str(tmp_path / "cache")
+    epochs_of(data, cache=folder)
+    no_decoding()
+    epochs_of(data, cache=folder, seed=7)
+
+
+def test_the_default_decodes_once_a_trial_and_writes_nothing(data: Path, no_decoding: Any) -> None:
+    batches = batches_of(data)
+    before = sorted(data.rglob("*"))
+    list(batches.of_epoch(1))
+    no_decoding()
+    list(batches.of_epoch(2))
+    assert sorted(data.rglob("*")) == before
+
+
+def test_off_keeps_nothing(data: Path, no_decoding: Any) -> None:
+    batches = batches_of(data, cache="off")
+    list(batches.of_epoch(1))
+    no_decoding()
+    with pytest.raises(pytest.fail.Exception):
+        list(batches.of_epoch(2))
+
+
+def test_a_changed_image_is_decoded_again(data: Path, tmp_path: Path) -> None:
+    folder = str(tmp_path / "cache")
+    epochs_of(data, cache=folder)
+    for path in (data / "train/images").iterdir():
+        Pillow.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(path)
+    assert_same(epochs_of(data, cache=folder), epochs_of(data, cache="off"))
+
+
+def test_the_bound_is_in_gigabytes(data: Path, tmp_path: Path, no_decoding: Any) -> None:
+    two_images = 2.5 * (HEIGHT * WIDTH * 3 + 32) / 1e9
+    epochs_of(data, cache=str(tmp_path / "cache"), cache_gb=two_images)
+    assert len(kept_files(tmp_path / "cache")) == 2
+    batches = batches_of(data, cache_gb=0)
+    list(batches.of_epoch(1))
+    no_decoding()
+    with pytest.raises(pytest.fail.Exception):
+        list(batches.of_epoch(2))
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_stops_nothing(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = data / "train/labelv2.txt/cache"
+    with caplog.at_level(logging.WARNING):
+        found = epochs_of(data, cache=str(blocked))
+    assert_same(found, epochs_of(data, cache="off"))
+    assert "labelv2.txt/cache: no decoded images are kept here" in caplog.text
+
+
+def test_where_images_lie_does_not_define_a_result(tmp_path: Path) -> None:
+    chosen = replace(SETTINGS, cache=str(tmp_path), cache_gb=3, augment_on="device")
+    assert chosen.comparable() == SETTINGS.comparable()
+
+
+def test_a_cache_folder_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert replace(SETTINGS, cache="images").cache == str(tmp_path / "images")
+    assert replace(SETTINGS, cache="~/images").cache == "/home/someone/images"
+    assert [replace(SETTINGS, cache=word).cache for word in ("auto", "off")] == ["auto", "off"]
+    assert replace(SETTINGS, cache=False).cache == "off"  # as YAML reads the word
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cache": ""}, "cache must be auto, off or a folder, got ''"),
+        ({"cache": 3}, "cache must be auto, off or a folder, got 3"),
+        ({"cache_gb": -1}, "cache_gb must be a finite number"),
+        ({"cache_gb": float("nan")}, "cache_gb must be a finite number"),
+        ({"augment_on": "gpu"}, "augment_on must be one of .*, got 'gpu'"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(SETTINGS, **settings)
+
+
+def test_images_are_cut_where_the_network_trains_unless_told_otherwise() -> None:
+    assert augments_on_device(SETTINGS, GPU)
+    assert not augments_on_device(SETTINGS, CPU)
+    assert augments_on_device(replace(SETTINGS, augment_on="device"), CPU)
+    assert not augments_on_device(replace(SETTINGS, augment_on="cpu"), GPU)
+
+
+def test_both_ways_of_cutting_give_the_same_faces_and_nearly_the_same_pixels(data: Path) -> None:
+    ones, others = epochs_of(data), epochs_of(data, augment_on="device")
+    for one, other in zip(ones, others, strict=True):
+        assert one.names == other.names
+        assert (one.images_B3HW - other.images_B3HW).abs().mean() < 0.5 / 128
+        for left, right in zip(one.targets, other.targets, strict=True):
+            assert torch.equal(left.boxes_G4, right.boxes_G4)
+
+
+@pytest.mark.parametrize("augment_on", ["cpu", "device"])
+def test_images_come_in_the_order_in_which_the_network_reads_them(
+    data: Path, augment_on: str
+) -> None:
+    for batch in epochs_of(data, augment_on=augment_on):
+        assert batch.images_B3HW.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_samples_are_prepared_by_the_cores_that_a_trial_has_but_one() -> None:
+    assert [default_loader_workers(GPU, cores) for cores in (1, 2, 8, 64)] == [0, 1, 7, 16]
+    assert default_loader_workers(GPU, None) == min(16, available_cores() - 1)
+    assert default_loader_workers(CPU, 8) == 0  # the network itself keeps them busy
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 3), (0, 0), (5, 5)])
+def test_the_number_of_workers_is_that_of_the_trials_cores_or_as_asked(
+    data: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, expected: int
+) -> None:
+    seen: dict[str, Any] = {}
+
+    class Spy:
+        def __init__(self, samples: object, **options: Any) -> None:
+            seen.update(options)
+
+    monkeypatch.setattr("trials.training.batches.TrainingLoader", Spy)
+    batches_of(data, device=GPU, threads=4, loader_workers=asked)
+    assert seen["workers"] == expected
+    assert seen["on_device"]
+    assert seen["pin_memory"]

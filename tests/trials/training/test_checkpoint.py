@@ -1,0 +1,264 @@
+"""Checkpoints survive kills and damage; model files carry their architecture."""
+
+import math
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.errors import DataError
+from search_spaces.network.detector import build_detector
+from trials.model_file import load_model, save_model
+from trials.result import APs, EpochReport, failure_of
+from trials.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trials.training.ema import AveragedModel
+from trials.training.epoch_sums import EpochSums
+
+TINY = Architecture(
+    name="tiny",
+    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
+    neck=Neck(width=8),
+    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
+)
+
+
+def make_report(epoch: int, hard: float | None = None) -> EpochReport:
+    return EpochReport(
+        epoch=epoch,
+        epochs=9,
+        loss=1.5,
+        cls_loss=1.0,
+        box_loss=0.5,
+        keypoint_loss=0.0,
+        learning_rate=0.01,
+        images_per_second=20.0,
+        aps=None if hard is None else APs(easy=0.5, medium=0.4, hard=hard),
+    )
+
+
+def make_checkpoint(epochs: int) -> Checkpoint:
+    return Checkpoint(
+        request="abc",
+        reports=tuple(make_report(n, 0.1 * n) for n in range(1, epochs + 1)),
+        train_s=10.0 * epochs,
+        images_trained=100 * epochs,
+        step_s=9.0 * epochs,
+        model={"w": torch.full((2, 3), float(epochs))},
+        optimizer={"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]},
+        average=None,
+        average_updates=0,
+        scaler={},
+    )
+
+
+def no_warning(message: str) -> None:
+    pytest.fail(f"unexpected warning: {message}")
+
+
+def load(folder: Path) -> Checkpoint:
+    checkpoint = load_checkpoint(folder, no_warning)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
+    saved = make_checkpoint(2)
+    save_checkpoint(saved, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.epoch == 2
+    assert loaded.reports == saved.reports
+    assert torch.equal(loaded.model["w"], saved.model["w"])
+    assert loaded.optimizer["param_groups"] == [{"lr": 0.1}]
+
+
+def test_what_an_epoch_has_added_up_comes_back(tmp_path: Path) -> None:
+    begun = EpochSums(iterations=3, images=12, seconds=1.5, losses=[4.0, 3.0, 1.0, 0.0])
+    save_checkpoint(replace(make_checkpoint(2), begun=begun), tmp_path)
+    assert (load(tmp_path).epoch, load(tmp_path).begun) == (2, begun)
+
+
+def test_a_checkpoint_from_before_epochs_could_be_interrupted_is_one_without_sums(
+    tmp_path: Path,
+) -> None:
+    save_checkpoint(make_checkpoint(2), tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    del content["begun"]
+    torch.save(content, tmp_path / "last.pt")
+    assert load(tmp_path).begun is None
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        5,
+        0,
+        {"steps": 1},
+        {"iterations": "3"},
+        {"iterations": -1},
+        {"losses": [1.0]},
+        {"losses": [math.nan] * 4},
+        {"seconds": math.inf},
+    ],
+)
+def test_sums_that_cannot_be_are_no_checkpoint(tmp_path: Path, begun: Any) -> None:
+    save_checkpoint(make_checkpoint(2), tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save(content | {"begun": begun}, tmp_path / "last.pt")
+    warnings: list[str] = []
+    assert load_checkpoint(tmp_path, warnings.append) is None
+    assert "last.pt: is not a whole checkpoint" in warnings[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_a_full_disk_is_said_by_its_name_and_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(make_checkpoint(1), tmp_path)
+
+    @contextmanager
+    def full(path: object) -> Iterator[Path]:
+        yield Path("/dev/full")  # every write to it fails as on a full disk
+
+    monkeypatch.setattr("trials.model_file.replacing", full)
+    with pytest.raises(OSError, match="No space left") as fault:
+        save_checkpoint(make_checkpoint(2), tmp_path)
+    assert failure_of(fault.value).kind == "disk"
+    assert load(tmp_path).epoch == 1
+
+
+def test_an_empty_folder_has_none(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path, no_warning) is None
+
+
+def test_only_the_newest_and_the_one_before_are_kept(tmp_path: Path) -> None:
+    for epochs in (1, 2, 3):
+        save_checkpoint(make_checkpoint(epochs), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
+    assert load(tmp_path).epoch == 3
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500, 0.5, -1])
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path, keep: float) -> None:
+    for epochs in (1, 2):
+        save_checkpoint(make_checkpoint(epochs), tmp_path)
+    last = tmp_path / "last.pt"
+    data = last.read_bytes()
+    last.write_bytes(data[: int(len(data) * keep) if keep == 0.5 else int(keep)])
+    warnings: list[str] = []
+    checkpoint = load_checkpoint(tmp_path, warnings.append)
+    assert checkpoint is not None
+    assert checkpoint.epoch == 1
+    assert len(warnings) == 1
+    assert "last.pt" in warnings[0]
+
+
+def test_killed_between_the_two_renames_the_one_before_is_found(tmp_path: Path) -> None:
+    save_checkpoint(make_checkpoint(1), tmp_path)
+    os.replace(tmp_path / "last.pt", tmp_path / "previous.pt")
+    assert load(tmp_path).epoch == 1
+
+
+def test_both_damaged_is_a_start_from_the_beginning_with_two_warnings(tmp_path: Path) -> None:
+    for epochs in (1, 2):
+        save_checkpoint(make_checkpoint(epochs), tmp_path)
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"x")
+    warnings: list[str] = []
+    assert load_checkpoint(tmp_path, warnings.append) is None
+    assert len(warnings) == 2
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    trap = tmp_path / "sprung"
+    torch.save(Trap(trap), tmp_path / "last.pt")
+    (tmp_path / "previous.pt").write_bytes(pickle.dumps(Trap(trap)))
+    warnings: list[str] = []
+    assert load_checkpoint(tmp_path, warnings.append) is None
+    assert len(warnings) == 2
+    assert not trap.exists()
+
+
+def test_another_torch_file_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
+    torch.save({"model": {}}, tmp_path / "last.pt")
+    warnings: list[str] = []
+    assert load_checkpoint(tmp_path, warnings.append) is None
+    assert "is not a checkpoint of this program" in warnings[0]
+
+
+def test_a_checkpoint_with_a_part_missing_is_damaged(tmp_path: Path) -> None:
+    save_checkpoint(make_checkpoint(1), tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    del content["optimizer"]
+    torch.save(content, tmp_path / "last.pt")
+    warnings: list[str] = []
+    assert load_checkpoint(tmp_path, warnings.append) is None
+    assert "is not a whole checkpoint" in warnings[0]
+
+
+def test_a_model_file_gives_the_same_network_back(tmp_path: Path) -> None:
+    detector = build_detector(TINY, torch.Generator().manual_seed(3)).eval()
+    save_model(tmp_path / "m.pt", TINY, detector.state_dict(), {"epoch": 3})
+    architecture, loaded = load_model(tmp_path / "m.pt")
+    assert architecture == TINY
+    assert not loaded.training
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for one, other in zip(detector(images).scores, loaded(images).scores, strict=True):
+            assert torch.equal(one, other)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    wide = replace(TINY, neck=Neck(width=16))
+    save_model(tmp_path / "m.pt", wide, build_detector(TINY).state_dict())
+    with pytest.raises(DataError, match=r"m.pt: the weights do not fit the architecture"):
+        load_model(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", None])
+def test_something_else_is_not_a_model_file(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "m.pt"
+    if content is None:
+        torch.save({"state_dict": {}}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"m\.pt: is "):
+        load_model(path)
+
+
+def test_a_missing_model_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none.pt: cannot be read \(No such file"):
+        load_model(tmp_path / "none.pt")
+
+
+def test_the_average_moves_by_its_share_and_copies_counters() -> None:
+    model = torch.nn.BatchNorm2d(1)
+    average = AveragedModel(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+        assert model.num_batches_tracked is not None
+        model.num_batches_tracked.fill_(7)
+    average.update(model)  # share of the old: min(0.5, 2 / 11)
+    assert average.module.weight.item() == pytest.approx(1.0 * 2 / 11 + 3.0 * 9 / 11)
+    assert average.module.num_batches_tracked == 7
+    for _ in range(9):
+        average.update(model)
+    before = average.module.weight.item()
+    average.update(model)  # by now (1 + n) / (10 + n) is above 0.5
+    assert average.module.weight.item() == pytest.approx((before + 3.0) / 2)

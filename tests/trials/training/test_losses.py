@@ -1,0 +1,352 @@
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from search_spaces.errors import DataError
+from trials.data.labels import Faces
+from trials.detection.anchors import anchors_for, grids_for
+from trials.training.losses import (
+    Targets,
+    detection_loss,
+    level_sums,
+    normalise,
+    quality_focal_loss,
+)
+
+SIZE = (64, 96)
+TERMS = ("cls", "box", "keypoint", "total")
+
+
+class Head(NamedTuple):
+    scores: list
+    boxes: list
+    keypoints: list | None
+
+    def tensors(self):
+        return [*self.scores, *self.boxes, *(self.keypoints or [])]
+
+    def images(self, chosen):
+        points = [level[chosen] for level in self.keypoints] if self.keypoints else None
+        return Head([s[chosen] for s in self.scores], [b[chosen] for b in self.boxes], points)
+
+    def to(self, dtype):
+        points = [level.to(dtype) for level in self.keypoints] if self.keypoints else None
+        return Head([s.to(dtype) for s in self.scores], [b.to(dtype) for b in self.boxes], points)
+
+
+def head(images=2, *, keypoints=True, seed=0, size=SIZE):
+    """Random outputs of a network."""
+    generator = torch.Generator().manual_seed(seed)
+    grids = grids_for(*size)
+
+    def levels(channels):
+        shapes = [(images, channels, *grid) for grid in grids]
+        return [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+
+    return Head(levels(2), levels(8), levels(20) if keypoints else None)
+
+
+def constant_head(score, distance, size=SIZE):
+    """One image whose every anchor has the same score and the same four distances."""
+    grids = grids_for(*size)
+    scores = [torch.full((1, 2, *grid), float(score)).requires_grad_() for grid in grids]
+    boxes = [torch.full((1, 8, *grid), float(distance)).requires_grad_() for grid in grids]
+    return Head(scores, boxes, None)
+
+
+def target(*boxes, points=None):
+    boxes_G4 = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Targets(boxes_G4=boxes_G4, keypoints_G53=points)
+
+
+FACES = [
+    target([4, 4, 36, 40], [40, 8, 52, 24], points=torch.full((2, 5, 3), 20.0).clamp(max=20)),
+    target([10, 10, 60, 58]),
+]
+
+
+def assigned_to(*anchors, size=SIZE):
+    assigned = torch.zeros(1, len(anchors_for(*size)), dtype=torch.int64)
+    assigned[0, list(anchors)] = 1
+    return assigned
+
+
+def index_of(level, x, y, a, size=SIZE):
+    columns = grids_for(*size)[level][1]
+    return anchors_for(*size).level_starts[level] + (y * columns + x) * 2 + a
+
+
+# The terms by hand
+
+
+@pytest.mark.parametrize(
+    ("score", "quality", "expected"),
+    [
+        (0.5, 0.0, 0.25 * math.log(2)),
+        (0.5, 0.5, 0.0),
+        (0.25, 1.0, 0.75**2 * math.log(4)),
+        (0.25, 0.5, 0.25**2 * (0.5 * math.log(4) + 0.5 * math.log(4 / 3))),
+    ],
+)
+def test_quality_focal_loss_by_hand(score, quality, expected):
+    logit = torch.tensor(math.log(score / (1 - score)))
+    found = quality_focal_loss(logit, torch.tensor(quality))
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_background_alone_has_the_focal_loss_of_its_scores():
+    terms = detection_loss(constant_head(0.0, 1.0), [target()])
+    expected = len(anchors_for(*SIZE)) * 0.25 * math.log(2)
+    assert terms.cls.item() == pytest.approx(expected, rel=1e-5)
+    assert terms.total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_box_loss_of_one_positive_by_hand():
+    # Stride 8, centre (16, 16) = (2, 2) strides; predicted (1, 1, 3, 3), face (2, 1, 4, 3):
+    # IoU 2 / 6, centres 1 apart, enclosing 3 x 2. The score weight cancels with its sum.
+    outputs = constant_head(-1.0, 1.0)
+    sums = level_sums(outputs, [target([16, 8, 32, 24])], assigned_to(index_of(0, 2, 2, 0)))
+    terms = normalise(sums)
+    assert terms.box.item() == pytest.approx(2 * (1 - (1 / 3 - 1 / 13)), rel=1e-5)
+    assert sums.qualities_P.tolist() == pytest.approx([1 / 3])
+    assert terms.num_positives == 1
+
+
+def test_positives_count_by_their_scores():
+    # Both predict (c - 1, c + 1) squares: the first exactly right, the second apart.
+    outputs = constant_head(0.0, 1.0)
+    with torch.no_grad():
+        outputs.scores[0][0, 0, 2, 2] = math.log(3)  # score 0.75, the other 0.5
+    chosen = assigned_to(index_of(0, 2, 2, 0), index_of(0, 4, 2, 0))
+    sums = level_sums(outputs, [target([8, 8, 24, 24])], chosen)
+    assert sums.score_weight_L.tolist() == pytest.approx([1.25, 0, 0])
+    touching = 1 + 4 / 20  # 1 - DIoU of touching squares, see test_boxes
+    assert normalise(sums).box.item() == pytest.approx(2 * 0.5 * touching / 1.25, rel=1e-5)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("a", [0, 1])
+def test_values_come_from_the_channels_of_the_anchor(level, a):
+    outputs = head(images=3, keypoints=True)
+    x, y, image = 1, 1, 2
+    stride = 8 * 2**level
+    with torch.no_grad():
+        outputs.scores[level][image, a, y, x] = 0.0
+        outputs.boxes[level][image, a * 4 : a * 4 + 4, y, x] = torch.tensor([1.0, 0.5, 1.5, 0.75])
+        outputs.keypoints[level][image, a * 10 : a * 10 + 10, y, x] = torch.arange(10) / 4
+    shifts = torch.arange(10).reshape(1, 5, 2) / 4
+    points = torch.cat(((1 + shifts) * stride, torch.ones(1, 5, 1)), dim=2)
+    box = [0, 0.5 * stride, 2.5 * stride, 1.75 * stride]
+    assigned = torch.zeros(3, len(anchors_for(*SIZE)), dtype=torch.int64)
+    assigned[image, index_of(level, x, y, a)] = 1
+    sums = level_sums(outputs, [target(), target(), target(box, points=points)], assigned)
+    assert sums.qualities_P.tolist() == pytest.approx([1.0], abs=1e-5)
+    assert sums.box_L.abs().max().item() < 1e-5
+    assert sums.keypoint_L.abs().max().item() < 1e-5
+    assert sums.score_weight_L.tolist() == [0.5 if here == level else 0 for here in range(3)]
+
+
+def test_keypoint_loss_by_hand():
+    outputs = head(images=1)
+    with torch.no_grad():
+        outputs.keypoints[0].zero_()
+    shifts = torch.zeros(1, 5, 2)
+    shifts[0, 0] = torch.tensor([2.0, 0.05])  # beyond and within beta = 1/9
+    points = torch.cat((16 + 8 * shifts, torch.ones(1, 5, 1)), dim=2)
+    face = target([8, 8, 24, 24], points=points)
+    sums = level_sums(outputs, [face], assigned_to(index_of(0, 2, 2, 0)))
+    expected = 0.1 * ((2 - 0.5 / 9) + 0.5 * 0.05**2 * 9)
+    assert normalise(sums).keypoint.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_unknown_points_weigh_nothing_and_known_ones_their_share():
+    outputs = head(images=1)
+    points = torch.full((1, 5, 3), 20.0)
+
+    def loss(weights):
+        points[0, :, 2] = torch.tensor(weights)
+        face = target([8, 8, 24, 24], points=points.clone())
+        chosen = assigned_to(index_of(0, 2, 2, 0))
+        return normalise(level_sums(outputs, [face], chosen)).keypoint.item()
+
+    everything = loss([1.0, 1.0, 1.0, 1.0, 1.0])
+    assert loss([0.0, 0.0, 0.0, 0.0, 0.0]) == 0
+    assert loss([1.0, 0.0, 0.0, 1.0, 0.0]) == pytest.approx(0.4 * everything, rel=1e-5)
+
+
+def test_levels_add_up_to_the_terms():
+    terms = detection_loss(head(), FACES)
+    assert terms.cls_L.sum().item() == pytest.approx(terms.cls.item())
+    assert terms.box_L.sum().item() == pytest.approx(terms.box.item())
+    assert terms.keypoint_L.sum().item() == pytest.approx(terms.keypoint.item())
+    together = terms.cls + terms.box + terms.keypoint
+    assert terms.total.item() == pytest.approx(together.item())
+
+
+# Normalisation
+
+
+def test_images_without_positives_count_as_one_sample():
+    sums = level_sums(
+        head(3, keypoints=False),
+        [target(), target([8, 8, 24, 24]), target()],
+        torch.cat((assigned_to(), assigned_to(3, 5, 8, 13), assigned_to())),
+    )
+    assert sums.num_samples.item() == 1 + 4 + 1
+
+
+@pytest.mark.parametrize("faces", [[target(), target()], FACES], ids=["empty", "faces"])
+def test_everything_is_finite_with_and_without_positives(faces):
+    outputs = head()
+    terms = detection_loss(outputs, faces)
+    terms.total.backward()
+    assert all(math.isfinite(getattr(terms, name).item()) for name in TERMS)
+    assert all(torch.isfinite(tensor.grad).all() for tensor in outputs.tensors())
+
+
+def test_batch_without_positives_has_zero_box_terms_and_gradients():
+    outputs = head()
+    terms = detection_loss(outputs, [target(), target()])
+    terms.total.backward()
+    assert (terms.box.item(), terms.keypoint.item(), terms.num_positives) == (0, 0, 0)
+    assert not any(tensor.grad.any() for tensor in [*outputs.boxes, *outputs.keypoints])
+    assert terms.cls.item() > 0
+
+
+def test_positives_whose_scores_vanish_leave_the_loss_finite():
+    outputs = constant_head(-200.0, 1.0)  # their sigmoid is 0 in float32
+    terms = detection_loss(outputs, [target([8, 8, 40, 40])])
+    terms.total.backward()
+    assert terms.num_positives > 0
+    assert math.isfinite(terms.total.item())
+    assert all(torch.isfinite(tensor.grad).all() for tensor in outputs.tensors())
+
+
+def test_two_workers_give_the_loss_and_gradient_of_the_joined_batch():
+    joined = head(seed=3)
+    whole = detection_loss(joined, FACES)
+    whole.total.backward()
+    parts = [head(seed=3), head(seed=3)]
+    seen = []
+
+    def record(divisors):
+        seen.append(divisors)
+        return divisors
+
+    for image, part in enumerate(parts):
+        detection_loss(part.images([image]), [FACES[image]], reduce=record)
+    mean = torch.stack(seen).mean(dim=0)
+    totals = []
+    for image, part in enumerate(parts):
+        terms = detection_loss(part.images([image]), [FACES[image]], reduce=lambda _: mean)
+        (terms.total / 2).backward()
+        totals.append(terms.total.item())
+    assert np.mean(totals) == pytest.approx(whole.total.item(), rel=1e-5)
+    split = zip(joined.tensors(), *(part.tensors() for part in parts), strict=True)
+    for expected, first, second in split:
+        torch.testing.assert_close(first.grad + second.grad, expected.grad, rtol=1e-5, atol=1e-8)
+
+
+def test_worker_without_positives_still_takes_part_in_the_reduction():
+    calls = []
+    detection_loss(head(1), [target()], reduce=lambda divisors: calls.append(divisors) or divisors)
+    assert [call.tolist() for call in calls] == [[1.0, 0.0]]
+
+
+# Precision
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_outputs_are_summed_in_float32(dtype):
+    outputs = head()
+    rounded = outputs.to(dtype)
+    expected = detection_loss(rounded.to(torch.float32), FACES)
+    found = detection_loss(rounded, FACES)
+    assert found.total.dtype == torch.float32
+    for name in TERMS:
+        assert getattr(found, name).item() == pytest.approx(getattr(expected, name).item())
+
+
+def test_autocast_changes_nothing():
+    outputs = head()
+    expected = detection_loss(outputs, FACES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = detection_loss(outputs, FACES)
+    assert found.total.item() == expected.total.item()
+
+
+def test_score_weights_and_qualities_carry_no_gradient():
+    # With constant weights, a positive's score is moved by the focal loss alone.
+    outputs = constant_head(0.3, 1.0)
+    sums = level_sums(outputs, [target([16, 8, 32, 24])], assigned_to(index_of(0, 2, 2, 0)))
+    assert not sums.score_weight_L.requires_grad
+    assert not sums.qualities_P.requires_grad
+
+
+# Targets
+
+
+def faces(boxes, keypoints=None, ignored=None):
+    count = len(boxes)
+    points = np.full((count, 5, 3), -1, np.float32) if keypoints is None else keypoints
+    return Faces(
+        boxes_N4=np.array(boxes, np.float32).reshape(-1, 4),
+        keypoints_N53=np.asarray(points, np.float32),
+        ignored_N=np.zeros(count, bool) if ignored is None else np.array(ignored),
+    )
+
+
+def test_ignored_faces_are_no_targets():
+    found = Targets.from_faces(faces([[0, 0, 8, 8], [1, 1, 9, 9]], ignored=[True, False]))
+    assert found.boxes_G4.tolist() == [[1, 1, 9, 9]]
+    assert found.keypoints_G53 is None
+
+
+def test_occluded_points_are_known_and_faces_with_a_missing_point_are_not():
+    points = np.zeros((3, 5, 3), np.float32)
+    points[..., :2] = 7
+    points[0, 2, 2] = 1  # occluded
+    points[1, 4] = -1  # one point missing
+    points[2] = -1
+    found = Targets.from_faces(faces([[0, 0, 8, 8]] * 3, points))
+    assert found.keypoints_G53[..., 2].tolist() == [[1] * 5, [0] * 5, [0] * 5]
+    assert found.keypoints_G53[0, :, :2].unique().tolist() == [7]
+
+
+def test_targets_share_no_memory_with_the_annotation():
+    annotation = faces([[0, 0, 8, 8]])
+    Targets.from_faces(annotation).boxes_G4[0, 0] = 5
+    assert annotation.boxes_N4[0, 0] == 0
+
+
+def test_no_faces_are_a_target_too():
+    assert Targets.from_faces(faces([])).boxes_G4.shape == (0, 4)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_are_not_finite_are_refused(value):
+    with pytest.raises(DataError, match="target box must be finite"):
+        Targets.from_faces(faces([[0, 0, 8, 8], [0, 0, value, 8]]))
+    points = np.zeros((1, 5, 3), np.float32)
+    points[0, 0, 0] = value
+    with pytest.raises(DataError, match="target key point must be finite"):
+        Targets.from_faces(faces([[0, 0, 8, 8]], points))
+
+
+def test_targets_of_wrong_shape_are_refused():
+    with pytest.raises(DataError, match=r"shape \(G, 4\), got \(2, 5\)"):
+        Targets(boxes_G4=torch.zeros(2, 5))
+    with pytest.raises(DataError, match=r"shape \(2, 5, 3\), got \(1, 5, 3\)"):
+        Targets(boxes_G4=torch.zeros(2, 4), keypoints_G53=torch.zeros(1, 5, 3))
+
+
+def test_one_target_an_image():
+    with pytest.raises(DataError, match="one target for each image, got 1 for 2 images"):
+        detection_loss(head(2), [target()])
+
+
+def test_target_key_points_are_unused_by_a_head_without_them():
+    assert detection_loss(head(keypoints=False), FACES).keypoint.item() == 0

@@ -1,0 +1,212 @@
+"""Data-parallel workers are one worker on the joined batch, and survive being killed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from search_spaces.errors import ConfigError, IncomparableError
+from trials.data.generated.generate import generate
+from trials.loading.loader import deal_batches
+from trials.run import run_trial
+from trials.training.parallel import ALONE, Workers, joined_workers
+
+SCRIPT = Path(__file__).resolve().parents[2] / "support" / "parallel_worker.py"
+ROOT = SCRIPT.parents[2]
+
+
+def load_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("parallel_worker", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+script = load_script()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine small images to train on, so that the last joint batch is uneven."""
+    root = tmp_path_factory.mktemp("set") / "faces"
+    generate(root, num_train=9, num_val=2, seed=1, long_side=(96, 128))
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two workers have done every job of the script."""
+    root = tmp_path_factory.mktemp("workers")
+    command = [sys.executable, str(SCRIPT), str(root), str(data)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    return root
+
+
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    return content
+
+
+def exit_codes(root: Path, job: str) -> list[int]:
+    codes: list[int] = json.loads((root / "codes.json").read_text())[job]
+    return codes
+
+
+@pytest.fixture(scope="module")
+def spoken(root: Path) -> list[dict[str, Any]]:
+    """What two workers found, by rank."""
+    assert exit_codes(root, "losses") == [0, 0]
+    return [read(root / "losses" / str(rank)) for rank in range(2)]
+
+
+@pytest.mark.parametrize("case", script.FACES_BY_CASE)
+def test_two_workers_have_the_losses_and_gradients_of_one_on_the_joined_batch(
+    spoken: list[dict[str, Any]], case: str
+) -> None:
+    expected = script.losses_and_gradients(ALONE, case)
+    assert expected["total"] > 0.1
+    for found in spoken:
+        assert found[case].keys() == expected.keys()
+        for name, value in expected.items():
+            largest = value.abs().max().clamp(min=1e-6)
+            difference = (found[case][name] - value).abs().max() / largest
+            assert difference < 1e-5, f"{name}: {difference:.1e}"
+
+
+def test_the_case_is_one_that_separate_normalisers_would_fail(
+    spoken: list[dict[str, Any]],
+) -> None:
+    """The mean of what each worker finds alone is another loss: the test above sees it."""
+    case = "uneven"
+    alone = [_loss_alone(rank) for rank in range(2)]
+    joined = float(spoken[0][case]["total"])
+    assert abs(sum(alone) / 2 - joined) > 1e-3 * joined
+
+
+def _loss_alone(rank: int) -> float:
+    class Solitary(Workers):
+        def mean(self, values: torch.Tensor) -> torch.Tensor:
+            return values
+
+        def average_gradients(self, parameters: object) -> None:
+            pass
+
+    found = script.losses_and_gradients(Solitary(rank=rank, count=2), "uneven")
+    return float(found["total"])
+
+
+def test_workers_agree_on_means_sums_and_the_leaders_word(spoken: list[dict[str, Any]]) -> None:
+    assert [found["rank"] for found in spoken] == [0, 1]
+    for found in spoken:
+        assert found["mean"].tolist() == [2.0, 6.0]
+        assert found["total"] == 21
+        assert found["shared"] == "from 0"
+    assert spoken[1]["mean's argument"].tolist() == [3.0, 8.0]  # is left as it was
+
+
+def test_one_worker_needs_nobody() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.ones(2)
+    ALONE.average_gradients([parameter])
+    assert parameter.grad.tolist() == [1.0, 1.0]
+    assert ALONE.total(3) == 3
+    assert ALONE.share(lambda: "mine") == "mine"
+    assert ALONE.leads
+    assert joined_workers() == ALONE
+
+
+@pytest.mark.parametrize(("rank", "count"), [(-1, 2), (2, 2), (0, 0)])
+def test_a_rank_outside_the_group_is_refused(rank: int, count: int) -> None:
+    with pytest.raises(ConfigError, match="rank must be from 0 to count - 1"):
+        Workers(rank=rank, count=count)
+
+
+def test_each_joint_batch_is_dealt_out_whole() -> None:
+    order = list(range(13))
+    first, second = (list(deal_batches(order, 3, rank, 2)) for rank in range(2))
+    assert first == [[0, 2, 4], [6, 8, 10], [12]]
+    assert second == [[1, 3, 5], [7, 9, 11], [0]]  # 0 again: no worker may be without a batch
+    assert list(deal_batches(order, 6)) == [order[:6], order[6:12], order[12:]]
+
+
+def test_more_workers_than_images_still_have_a_batch_each() -> None:
+    dealt = [list(deal_batches([5, 6], 4, rank, 5)) for rank in range(5)]
+    assert dealt == [[[5]], [[6]], [[5]], [[6]], [[5]]]
+    assert list(deal_batches([], 4, 1, 2)) == []
+
+
+def state(trial: Path) -> dict[str, Any]:
+    """A trial's last checkpoint without its timing."""
+    content = read(trial / "last.pt")
+    for name in ("train_s", "step_s"):
+        content.pop(name)
+    for report in content["reports"]:
+        report.pop("images_per_second")
+    return content
+
+
+def test_both_workers_end_with_the_same_result_and_only_the_leader_is_heard(root: Path) -> None:
+    assert exit_codes(root, "undisturbed") == [0, 0]
+    leader, follower = (read(root / "undisturbed" / str(rank)) for rank in range(2))
+    assert leader["epochs"] == [1, 2, 3]
+    assert follower["epochs"] == []
+    assert leader["loss"] == follower["loss"]
+    assert state(root / "whole")["images_trained"] == 3 * 10  # one image twice an epoch
+
+
+def test_a_killed_run_continues_with_the_same_outcome(root: Path) -> None:
+    killed, other = exit_codes(root, "killed")
+    assert killed == -9
+    assert other == 1  # notices, and ends with an error of its own
+    assert exit_codes(root, "again") == [0, 0]
+    assert read(root / "again" / "0")["epochs"] == [3]
+    assert_equal(state(root / "continued"), state(root / "whole"))
+
+
+def test_workers_stop_together_where_one_is_asked_to_and_go_on_there(root: Path) -> None:
+    assert exit_codes(root, "interrupted") == [0, 0]
+    reasons = [read(root / "interrupted" / str(rank))["reason"] for rank in range(2)]
+    assert reasons == ["stopped in epoch 2 after iteration 4"] * 2
+    assert exit_codes(root, "resumed") == [0, 0]
+    assert read(root / "resumed" / "0")["epochs"] == [2, 3]
+    assert_equal(state(root / "stopped"), state(root / "whole"))
+
+
+def assert_equal(found: Any, expected: Any, where: str = "state") -> None:
+    """Nested equality, to the bit for tensors."""
+    assert type(found) is type(expected), where
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_equal(found[key], value, f"{where}.{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), where
+        for index, value in enumerate(expected):
+            assert_equal(found[index], value, f"{where}.{index}")
+    else:
+        assert found == expected, where
+
+
+def test_another_number_of_workers_is_refused_with_the_difference(data: Path, root: Path) -> None:
+    folder = root / "whole"
+    for settings in (replace(script.SETTINGS, workers=1), replace(script.SETTINGS, workers=3)):
+        workers = Workers(count=settings.workers)
+        with pytest.raises(IncomparableError, match=r"settings\.workers: 2 -> "):
+            run_trial(script.TINY, script.RECIPE, data, folder, settings=settings, workers=workers)
+
+
+def test_settings_and_workers_must_agree(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="settings ask for 2 workers, got 1"):
+        run_trial(script.TINY, script.RECIPE, data, tmp_path / "trial", settings=script.SETTINGS)
+    assert not (tmp_path / "trial").exists()

@@ -1,0 +1,1 @@
+"""Generated face images with ground truth, for the demo and for tests."""

@@ -1,0 +1,1 @@
+"""Anchors, boxes, decoding and non-maximum suppression."""

@@ -1,0 +1,101 @@
+"""How a head's output tensors are laid out, and how to read some anchors out of them.
+
+Every level is a tensor (B, 2 * values, H, W) whose channel `a * values + v` holds value v of
+anchor a of the cell. Nothing is transposed here: the levels are joined into one vector
+(image, anchor of the cell, value, row, column; level after level) and the wanted values are
+picked out by index, which also makes the gradient cheap.
+
+Shapes: B images, A anchors, P chosen anchors of all images together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from trials.detection.anchors import ANCHORS_PER_CELL, Anchors, anchors_for_grids
+
+BOX_VALUES = 4
+NUM_KEYPOINTS = 5
+
+
+class Outputs(Protocol):
+    """What a detector's head returns: lists with one tensor a level."""
+
+    @property
+    def scores(self) -> Sequence[Tensor]:
+        """Logits, (B, 2, H, W)."""
+
+    @property
+    def boxes(self) -> Sequence[Tensor]:
+        """Distances l, t, r, b of each anchor in stride units, (B, 8, H, W)."""
+
+    @property
+    def keypoints(self) -> Sequence[Tensor] | None:
+        """Shifts x, y of the five points of each anchor in stride units, (B, 20, H, W)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Places:
+    """Where chosen anchors lie in the joined vector of the scores.
+
+    Attributes:
+        image_P, anchor_P: int64 indices of the image and of the anchor in that image.
+        plane_start_P: where the plane (all cells of one image, level and anchor) begins.
+        plane_size_P: cells of the plane.
+        cell_P: the cell in the plane.
+    """
+
+    image_P: Tensor
+    anchor_P: Tensor
+    plane_start_P: Tensor
+    plane_size_P: Tensor
+    cell_P: Tensor
+
+    @property
+    def score_index_P(self) -> Tensor:  # noqa: N802
+        """Index of the anchors' scores in `join(outputs.scores)`."""
+        return self.plane_start_P + self.cell_P
+
+
+def anchors_for_outputs(outputs: Outputs) -> Anchors:
+    """The anchors that belong to the outputs' feature maps, on their device."""
+    grids = [(scores.shape[2], scores.shape[3]) for scores in outputs.scores]
+    return anchors_for_grids(grids, outputs.scores[0].device)
+
+
+def places_of(anchors: Anchors, images: int, image_P: Tensor, anchor_P: Tensor) -> Places:
+    """Find chosen anchors in the joined vector of a batch of `images` images."""
+    level_P = anchors.levels_A[anchor_P]
+    device = anchor_P.device
+    level_start_P = torch.tensor(anchors.level_starts).to(device)[level_P]
+    plane_sizes = [rows * columns for rows, columns in anchors.grids]
+    plane_size_P = torch.tensor(plane_sizes).to(device)[level_P]
+    local_P = anchor_P - level_start_P
+    plane_P = image_P * ANCHORS_PER_CELL + local_P % ANCHORS_PER_CELL
+    return Places(
+        image_P=image_P,
+        anchor_P=anchor_P,
+        plane_start_P=level_start_P * images + plane_P * plane_size_P,
+        plane_size_P=plane_size_P,
+        cell_P=local_P // ANCHORS_PER_CELL,
+    )
+
+
+def join(levels: Sequence[Tensor]) -> Tensor:
+    """All values of all levels in one vector."""
+    return torch.cat([values.reshape(-1) for values in levels])
+
+
+def pick(levels: Sequence[Tensor], places: Places, values: int) -> Tensor:
+    """The `values` numbers of each chosen anchor: (P, values) float32.
+
+    An anchor whose score lies at `plane_start + cell` has its value v at
+    `plane_start * values + v * plane_size + cell`.
+    """
+    first_P = places.plane_start_P * values + places.cell_P
+    steps = torch.arange(values, device=first_P.device)
+    index = first_P[:, None] + steps * places.plane_size_P[:, None]
+    return join(levels).index_select(0, index.flatten()).reshape(-1, values).float()

@@ -1,0 +1,1 @@
+"""Inference over a set of images, WIDER FACE AP and latency."""

@@ -1,0 +1,242 @@
+"""Running a detector over image files: resize, pad, batch, predict, decode, scale back.
+
+Facts of the test modes: REFERENCE section 9.
+Shapes: B images of a batch, H x W pixels of the network's input, N detections.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from search_spaces.errors import ConfigError
+from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize_bilinear
+from trials.detection.decoding import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, decode
+from trials.detection.head_layout import Outputs
+
+MULTIPLE = 32  # the coarsest stride: inputs are padded to whole cells
+SMALLEST, LARGEST = 32, 8192
+MULTI_EDGES = (1650, 1100)
+
+Path: TypeAlias = str | os.PathLike[str]
+Predict: TypeAlias = Callable[[Tensor], Outputs]
+"""Normalised RGB images (B, 3, H, W), H and W multiples of 32, to raw predictions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSize:
+    """How an image becomes a network input; it keeps its shape and is padded with zeros.
+
+    Attributes:
+        long_edge: the longer side is at most this, in pixels; 0 keeps the size.
+        short_edge: the shorter side is at most this.
+        square: pad to a square of `long_edge`, so that all inputs have one size.
+    """
+
+    long_edge: int
+    short_edge: int
+    square: bool
+
+    def fitted(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the resized image; smaller images are enlarged."""
+        if not self.long_edge:
+            return height, width
+        return fitted_size(height, width, long_edge=self.long_edge, short_edge=self.short_edge)
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the input for a resized image: multiples of 32."""
+        if self.square:
+            height = width = self.long_edge
+        return -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """What counts as a detection.
+
+    Attributes:
+        score: a detection must score higher than this.
+        nms: of two boxes with a higher IoU only the better one stays.
+    """
+
+    score: float = SCORE_THRESHOLD
+    nms: float = NMS_THRESHOLD
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Prepared:
+    """One image as network input.
+
+    Attributes:
+        pixels_HW3: resized, uint8, neither normalised nor padded.
+        padded: height, width of the input.
+        scale: input pixels per image pixel along x and y.
+    """
+
+    pixels_HW3: Image
+    padded: tuple[int, int]
+    scale: tuple[float, float]
+
+    @property
+    def fitted(self) -> tuple[int, int]:
+        """Height, width of the image inside the padding."""
+        return self.pixels_HW3.shape[0], self.pixels_HW3.shape[1]
+
+
+def input_size(mode: str, image_size: int = 640) -> InputSize:
+    """The input of a test mode.
+
+    Args:
+        mode: `vga`: the long side becomes `image_size`, padded to a square; `multi`: at most
+            1650 x 1100; `original`: not resized; a number: like `vga` with that size.
+        image_size: for `vga`, in pixels.
+
+    Raises:
+        ConfigError: another mode, or a size outside 32..8192.
+    """
+    if mode == "multi":
+        return InputSize(long_edge=MULTI_EDGES[0], short_edge=MULTI_EDGES[1], square=False)
+    if mode == "original":
+        return InputSize(long_edge=0, short_edge=0, square=False)
+    if mode != "vga":
+        if not (mode.isascii() and mode.isdigit()):
+            raise ConfigError(f"mode must be vga, multi, original or a size, got {mode!r}")
+        image_size = int(mode[:9])
+    if not SMALLEST <= image_size <= LARGEST:
+        raise ConfigError(f"image size must be {SMALLEST} to {LARGEST} pixels, got {image_size}")
+    return InputSize(long_edge=image_size, short_edge=image_size, square=True)
+
+
+def detect_files(
+    predict: Predict,
+    paths: Iterable[Path],
+    size: InputSize,
+    *,
+    thresholds: Thresholds | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 8,
+    readers: int = 0,
+) -> Iterator[Detections]:
+    """Detections of each image file, in order, in pixels of the image.
+
+    Images that follow each other and have the same input size share a batch.
+
+    Args:
+        predict: the network; called in inference mode.
+        paths: image files.
+        size: from `input_size`.
+        thresholds: of score and NMS; None for those of the WIDER FACE protocol.
+        device: where `predict` wants its input.
+        batch_size: most images at once.
+        readers: threads that decode and resize ahead; 0 does it in turn.
+
+    Raises:
+        DataError: an image is missing or broken.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch size must be at least 1, got {batch_size}")
+    limits = thresholds or Thresholds()
+    prepared = _ahead(paths, size, readers, window=2 * batch_size)
+    for batch in _batches(prepared, batch_size):
+        yield from _detect(predict, batch, limits, torch.device(device))
+
+
+def detect_image(
+    predict: Predict,
+    image_HW3: Image,
+    size: InputSize,
+    *,
+    thresholds: Thresholds | None = None,
+    device: torch.device | str = "cpu",
+) -> Detections:
+    """Detections of one decoded RGB image, in its pixels."""
+    batch = [_prepare(image_HW3, size)]
+    return _detect(predict, batch, thresholds or Thresholds(), torch.device(device))[0]
+
+
+def _prepare(image_HW3: Image, size: InputSize) -> _Prepared:
+    """Resize; what comes then is done by batches (`_join`)."""
+    height, width = image_HW3.shape[:2]
+    new_height, new_width = size.fitted(height, width)
+    return _Prepared(
+        pixels_HW3=resize_bilinear(image_HW3, (new_height, new_width)),
+        padded=size.padded(new_height, new_width),
+        scale=(new_width / width, new_height / height),
+    )
+
+
+def _join(batch: Sequence[_Prepared], device: torch.device) -> Tensor:
+    """Images (B, 3, H, W) on `device`, normalised, zeros at the right and at the bottom.
+
+    They lie in memory as the files have them, colour by colour within a pixel, which is
+    also what convolutions are fast in.
+    """
+    images_BHW3 = torch.zeros(len(batch), *batch[0].padded, 3, device=device)
+    for image_HW3, prepared in zip(images_BHW3, batch, strict=True):
+        height, width = prepared.fitted
+        pixels_HW3 = torch.from_numpy(prepared.pixels_HW3).to(device, non_blocking=True)
+        inside_HW3 = image_HW3[:height, :width]
+        torch.sub(pixels_HW3, MEAN, out=inside_HW3)
+        inside_HW3 /= SCALE
+    return images_BHW3.permute(0, 3, 1, 2)
+
+
+def _detect(
+    predict: Predict, batch: Sequence[_Prepared], limits: Thresholds, device: torch.device
+) -> list[Detections]:
+    """Detections of the images of a batch, each in pixels of its image."""
+    with torch.inference_mode():
+        outputs = predict(_join(batch, device))
+        found = decode(
+            outputs,
+            [image.fitted[0] for image in batch],
+            [image.fitted[1] for image in batch],
+            score_threshold=limits.score,
+            nms_threshold=limits.nms,
+        )
+    return [
+        detections.scaled(1 / image.scale[0], 1 / image.scale[1])
+        for detections, image in zip(found, batch, strict=True)
+    ]
+
+
+def _batches(prepared: Iterable[_Prepared], batch_size: int) -> Iterator[list[_Prepared]]:
+    """Runs of images of the same input size, at most `batch_size` long."""
+    batch: list[_Prepared] = []
+    for image in prepared:
+        fits = not batch or batch[0].padded == image.padded
+        if batch and (len(batch) == batch_size or not fits):
+            yield batch
+            batch = []
+        batch.append(image)
+    if batch:
+        yield batch
+
+
+def _ahead(
+    paths: Iterable[Path], size: InputSize, readers: int, window: int
+) -> Iterator[_Prepared]:
+    """Prepared images in order; with readers, at most `window` of them wait."""
+
+    def read(path: Path) -> _Prepared:
+        return _prepare(read_image(path), size)
+
+    if readers < 1:
+        yield from map(read, paths)
+        return
+    with ThreadPoolExecutor(readers) as pool:
+        waiting: deque[Future[_Prepared]] = deque()
+        try:
+            for path in paths:
+                waiting.append(pool.submit(read, path))
+                if len(waiting) > window:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # a broken image must not leave the rest to be read for nothing
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,189 @@
+"""How long a detector takes for one image.
+
+The SCRFD tables time one VGA image at a time; here the clock is read only after the device
+has finished (REFERENCE facts, section 12), the first runs do not count, and the number of
+threads is part of the result.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from search_spaces.errors import ConfigError, DataError
+from search_spaces.network.detector import Detector
+from trials.device import limited_threads
+from trials.onnx.export import MULTIPLE, onnx_bytes
+from trials.onnx.package import import_onnxruntime
+
+WARM_UP = 10
+RUNS = 100
+LEAST_RUNS = 10
+BUDGET_S = 20.0
+LARGEST = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Times of single runs.
+
+    Attributes:
+        runtime: `onnxruntime` or `torch`.
+        device: `cpu`, or the GPU's name.
+        threads: CPU threads of the computation.
+        height, width: the input in pixels; one image at a time.
+        runs: how many runs were timed, after the warm-up.
+        median_ms, p95_ms: of the runs, in milliseconds.
+    """
+
+    runtime: str
+    device: str
+    threads: int
+    height: int
+    width: int
+    runs: int
+    median_ms: float
+    p95_ms: float
+
+
+def onnxruntime_latency(
+    model: Detector | str | os.PathLike[str],
+    *,
+    size: tuple[int, int] = (480, 640),
+    threads: int = 1,
+    runs: int = RUNS,
+) -> Latency:
+    """Time a detector, or an ONNX file, in onnxruntime on the CPU.
+
+    Args:
+        model: a detector (exported for this size) or the path of an ONNX file.
+        size: height and width in pixels.
+        threads: at least 1.
+        runs: runs to time, fewer if they take longer than 20 seconds (but at least 10).
+
+    Raises:
+        ConfigError: a bad number, or a missing optional package.
+        DataError: the file cannot be opened, or does not take this size.
+    """
+    _check(size, threads, runs)
+    session = _session(model, size, threads)
+    feed = {session.get_inputs()[0].name: _noise(size)}
+    try:
+        times = time_runs(lambda: session.run(None, feed), runs=runs)
+    except Exception as error:  # onnxruntime has its own unexported types
+        reason = " ".join(str(error).split())[:200]
+        place = f"{size[0]} x {size[1]} pixels"
+        raise DataError(f"{_name(model)}: fails on {place} ({reason})") from error
+    return _result("onnxruntime", "cpu", threads, size, times)
+
+
+def torch_latency(
+    detector: Detector,
+    *,
+    device: torch.device,
+    size: tuple[int, int] = (480, 640),
+    threads: int = 1,
+    runs: int = RUNS,
+) -> Latency:
+    """Time a detector in torch, in float32; arguments as for `onnxruntime_latency`."""
+    _check(size, threads, runs)
+    detector = detector.to(device).eval()
+    images_13HW = torch.from_numpy(_noise(size)).to(device)
+    is_gpu = device.type == "cuda"
+
+    def run() -> None:
+        detector(images_13HW)
+        if is_gpu:
+            torch.cuda.synchronize(device)
+
+    with limited_threads(threads), torch.inference_mode():
+        times = time_runs(run, runs=runs)
+    name = torch.cuda.get_device_name(device) if is_gpu else "cpu"
+    return _result("torch", name, threads, size, times)
+
+
+def time_runs(
+    run: Callable[[], Any],
+    *,
+    runs: int,
+    warm_up: int = WARM_UP,
+    budget_s: float = BUDGET_S,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Seconds that each of up to `runs` calls takes, after `warm_up` calls.
+
+    After `budget_s` seconds it ends, but not before ten calls were timed (or `runs`, if
+    that is less); a warm-up that takes longer than half of that is cut short as well.
+    """
+    start = clock()
+    for _ in range(warm_up):
+        run()
+        if clock() - start > budget_s / 2:
+            break
+    times: list[float] = []
+    start = clock()
+    while len(times) < runs:
+        before = clock()
+        run()
+        now = clock()
+        times.append(now - before)
+        if now - start > budget_s and len(times) >= LEAST_RUNS:
+            break
+    return times
+
+
+def _result(
+    runtime: str, device: str, threads: int, size: tuple[int, int], times: Sequence[float]
+) -> Latency:
+    median, p95 = np.percentile(np.array(times) * 1000, [50, 95])
+    return Latency(
+        runtime=runtime,
+        device=device,
+        threads=threads,
+        height=size[0],
+        width=size[1],
+        runs=len(times),
+        median_ms=float(median),
+        p95_ms=float(p95),
+    )
+
+
+def _check(size: tuple[int, int], threads: int, runs: int) -> None:
+    if not all(1 <= side <= LARGEST for side in size):
+        raise ConfigError(f"the size must be 1 to {LARGEST} pixels, got {size[0]} x {size[1]}")
+    if threads < 1 or runs < 1:
+        raise ConfigError(f"threads and runs must be at least 1, got {threads} and {runs}")
+
+
+def _noise(size: tuple[int, int]) -> np.typing.NDArray[np.float32]:
+    generator = np.random.default_rng(0)
+    return generator.standard_normal((1, 3, *size), dtype=np.float32)
+
+
+def _session(model: Detector | str | os.PathLike[str], size: tuple[int, int], threads: int) -> Any:
+    runtime = import_onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    content: bytes | str
+    if isinstance(model, Detector):
+        fixed = all(side % MULTIPLE == 0 for side in size)
+        content = onnx_bytes(model, size if fixed else None)
+    else:
+        content = str(model)
+        if not os.path.isfile(model):
+            raise DataError(f"{model}: no such file")
+    try:
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has its own unexported types
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{_name(model)}: cannot be opened by onnxruntime ({reason})") from error
+
+
+def _name(model: Detector | str | os.PathLike[str]) -> str:
+    return "the detector" if isinstance(model, Detector) else str(model)

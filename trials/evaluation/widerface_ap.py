@@ -1,0 +1,188 @@
+"""Average precision as WIDER FACE computes it: arrays in, numbers out, numpy only.
+
+Facts (REFERENCE section 9), each with a hand-worked test:
+
+- scores are min-max normalised over the whole set, the thresholds are 1 - (t + 1) / 1000;
+- predictions are taken by falling score, equal scores in their given order;
+- IoU adds 1 to widths and heights; a prediction takes its best-IoU face, from 0.5 upwards;
+- matching a face outside the subset removes the prediction from precision;
+- a second match of a face is a false positive;
+- an image without any face or without any prediction adds only to the face count;
+- AP is the area under recall against precision made monotone, at all points.
+
+Shape legend: P predictions and F faces of all images, N predictions and G faces of one image.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.errors import DataError
+from trials.data.ground_truth import Truth
+from trials.result import APs
+
+THRESHOLDS = 1000
+MATCH_IOU = 0.5
+PAIRS_AT_ONCE = 1 << 19  # bounds the memory of one image with very many predictions
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Matches:
+    """Predictions that can matter, image by image and by falling score.
+
+    Attributes:
+        bin_P: index of the first (highest) threshold that the score reaches.
+        face_P: the best face that the prediction matches, or -1.
+        first_P: whether it is the first to match that face.
+    """
+
+    bin_P: Ints
+    face_P: Ints
+    first_P: Flags
+
+
+def evaluate(predictions: Mapping[str, NDArray[np.floating]], truth: Truth) -> APs:
+    """Average precision of easy, medium and hard faces.
+
+    Args:
+        predictions: image name `event/file` -> (N, 5) x, y, width, height, score in pixels.
+            Images of the truth that are missing count as having no prediction; images that
+            the truth does not know only take part in the normalisation of scores.
+        truth: the faces, and which of them count. Neither argument is changed.
+
+    Returns:
+        Fractions; 0 for a subset in which no face counts (ask `truth.face_counts`).
+
+    Raises:
+        DataError: a prediction array of another shape, or with values that are not finite.
+    """
+    rows = _as_arrays(predictions)
+    matches = _match_all(rows, truth)
+    values = [_average_precision(matches, column) for column in truth.counted_F3.T]
+    return APs(easy=values[0], medium=values[1], hard=values[2])
+
+
+def _as_arrays(predictions: Mapping[str, NDArray[np.floating]]) -> dict[str, Floats]:
+    """Predictions with their shapes checked; images without any are left out."""
+    arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in predictions.items()}
+    arrays = {name: rows for name, rows in arrays.items() if rows.size}
+    for name, rows in arrays.items():
+        if rows.ndim != 2 or rows.shape[1] != 5:
+            raise DataError(f"predictions of {name} must have the shape (N, 5), got {rows.shape}")
+    if arrays and not np.isfinite(np.concatenate(list(arrays.values()))).all():
+        name = next(name for name, rows in arrays.items() if not np.isfinite(rows).all())
+        raise DataError(f"predictions of {name} hold values that are not finite")
+    return arrays
+
+
+def _match_all(rows: Mapping[str, Floats], truth: Truth) -> _Matches:
+    """Match every prediction of every image that has both predictions and faces."""
+    starts = truth.offsets
+    images = [
+        number
+        for number, name in enumerate(truth.names)
+        if name in rows and starts[number + 1] > starts[number]
+    ]
+    counts = [len(rows[truth.names[number]]) for number in images]
+    found_P5 = np.concatenate([np.zeros((0, 5)), *(rows[truth.names[i]] for i in images)])
+    image_P = np.repeat(np.arange(len(images)), counts)
+    found_P5 = found_P5[np.lexsort((-found_P5[:, 4], image_P))]  # lexsort is stable
+    face_P = np.empty(len(found_P5), dtype=np.int64)
+    stop = 0
+    for number, count in zip(images, counts, strict=True):
+        start, stop = stop, stop + count
+        best_N = _best_faces(found_P5[start:stop], truth.boxes(number))
+        face_P[start:stop] = np.where(best_N < 0, -1, best_N + starts[number])
+    return _Matches(
+        bin_P=_threshold_bins(found_P5[:, 4], rows),
+        face_P=face_P,
+        first_P=_first_matches(face_P),
+    )
+
+
+def _threshold_bins(scores_P: Floats, rows: Mapping[str, Floats]) -> Ints:
+    """The first threshold, of those falling from 0.999 to 0, that each score reaches."""
+    low = min((float(found[:, 4].min()) for found in rows.values()), default=0.0)
+    high = max((float(found[:, 4].max()) for found in rows.values()), default=0.0)
+    normalised_P = (scores_P - low) / ((high - low) or 1.0)
+    thresholds = 1 - np.arange(1, THRESHOLDS + 1) / THRESHOLDS
+    reached_P = np.searchsorted(thresholds[::-1], normalised_P, side="right")
+    return np.asarray(THRESHOLDS - reached_P, dtype=np.int64)
+
+
+def _best_faces(found_N5: Floats, faces_G4: Floats) -> Ints:
+    """The face (0-based) with the best IoU of at least 0.5 to each prediction, else -1."""
+    step = max(1, PAIRS_AT_ONCE // len(faces_G4))
+    if len(found_N5) > step:
+        parts = range(0, len(found_N5), step)
+        return np.concatenate([_best_faces(found_N5[i : i + step], faces_G4) for i in parts])
+    iou_NG = overlaps(found_N5[:, :4], faces_G4)
+    best_N = iou_NG.argmax(axis=1)
+    return np.where(iou_NG[np.arange(len(best_N)), best_N] >= MATCH_IOU, best_N, -1)
+
+
+def overlaps(found_N4: Floats, faces_G4: Floats) -> Floats:
+    """IoU (N, G) of xywh boxes whose pixels are counted inclusively (+1 on both sides)."""
+    low_N2, low_G2 = found_N4[:, :2], faces_G4[:, :2]
+    high_N2, high_G2 = low_N2 + found_N4[:, 2:], low_G2 + faces_G4[:, 2:]
+    inter_NG: Floats = _common(low_N2[:, 0], high_N2[:, 0], low_G2[:, 0], high_G2[:, 0])
+    inter_NG *= _common(low_N2[:, 1], high_N2[:, 1], low_G2[:, 1], high_G2[:, 1])
+    union_NG = _areas(low_N2, high_N2)[:, None] + _areas(low_G2, high_G2)
+    union_NG -= inter_NG
+    inter_NG /= union_NG
+    return inter_NG
+
+
+def _common(low_N: Floats, high_N: Floats, low_G: Floats, high_G: Floats) -> Floats:
+    """Inclusive length (N, G) that two intervals share along one axis."""
+    common_NG: Floats = np.minimum(high_N[:, None], high_G)
+    common_NG -= np.maximum(low_N[:, None], low_G)
+    common_NG += 1
+    return np.maximum(common_NG, 0, out=common_NG)
+
+
+def _areas(low_N2: Floats, high_N2: Floats) -> Floats:
+    """Inclusive areas; boxes turned inside out get a tiny one, so that no union is zero."""
+    sides_N2 = np.maximum(high_N2 - low_N2 + 1, 0)
+    area_N: Floats = sides_N2[:, 0] * sides_N2[:, 1]
+    return np.maximum(area_N, np.finfo(np.float64).tiny)
+
+
+def _first_matches(face_P: Ints) -> Flags:
+    """Whether each prediction is the first that matches its face."""
+    first_P = np.zeros(len(face_P), dtype=bool)
+    faces, positions = np.unique(face_P, return_index=True)
+    first_P[positions[faces >= 0]] = True
+    return first_P
+
+
+def _average_precision(matches: _Matches, counted_F: Flags) -> float:
+    """All-point AP of one subset, whose faces are flagged in `counted_F`."""
+    faces = int(counted_F.sum())
+    if faces == 0:
+        return 0.0
+    matched_P = matches.face_P >= 0
+    counted_P = np.zeros(len(matched_P), dtype=bool)
+    counted_P[matched_P] = counted_F[matches.face_P[matched_P]]
+    kept = _cumulative(matches.bin_P[counted_P | ~matched_P])
+    right = _cumulative(matches.bin_P[counted_P & matches.first_P])
+    precision = right / np.maximum(kept, 1)
+    return _area(right / faces, precision)
+
+
+def _cumulative(bins: Ints) -> Ints:
+    """How many bins are at or before each of the thresholds."""
+    return np.asarray(np.bincount(bins, minlength=THRESHOLDS).cumsum(), dtype=np.int64)
+
+
+def _area(recall: Floats, precision: Floats) -> float:
+    """Area under the curve once precision never rises with recall."""
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    steps = np.diff(recall, prepend=0.0)
+    return min(1.0, float((steps * best_from_here).sum()))  # rounding must not exceed 1

@@ -1,0 +1,1 @@
+"""Training samples and batches drawn from a data set."""

@@ -1,0 +1,1 @@
+"""ONNX files: export, import and inference."""

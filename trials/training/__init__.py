@@ -1,0 +1,1 @@
+"""Assignment, losses, learning-rate schedule, epochs and checkpoints of one training."""

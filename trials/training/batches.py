@@ -1,0 +1,103 @@
+"""The batches of a trial: its recipe's samples, with targets and the images' names."""
+
+import logging
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+
+from trials.data.cache import DEFAULT_FILE_CACHE_BYTES, ImageCache
+from trials.data.dataset import FaceDataset
+from trials.device import default_loader_workers
+from trials.loading.loader import TrainingLoader, deal_batches, epoch_order
+from trials.loading.training_set import DEFAULT_CACHE_BYTES, TrainingSet
+from trials.recipe import Recipe
+from trials.settings import CACHE_AUTO, CACHE_OFF, TrialSettings
+from trials.training.epoch import Batch
+from trials.training.parallel import ALONE, Workers
+from trials.training.targets import Targets
+
+log = logging.getLogger(__name__)
+
+
+class TrainingBatches:
+    """All batches of a trial, or a worker's share of them; its length is that of an epoch.
+
+    A batch depends on the seed, the epoch and its position only, so that a continued trial
+    sees what it would have seen.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike[str],
+        recipe: Recipe,
+        settings: TrialSettings,
+        device: torch.device,
+        workers: Workers = ALONE,
+    ) -> None:
+        readers = settings.loader_workers
+        if readers is None:
+            readers = default_loader_workers(device, settings.threads)
+        dataset = FaceDataset(data_root, "train", faceless=False, held_out=settings.held_out)
+        self._names = [image.name for image in dataset.images]
+        self._seed, self._batch_size = settings.seed, recipe.batch_size
+        self._workers = workers
+        self._loader = TrainingLoader(
+            TrainingSet(
+                dataset,
+                image_size=settings.image_size,
+                seed=settings.seed,
+                augmentation=recipe.augmentation,
+                **_kept_images(dataset, settings),
+            ),
+            batch_size=recipe.batch_size,
+            workers=readers,
+            pin_memory=device.type == "cuda",
+            device=device,
+            on_device=augments_on_device(settings, device),
+            rank=workers.rank,
+            ranks=workers.count,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def of_epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `epoch`, from 1, but for those before the `first`, from 0.
+
+        Raises DataError: too many broken images.
+        """
+        order = epoch_order(self._seed, epoch, len(self._names))
+        mine = deal_batches(order, self._batch_size, self._workers.rank, self._workers.count)
+        rest = islice(mine, first, None)
+        found = self._loader.batches(epoch, first)
+        for indices, (images_B3SS, faces) in zip(rest, found, strict=True):
+            yield Batch(
+                images_B3HW=images_B3SS,
+                targets=[Targets.from_faces(item) for item in faces],
+                names=[self._names[index] for index in indices],
+            )
+
+
+def augments_on_device(settings: TrialSettings, device: torch.device) -> bool:
+    """Whether images are cropped, resized and flipped where the network is trained."""
+    if settings.augment_on == "auto":
+        return device.type != "cpu"
+    return settings.augment_on == "device"
+
+
+def _kept_images(dataset: FaceDataset, settings: TrialSettings) -> dict[str, Any]:
+    """`TrainingSet`'s arguments about decoded images: in memory, in files, or none kept."""
+    in_files = settings.cache not in (CACHE_AUTO, CACHE_OFF)
+    bound = DEFAULT_FILE_CACHE_BYTES if in_files else DEFAULT_CACHE_BYTES
+    if settings.cache_gb is not None:
+        bound = int(settings.cache_gb * 1e9)
+    if not in_files:
+        return {"cache_bytes": bound if settings.cache == CACHE_AUTO else 0}
+    try:
+        return {"cache": ImageCache(settings.cache, dataset.images, bound)}
+    except OSError as error:  # as where a file cannot be written: slower, not stopped
+        log.warning("%s: no decoded images are kept here (%s)", settings.cache, error.strerror)
+        return {}
