@@ -20,7 +20,7 @@ COPY trials trials
 COPY reports reports
 COPY nas nas
 # ray[default] and boto3: the dashboard's job server and the autoscaler on AWS, on head nodes.
-RUN pip install --no-cache-dir ".[onnx,postgres]" "ray[default,train,tune]" boto3
+RUN pip install --no-cache-dir ".[postgres]" "ray[default,train,tune]" boto3
 
 RUN useradd --create-home --uid 1000 ray
 USER ray

@@ -4,6 +4,8 @@ VENV := .venv
 LOWEST := .venv-lowest
 # Ray 2.55 leaves files and processes to the garbage collector, which warns.
 LEFT_OPEN := ignore::pytest.PytestUnraisableExceptionWarning
+# A worker a core; the tests of one file stay together, because some share a Ray.
+PARALLEL := -n auto --dist loadfile
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -20,14 +22,14 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "scrfd-nas needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --prefer-binary --editable ".[dev,onnx]"
+	$(BIN)/python -m pip install --quiet --prefer-binary --editable ".[dev]"
 	@touch $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/scrfd-nas demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest
@@ -35,7 +37,7 @@ test-slow: $(INSTALLED)
 test-lowest:
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --prefer-binary --constraint tests/lowest.txt \
-	  --editable ".[onnx,postgres]" pytest
+	  --editable ".[postgres]" pytest
 	$(LOWEST)/bin/python -m pytest -m "not slow" -W $(LEFT_OPEN)
 
 lint: $(INSTALLED)

@@ -1,8 +1,17 @@
-"""Fixtures for all tests. Reference data lies beside the project; tests skip without it."""
+"""Fixtures for all tests; makes `tests/support` importable, also in processes that tests start."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
+
+SUPPORT = str(Path(__file__).resolve().parent / "support")
+
+if SUPPORT not in sys.path:
+    sys.path.insert(0, SUPPORT)
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SUPPORT, inherited)))
 
 REFERENCE_DATA = Path(__file__).resolve().parents[2] / "shared"
 

@@ -11,7 +11,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Of those who develop: whatever is newest.
-TOOLS = {"ruff", "mypy", "pandas-stubs", "types-PyYAML", "scipy-stubs", "moto"}
+TOOLS = {"ruff", "mypy", "pandas-stubs", "types-PyYAML", "scipy-stubs", "moto", "pytest-xdist"}
 WITHOUT_UPPER_END = {"pillow"}
 
 

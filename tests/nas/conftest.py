@@ -1,18 +1,9 @@
-"""Makes `tests/support` importable here and in the Ray workers that tests start."""
+"""Fixtures for the tests of `nas`."""
 
-import os
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
-
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
-
-if SUPPORT not in sys.path:
-    sys.path.insert(0, SUPPORT)
-    inherited = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SUPPORT, inherited)))
 
 
 @pytest.fixture
