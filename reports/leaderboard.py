@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.confirmation import Confirmed, confirmed
+from reports.statistics.confirmation import Confirmed, confirmed
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError
@@ -73,9 +73,9 @@ def leaderboard(rows: Iterable[Row]) -> pd.DataFrame:
     (`last_hard`: an AP after few epochs is none after many, so it has no rank); then the
     unfinished, then the failed.
 
-    Candidates that were trained with several seeds (`reports.confirmation`) come before all
-    others, by their means, and those that are tied share a rank: a single seed's value, the
-    luckiest of many, is no match for a mean.
+    Candidates that were trained with several seeds (see `confirmed`) come before all others, by
+    their means, and those that are tied share a rank: a single seed's value, the luckiest of
+    many, is no match for a mean.
 
     Returns:
         One row a candidate with `COLUMNS`: APs and shares of compute as fractions of 1,

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from reports.curves import Curve
-from reports.population import Ints
+from reports.statistics.population import Ints
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError

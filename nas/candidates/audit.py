@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.search.directory import SearchDir
-from reports.rank_correlation import LEAST_CANDIDATES, RankCorrelation, rank_correlation
+from reports.statistics.rank_correlation import LEAST_CANDIDATES, RankCorrelation, rank_correlation
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, TrialError
 from search_spaces.randomness import seeded_generator

@@ -42,7 +42,7 @@ def report(
     from nas.results.report_data import read_search
     from nas.search.directory import find_search_dir
     from nas.stage import write_stage_leaderboard
-    from reports.search_report import write_report
+    from reports.page.search_report import write_report
 
     directory = find_search_dir(search_dir)
     stages = [number for number in sorted(directory.requests()) if stage in (None, number)]
@@ -64,7 +64,8 @@ def compare(
 ) -> None:
     """Compare the error distributions of searches, and say how sure a difference is."""
     from nas.results.comparing import read_populations
-    from reports.comparison import compare_populations, write_comparison
+    from reports.page.comparison import comparison_tables, write_comparison
+    from reports.statistics.comparison import compare_populations
 
     found = read_populations(directories, stage)
     comparison = compare_populations(found.populations)
@@ -75,7 +76,7 @@ def compare(
         return
     for warning in found.warnings:
         common.print_note(f"warning: {warning}")
-    for title, columns, rows in comparison.tables():
+    for title, columns, rows in comparison_tables(comparison):
         common.print_table(title, columns, rows, text_columns=columns[:1])
     if page is not None:
         common.print_rich(f"in {page}")

@@ -11,8 +11,8 @@ from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest, RedistributionRequest
 from nas.storage.driver_lock import Driver
 from nas.study.study import read_study
-from reports.confirmation import confirmed
 from reports.leaderboard import Row
+from reports.statistics.confirmation import confirmed
 from trials.result import Outcome, TrialResult
 
 

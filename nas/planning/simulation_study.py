@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nas.planning.simulation import Recording, Replay
-from reports.rank_correlation import RankCorrelation, rank_correlation
+from reports.statistics.rank_correlation import RankCorrelation, rank_correlation
 from search_spaces.checks import require_integer, require_number
 from search_spaces.randomness import seeded_generator, shuffled
 

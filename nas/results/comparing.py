@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nas.search.directory import find_search_dir
 from nas.search.request import AnyRequest
-from reports.comparison import Population
+from reports.statistics.comparison import Population
 from search_spaces.errors import ConfigError
 from trials.fingerprint import differences
 from trials.result import TrialResult

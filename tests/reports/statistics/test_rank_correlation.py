@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from reports.rank_correlation import RankCorrelation, rank_correlation
+from reports.statistics.rank_correlation import RankCorrelation, rank_correlation
 from search_spaces.errors import ConfigError
 
 

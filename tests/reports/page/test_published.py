@@ -1,4 +1,4 @@
-from reports.published import PUBLISHED, published_near
+from reports.page.published import PUBLISHED, published_near
 
 
 def names(flops: int) -> list[str]:

@@ -1,7 +1,7 @@
 import re
 from html.parser import HTMLParser
 
-from reports.html import Markup, cell, column, join, number, page, prose, table, tag
+from reports.page.html import Markup, cell, column, join, number, page, prose, table, tag
 
 HOSTILE = """"><script>alert('x')</script>&amp;"""
 

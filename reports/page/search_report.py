@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reports import plots, sections
-from reports.charts import Chart, save_table
-from reports.findings import why_it_wins
-from reports.html import Markup, join, page, prose, tag
+from reports.figures import plots
+from reports.figures.chart import Chart, save_table
+from reports.figures.shares import share_table
+from reports.page import sections
+from reports.page.figure import figure
+from reports.page.findings import why_it_wins
+from reports.page.html import Markup, join, page, prose, tag
 from reports.search_data import SearchData, StageData
-from reports.shares import share_table
 from search_spaces.files import write_text
 
 REPORT_FILE = "report.html"
@@ -81,7 +83,7 @@ def _stage(stage: StageData, charts: dict[str, Chart]) -> Markup:
 
 
 def _figures(charts: dict[str, Chart], names: Sequence[str]) -> list[Markup]:
-    return [charts[name].html() for name in names if name in charts]
+    return [figure(charts[name]) for name in names if name in charts]
 
 
 def _stage_charts(stages: Sequence[StageData]) -> Iterator[Chart]:

@@ -5,7 +5,6 @@ same version of matplotlib.
 """
 
 import io
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from reports.html import Markup, prose, tag
 from search_spaces.files import replacing, write_text
 
 # Told apart with any kind of colour blindness, and readable on white. In a page each becomes the
@@ -96,11 +94,6 @@ class Chart:
             temporary.write_bytes(self.png)
         save_table(self.table, folder / f"{self.name}.csv")
 
-    def html(self) -> Markup:
-        """The drawing within the page, in the page's colours, with its caption."""
-        plot = tag("div", _inline(self.svg, self.title), class_="plot", tabindex=0)
-        return tag("figure", tag("h3", self.title), plot, tag("figcaption", prose(self.caption)))
-
 
 def draw(
     name: str,
@@ -165,19 +158,3 @@ def panels(figure: Figure, rows: int, columns: int, count: int) -> list[Axes]:
     for axes in found[count:]:
         axes.set_axis_off()
     return found[:count]
-
-
-def _inline(svg: str, title: str) -> Markup:
-    """An SVG document as an element: page colours, a name for those who cannot see it."""
-    content = svg[svg.index("<svg") :]
-    content = content[content.index(">") + 1 :]
-    box = re.search(r'viewBox="([\d. ]+)"', svg)
-    for name, value in COLOURS.items():
-        content = content.replace(value, f"var(--{name})")
-    referenced = set(re.findall(r"#([\w.-]+)", content))
-    content = re.sub(
-        r' id="([^"]*)"', lambda m: m.group() if m[1] in referenced else "", content
-    )  # the same numbered names stand in every drawing
-    view = box[1] if box else "0 0 600 300"
-    opening = tag("svg", viewBox=view, role="img", aria_label=title).removesuffix("</svg>")
-    return Markup(opening + content.strip())

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from reports.charts import COLOURS, Chart, colour, draw, legend, marker, panels, shortened
-from reports.population import best_so_far, edf, pareto_front
+from reports.figures.chart import COLOURS, Chart, colour, draw, legend, marker, panels, shortened
+from reports.figures.shares import range_of_best
 from reports.search_data import SHARES, CandidateData, SamplerDraws, StageData, statistics
-from reports.shares import range_of_best
+from reports.statistics.population import best_so_far, edf, pareto_front
 from search_spaces.cost.detector import PARTS
 from trials.result import TrialStopped
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reports.population import (
+from reports.statistics.population import (
     Interval,
     best_indices,
     best_so_far,

@@ -1,8 +1,6 @@
-from pathlib import Path
-
 import pytest
 
-from reports.comparison import Population, compare_populations, write_comparison
+from reports.statistics.comparison import Population, compare_populations
 from search_spaces.errors import ConfigError
 
 LOW = Population(name="low", hard=tuple(0.1 + 0.001 * n for n in range(40)))
@@ -67,14 +65,3 @@ def test_less_than_two_cannot_be_compared() -> None:
         compare_populations([LOW])
     with pytest.raises(ConfigError, match="empty: has no finished candidate"):
         Population(name="empty", hard=())
-
-
-def test_the_page_escapes_names_and_warnings(tmp_path: Path) -> None:
-    hostile = "</text></svg><script>alert(1)</script> $\\frac{ 漢字 😀" + "x" * 200
-    comparison = compare_populations([LOW, Population(name=hostile, hard=(0.5, 0.6))])
-    page = write_comparison(comparison, [f"differ in {hostile}"], tmp_path).read_text()
-    assert page.count("<script") == 1
-    assert page.count("<svg") == 1
-    assert "&lt;script&gt;" in page
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"compare.html", "compare.svg", "compare.png", "compare.csv"}

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from reports.confirmation import Confirmed, confirmed
-from reports.population import curve_noise, quarter
+from reports.figures.shares import share_table
 from reports.search_data import CandidateData, StageData
-from reports.shares import share_table
+from reports.statistics.confirmation import Confirmed, confirmed
+from reports.statistics.population import curve_noise, quarter
 from search_spaces.cost.detector import PARTS
 
 FEW = 8  # candidates below which shares say nothing

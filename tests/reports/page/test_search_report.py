@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.plots import progress_chart
+from reports.figures.plots import progress_chart
+from reports.page.search_report import report_page, write_report
 from reports.search_data import CandidateData, Decision, SamplerDraws, SearchData, StageData
-from reports.search_report import report_page, write_report
 from trials.evaluation.latency import Latency
 
 MakeStage = Callable[..., StageData]

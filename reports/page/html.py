@@ -108,4 +108,4 @@ def _policy(script: str) -> str:
 
 @cache
 def _resource(name: str) -> str:
-    return files("reports").joinpath(name).read_text(encoding="utf-8")
+    return files("reports.page").joinpath(name).read_text(encoding="utf-8")

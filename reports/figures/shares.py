@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from reports.population import Interval, best_indices
 from reports.search_data import SHARES, StageData, statistics
+from reports.statistics.population import Interval, best_indices
 from search_spaces.cost.detector import PARTS
 
 COLUMNS = ("part", "best", "median", "low", "middle", "high", "rho", "p")

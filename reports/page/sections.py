@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.html import Markup, cell, column, join, number, number_column, table, tag
 from reports.leaderboard import to_records
-from reports.published import Published, published_near
+from reports.page.html import Markup, cell, column, join, number, number_column, table, tag
+from reports.page.published import Published, published_near
 from reports.search_data import CandidateData, StageData
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, total
@@ -42,7 +42,7 @@ def leaderboard_section(stage: StageData) -> Markup:
 
 
 def share_section(shares: pd.DataFrame) -> Markup | None:
-    """`reports.shares.share_table` for a reader."""
+    """`reports.figures.shares.share_table` for a reader."""
     if shares.empty:
         return None
     names = ("winner", "median of all", "range of the best (95 %)", "rank correlation")

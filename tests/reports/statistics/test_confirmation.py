@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 
-from reports.confirmation import confirmed
+from reports.statistics.confirmation import confirmed
 
 
 def test_an_interval_by_hand() -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from reports.findings import noise_threshold, why_it_wins
+from reports.figures.shares import share_table
+from reports.page.findings import noise_threshold, why_it_wins
 from reports.search_data import CandidateData, StageData
-from reports.shares import share_table
 from search_spaces.cost.detector import flops_by_part, total
 
 MakeStage = Callable[..., StageData]

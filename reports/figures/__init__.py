@@ -1,0 +1,1 @@
+"""Charts of searches, and the tables behind them."""

@@ -1,0 +1,28 @@
+"""Charts as elements of a page, in the colours of the page."""
+
+import re
+
+from reports.figures.chart import COLOURS, Chart
+from reports.page.html import Markup, prose, tag
+
+
+def figure(chart: Chart) -> Markup:
+    """Return the chart as an HTML figure with its title and caption."""
+    plot = tag("div", _inline(chart.svg, chart.title), class_="plot", tabindex=0)
+    return tag("figure", tag("h3", chart.title), plot, tag("figcaption", prose(chart.caption)))
+
+
+def _inline(svg: str, title: str) -> Markup:
+    """An SVG document as an element: page colours, a name for those who cannot see it."""
+    content = svg[svg.index("<svg") :]
+    content = content[content.index(">") + 1 :]
+    box = re.search(r'viewBox="([\d. ]+)"', svg)
+    for name, value in COLOURS.items():
+        content = content.replace(value, f"var(--{name})")
+    referenced = set(re.findall(r"#([\w.-]+)", content))
+    content = re.sub(
+        r' id="([^"]*)"', lambda m: m.group() if m[1] in referenced else "", content
+    )  # the same numbered names stand in every drawing
+    view = box[1] if box else "0 0 600 300"
+    opening = tag("svg", viewBox=view, role="img", aria_label=title).removesuffix("</svg>")
+    return Markup(opening + content.strip())

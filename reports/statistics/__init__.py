@@ -1,0 +1,1 @@
+"""Statistics of many hard APs, as plain numbers."""
