@@ -1,113 +1,79 @@
-"""What single layers cost, under three conventions of counting.
+"""Costs of single layers under a counting convention.
 
-- `FVCORE`: multiply-adds as fvcore counts them, this project's budget. Convs without their
-  bias, BatchNorm 2 an element (eval mode), GroupNorm 5, nearest upsampling 1 an output
-  element; activations, pooling, additions and the level scales are free.
-- `PUBLISHED`: as the SCRFD paper's tables, which come from mmcv 1.2.6. Convs with their
-  bias, BatchNorm 2 an element, ReLU 1, pooling 1 an input element; the rest is free.
-- `PARAMETERS`: learned numbers.
+`inputs`, `outputs` and `channels` are ints or int64 arrays, `cells` is height x width of the
+layer's output. Sources: fvcore's `nn/jit_handles.py`; mmcv 1.2.6's `cnn/utils/flops_counter.py`,
+which made the tables of the SCRFD paper (arXiv 2105.04714).
 """
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 Number = Any  # int, or an int64 array: numpy's operators serve both
 Cells = int  # height x width of a feature map
 
 
-class Counting(Protocol):
-    """What single layers cost. `cells` is height x width of the layer's output."""
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """Weights of the operations that a way of counting includes.
 
-    def conv(self, weights: Number, outputs: Number, cells: Cells, bias: bool) -> Number:
-        """A convolution with `weights` numbers in its kernel."""
+    Every operation counts once per output element (`pool`: per input element). Products of
+    convolutions count 1. Additions of feature maps are free.
 
-    def batch_norm(self, channels: Number, cells: Cells) -> Number:
-        """An affine BatchNorm in eval mode."""
+    Attributes:
+        bias: one bias of a convolution.
+        batch_norm, group_norm: an affine norm in eval mode.
+        relu: an activation.
+        pool: a max-pool or average-pool.
+        upsample: a nearest-neighbour upsampling.
+        level_scale: a learned factor on a whole feature map, counted once.
+        per_cell: False for parameters, which exist once whatever the size of the map.
+    """
 
-    def group_norm(self, channels: Number, cells: Cells) -> Number:
-        """An affine GroupNorm."""
+    bias: int = 0
+    batch_norm: int = 2
+    group_norm: int = 0
+    relu: int = 0
+    pool: int = 0
+    upsample: int = 0
+    level_scale: int = 0
+    per_cell: bool = True
 
-    def relu(self, channels: Number, cells: Cells) -> Number:
-        """An activation."""
+    def conv(
+        self, kernel: int, inputs: Number, outputs: Number, cells: Cells, *, bias: bool = False
+    ) -> Number:
+        """Return the cost of a `kernel` x `kernel` convolution."""
+        weights = kernel * kernel * inputs * outputs
+        return (weights + self.bias * bias * outputs) * self._times(cells)
 
-    def pool(self, channels: Number, cells_in: Cells) -> Number:
-        """A max- or average-pool; `cells_in` of its input."""
+    def unit(
+        self, kernel: int, inputs: Number, outputs: Number, cells: Cells, norm: str = "batch"
+    ) -> Number:
+        """Return the cost of a convolution without bias, a norm and a ReLU."""
+        return self.conv(kernel, inputs, outputs, cells) + self._norm_relu(norm, outputs, cells)
 
-    def upsample(self, channels: Number, cells: Cells) -> Number:
-        """A nearest-neighbour enlargement."""
+    def separable(
+        self, inputs: Number, outputs: Number, cells: Cells, norm: str = "batch"
+    ) -> Number:
+        """Return the cost of a depthwise 3x3 and a pointwise 1x1 unit."""
+        depthwise = 9 * inputs * self._times(cells) + self._norm_relu(norm, inputs, cells)
+        return depthwise + self.unit(1, inputs, outputs, cells, norm)
 
-    def scalar(self) -> Number:
-        """A learned factor on a whole feature map."""
+    def shortcut(self, inputs: Number, outputs: Number, cells_in: Cells, cells: Cells) -> Number:
+        """Return the cost of an average-pool, a 1x1 convolution and a BatchNorm."""
+        norm = self.batch_norm * outputs * self._times(cells)
+        return self.pool * inputs * cells_in + self.conv(1, inputs, outputs, cells) + norm
 
+    def _norm_relu(self, norm: str, channels: Number, cells: Cells) -> Number:
+        weight = self.batch_norm if norm == "batch" else self.group_norm
+        return (weight + self.relu) * channels * self._times(cells)
 
-class _Fvcore:
-    def conv(self, weights: Number, outputs: Number, cells: Cells, bias: bool) -> Number:
-        return weights * cells
-
-    def batch_norm(self, channels: Number, cells: Cells) -> Number:
-        return 2 * channels * cells
-
-    def group_norm(self, channels: Number, cells: Cells) -> Number:
-        return 5 * channels * cells
-
-    def relu(self, channels: Number, cells: Cells) -> Number:
-        return 0
-
-    def pool(self, channels: Number, cells_in: Cells) -> Number:
-        return 0
-
-    def upsample(self, channels: Number, cells: Cells) -> Number:
-        return channels * cells
-
-    def scalar(self) -> Number:
-        return 0
-
-
-class _Published:
-    def conv(self, weights: Number, outputs: Number, cells: Cells, bias: bool) -> Number:
-        return (weights + bias * outputs) * cells
-
-    def batch_norm(self, channels: Number, cells: Cells) -> Number:
-        return 2 * channels * cells
-
-    def group_norm(self, channels: Number, cells: Cells) -> Number:
-        return 0
-
-    def relu(self, channels: Number, cells: Cells) -> Number:
-        return channels * cells
-
-    def pool(self, channels: Number, cells_in: Cells) -> Number:
-        return channels * cells_in
-
-    def upsample(self, channels: Number, cells: Cells) -> Number:
-        return 0
-
-    def scalar(self) -> Number:
-        return 0
+    def _times(self, cells: Cells) -> int:
+        return cells if self.per_cell else 1
 
 
-class _Parameters:
-    def conv(self, weights: Number, outputs: Number, cells: Cells, bias: bool) -> Number:
-        return weights + bias * outputs
-
-    def batch_norm(self, channels: Number, cells: Cells) -> Number:
-        return 2 * channels
-
-    def group_norm(self, channels: Number, cells: Cells) -> Number:
-        return 2 * channels
-
-    def relu(self, channels: Number, cells: Cells) -> Number:
-        return 0
-
-    def pool(self, channels: Number, cells_in: Cells) -> Number:
-        return 0
-
-    def upsample(self, channels: Number, cells: Cells) -> Number:
-        return 0
-
-    def scalar(self) -> Number:
-        return 1
-
-
-FVCORE: Counting = _Fvcore()
-PUBLISHED: Counting = _Published()
-PARAMETERS: Counting = _Parameters()
+FVCORE = Convention(group_norm=5, upsample=1)
+"""Multiply-adds as fvcore counts them: the budget of a search."""
+PUBLISHED = Convention(bias=1, relu=1, pool=1)
+"""FLOPs of the SCRFD paper's tables."""
+PARAMETERS = Convention(bias=1, group_norm=2, level_scale=1, per_cell=False)
+"""Learned numbers."""

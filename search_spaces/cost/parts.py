@@ -1,82 +1,63 @@
-"""The closed-form cost of single parts, for arrays of widths and depths.
+"""FLOPs of single parts at 480x640, for arrays of widths and depths.
 
-A candidate's FLOPs are a chain: every stage costs what its input width, width and depth
-say, the neck's lateral convs add a term a stage, and the rest of neck and head depends on
-neither. The spaces count and search along that chain; the formulas themselves stay in
-`cost`, of which these functions ask one part at a time.
+The FLOPs of a candidate are a chain: a stage costs what its input width, width and depth
+determine, every stage adds a term to the neck's lateral convs, and the rest of neck and head
+depends on neither. The spaces count and search along that chain.
 """
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from search_spaces.architecture import NUM_STAGES, Head
-from search_spaces.cost.detector import PARTS, flops_by_part
-
-_ANY_HEAD = SimpleNamespace(
-    convs=1, width=8, depthwise=False, norm="group", shared=True, keypoints=0, level_scales=True
+from search_spaces.architecture import Head
+from search_spaces.cost.detector import (
+    STAGE_STRIDES,
+    as_number,
+    as_numbers,
+    cells_by_stride,
+    fusion_cost,
+    head_cost,
+    output_width,
+    stage_cost,
+    stem_cost,
 )
+from search_spaces.cost.layers import FVCORE
+
+_HEIGHT, _WIDTH = 480, 640
 
 
-def arrays_candidate(
-    block: str,
-    stem_widths: Any,
-    depths: Any,
-    widths: Any,
-    neck_width: Any = 8,
-    head: Any = _ANY_HEAD,
+def array_candidate(
+    block: str, stem_widths: Any, depths: Any, widths: Any, neck_width: Any, head: Any
 ) -> SimpleNamespace:
-    """A candidate for `cost` whose numbers may be arrays."""
+    """Return a candidate for `search_spaces.cost.detector` whose numbers may be arrays."""
     backbone = SimpleNamespace(block=block, stem_widths=stem_widths, depths=depths, widths=widths)
     return SimpleNamespace(backbone=backbone, neck=SimpleNamespace(width=neck_width), head=head)
 
 
-def stem_flops(block: str, stem_widths: Any) -> Any:
-    """FLOPs of the stem. `stem_widths`: one array, or two for `depthwise`."""
-    candidate = arrays_candidate(block, stem_widths, [1] * NUM_STAGES, [8] * NUM_STAGES)
-    return flops_by_part(candidate)["stem"]
+def stem_flops(block: str, widths: Sequence[Any]) -> Any:
+    """Return the FLOPs of the stem. `widths`: one array, or two for `depthwise`."""
+    return stem_cost(FVCORE, block, as_numbers(widths), _cells(block))
 
 
-def stage_flops(block: str, stage: int, inputs: Any, width: Any, depth: Any) -> Any:
-    """FLOPs of a stage (0 is C2), given the width of the stage (or stem) before it."""
-    stem_widths: list[Any] = [8, 8] if block == "depthwise" else [8]
-    widths: list[Any] = [8] * NUM_STAGES
-    depths: list[Any] = [1] * NUM_STAGES
-    if stage == 0:
-        stem_widths[-1] = inputs
-    else:
-        widths[stage - 1] = inputs
-    widths[stage], depths[stage] = width, depth
-    return flops_by_part(arrays_candidate(block, stem_widths, depths, widths))[PARTS[1 + stage]]
+def stage_flops(block: str, stage: int, previous: Any, width: Any, depth: Any) -> Any:
+    """Return the FLOPs of a stage (0 is C2), given the width of the stage (or stem) before it."""
+    previous, width, depth = as_numbers([previous, width, depth])
+    inputs = output_width(block, previous) if stage else previous
+    return stage_cost(FVCORE, block, stage, (inputs, width, depth), _cells(block))
 
 
 def lateral_flops(block: str, stage: int, width: Any) -> Any:
-    """FLOPs of a stage's lateral conv for every channel of the neck (0 for C2)."""
-    if stage == 0:
-        return width * 0
-    widths: list[Any] = [0] * NUM_STAGES
-    without = _neck_flops(block, widths)
-    widths[stage] = width
-    return _neck_flops(block, widths) - without
+    """Return the FLOPs of a stage's lateral conv per channel of the neck (0 for C2)."""
+    cells = _cells(block)[STAGE_STRIDES[stage]] if stage else 0
+    return FVCORE.conv(1, output_width(block, as_number(width)), 1, cells)
 
 
 def neck_head_flops(block: str, head: Head, neck_width: Any, head_width: Any, convs: Any) -> Any:
-    """FLOPs of neck and head but for the lateral convs; the head's kind is `head`'s."""
-    numbers = SimpleNamespace(
-        convs=convs,
-        width=head_width,
-        depthwise=head.depthwise,
-        norm=head.norm,
-        shared=head.shared,
-        keypoints=head.keypoints,
-        level_scales=head.level_scales,
-    )
-    stem_widths = [8, 8] if block == "depthwise" else [8]
-    depths, widths = [1] * NUM_STAGES, [0] * NUM_STAGES
-    parts = flops_by_part(arrays_candidate(block, stem_widths, depths, widths, neck_width, numbers))
-    return parts["neck"] + parts["head"]
+    """Return the FLOPs of neck and head except the lateral convs; the kind is that of `head`."""
+    sized = SimpleNamespace(**{**vars(head), "width": head_width, "convs": convs})
+    width, cells = as_number(neck_width), _cells(block)
+    return fusion_cost(FVCORE, width, cells) + head_cost(FVCORE, sized, width, cells)
 
 
-def _neck_flops(block: str, widths: list[Any]) -> Any:
-    stem_widths = [8, 8] if block == "depthwise" else [8]
-    candidate = arrays_candidate(block, stem_widths, [1] * NUM_STAGES, widths, neck_width=1)
-    return flops_by_part(candidate)["neck"]
+def _cells(block: str) -> dict[int, int]:
+    return cells_by_stride(block, _HEIGHT, _WIDTH)

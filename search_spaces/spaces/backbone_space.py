@@ -21,7 +21,7 @@ from search_spaces.cost.constraints import (
     relaxation,
 )
 from search_spaces.cost.detector import flops_by_part, total
-from search_spaces.cost.parts import arrays_candidate, neck_head_flops
+from search_spaces.cost.parts import array_candidate, neck_head_flops
 from search_spaces.errors import InfeasibleError
 from search_spaces.randomness import weighted_order
 from search_spaces.spaces.backbone_chain import Chain, build_chain
@@ -130,7 +130,7 @@ class BackboneSpace:
             rows = np.flatnonzero(draws.blocks == index)
             stem, widths = _stem_and_widths(block, draws.chain[rows].T)
             depths = draws.depths[rows].T
-            candidate = arrays_candidate(block, stem, depths, widths, self.neck.width, self.head)
+            candidate = array_candidate(block, stem, depths, widths, self.neck.width, self.head)
             flops[rows] = total(flops_by_part(candidate))
         return flops
 

@@ -11,7 +11,7 @@ import pytest
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.cost.constraints import flops_window, norm_groups, stage_window
 from search_spaces.cost.detector import flops_by_part, mmcv_flops_by_part, total
-from search_spaces.cost.parts import arrays_candidate
+from search_spaces.cost.parts import array_candidate
 from search_spaces.errors import ConfigError, InfeasibleError
 from search_spaces.randomness import seeded_generator
 from search_spaces.spaces.backbone_chain import build_chain
@@ -200,7 +200,7 @@ def test_acceptance_equals_the_reference_in_its_own_flops(golden_dir: Path) -> N
     for index, block in enumerate(ranges.blocks):
         rows = np.flatnonzero(drawn.blocks == index)
         chain, depths = drawn.chain[rows].T, drawn.depths[rows].T
-        candidate = arrays_candidate(block, chain[:1], depths, chain, 48, template.head)
+        candidate = array_candidate(block, chain[:1], depths, chain, 48, template.head)
         flops[rows] = total(mmcv_flops_by_part(candidate))
     accepted = (flops >= 2_450_000_000) & (flops <= 2_550_000_000)
     deviation = np.sqrt(golden["rate"] * (1 / number + 1 / golden["n"]))
