@@ -20,7 +20,7 @@ TARGET = 2_500_000_000
 def drawn_architectures(space, number):
     """The first drawn residual backbones whose widths are valid, whatever they cost."""
     from search_spaces.architecture import Architecture, Backbone
-    from search_spaces.spaces.backbone_ranges import draw
+    from search_spaces.spaces.backbone_draws import draw
 
     draws = draw(space.ranges, np.random.default_rng(0), 4 * number + 16)
     valid = ((draws.chain >= 8) & (draws.chain <= 4096)).all(axis=1)
@@ -39,7 +39,7 @@ def drawn_architectures(space, number):
 
 def closed_form_rate(space, draws):
     """Seconds an accepted draw takes when the closed form rejects, and draws an acceptance."""
-    from search_spaces.spaces.backbone_ranges import draw
+    from search_spaces.spaces.backbone_draws import draw
 
     generator = np.random.default_rng(0)
     accepted = []

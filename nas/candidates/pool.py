@@ -12,10 +12,11 @@ from search_spaces.cost.constraints import Window, flops_window
 from search_spaces.errors import ConfigError
 from search_spaces.randomness import seeded_generator
 from search_spaces.spaces.backbone_ranges import BackboneRanges
-from search_spaces.spaces.backbone_space import BackboneSpace, Sample
-from search_spaces.spaces.backbone_template import family_for
+from search_spaces.spaces.backbone_space import BackboneSpace
+from search_spaces.spaces.neck_and_head import family_for
 from search_spaces.spaces.network_ranges import NetworkRanges
 from search_spaces.spaces.network_space import NetworkSpace
+from search_spaces.spaces.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)

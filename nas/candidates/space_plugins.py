@@ -15,7 +15,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost.constraints import Window, flops_window
 from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.errors import ConfigError, InfeasibleError, ScrfdNasError
-from search_spaces.spaces.backbone_space import Sample
+from search_spaces.spaces.sample import Sample
 
 GROUP = "scrfd_nas.search_spaces"
 BUILT_IN = ("auto", "mobile", "resnet")
@@ -104,7 +104,7 @@ def _load(point: EntryPoint) -> Any:
 def _check(name: str, sample: object, window: Window, num: int) -> None:
     """Hold the plug-in to its protocol. Raises ConfigError, InfeasibleError."""
     if not isinstance(sample, Sample):
-        rule = "sample() must return a search_spaces.spaces.backbone_space.Sample"
+        rule = "sample() must return a search_spaces.spaces.sample.Sample"
         raise ConfigError(f"--space {name}: {rule}, got {type(sample).__name__}")
     found = sample.architectures
     if not found:

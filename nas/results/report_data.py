@@ -18,9 +18,10 @@ from reports.search_data import CandidateData, SamplerDraws, SearchData, StageDa
 from search_spaces.architecture import Architecture
 from search_spaces.errors import DataError
 from search_spaces.randomness import seeded_generator
-from search_spaces.spaces.backbone_ranges import BackboneRanges, draw
+from search_spaces.spaces.backbone_draws import draw
+from search_spaces.spaces.backbone_ranges import BackboneRanges
 from search_spaces.spaces.backbone_space import CHUNK, BackboneSpace
-from search_spaces.spaces.backbone_template import family_for
+from search_spaces.spaces.neck_and_head import family_for
 
 DRAWS = 4 * CHUNK  # raw draws of the histogram
 

@@ -1,4 +1,4 @@
-"""Step 1's backbones as a chain of choices, whose FLOPs add up."""
+"""The backbones of stage 1 as a chain of choices whose FLOPs add up."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,14 @@ import numpy as np
 from search_spaces.architecture import NUM_STAGES
 from search_spaces.cost.constraints import Window
 from search_spaces.cost.parts import lateral_flops, stage_flops, stem_flops
-from search_spaces.spaces.backbone_ranges import BackboneRanges, next_width_weights
-from search_spaces.spaces.chains import (
-    Choices,
-    Ints,
-    Rows,
-    bounds_before,
-    sorted_choices,
-    start_rows,
-)
+from search_spaces.spaces.backbone_draws import next_width_weights
+from search_spaces.spaces.backbone_ranges import BackboneRanges
+from search_spaces.spaces.chains import Choices, Ints, Rows, bounds_before, start_rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """All backbones of one block: where they start, and the choices of each step.
+    """All backbones of one block: the first widths, and the choices of each step.
 
     The FLOPs are those of stem, stages and the lateral convs of a neck of fixed width.
     """
@@ -30,13 +24,13 @@ class Chain:
     steps: tuple[Choices, ...]
 
     def extremes(self) -> Window:
-        """The least and the greatest FLOPs of any of them."""
+        """Return the least and the greatest FLOPs of any backbone."""
         last = bounds_before(self.starts, self.steps)[-1]
         return int(last.least.min()), int(last.greatest.max())
 
 
 def build_chain(ranges: BackboneRanges, block: str, neck_width: int) -> Chain:
-    """The chain of every backbone that `ranges` can draw with this block."""
+    """Return the chain of every backbone that `ranges` can draw with this block."""
     stems = np.array(list(ranges.stem_weights()), dtype=np.int64)
     ratios = list(ranges.ratios)
     steps = []
@@ -56,7 +50,7 @@ def build_chain(ranges: BackboneRanges, block: str, neck_width: int) -> Chain:
 
 
 def _links(widths: Ints, ratio: tuple[float, float]) -> tuple[Ints, Ints]:
-    """Every width with every width that may follow it."""
+    """Return every width with every width that may follow it, as two columns."""
     pairs = [(int(w), wider) for w in widths for wider in next_width_weights(int(w), ratio)]
     columns = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return columns[:, 0], columns[:, 1]
@@ -64,9 +58,9 @@ def _links(widths: Ints, ratio: tuple[float, float]) -> tuple[Ints, Ints]:
 
 def _stem_choices(block: str, links: tuple[Ints, Ints]) -> Choices:
     first, second = links
-    zeros = np.zeros_like(first)
-    flops = stem_flops(block, [first, second])
-    return sorted_choices(inputs=first, widths=second, depths=zeros, flops=flops, laterals=zeros)
+    zeros, flops = np.zeros_like(first), stem_flops(block, links)
+    choices = Choices(inputs=first, widths=second, depths=zeros, flops=flops, laterals=zeros)
+    return choices.ordered()
 
 
 def _stage_choices(
@@ -77,5 +71,6 @@ def _stage_choices(
     depths = np.tile(depths, len(links[0]))
     flops = stage_flops(block, stage, inputs, widths, depths)
     flops = flops + neck_width * lateral_flops(block, stage, widths)
-    zeros = np.zeros_like(inputs)
-    return sorted_choices(inputs=inputs, widths=widths, depths=depths, flops=flops, laterals=zeros)
+    zeros = np.zeros_like(inputs)  # the laterals are in `flops`
+    choices = Choices(inputs=inputs, widths=widths, depths=depths, flops=flops, laterals=zeros)
+    return choices.ordered()

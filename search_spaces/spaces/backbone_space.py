@@ -1,9 +1,10 @@
-"""Step 1: backbones under a fixed neck and head, sampled as the reference's generator does.
+"""Stage 1: backbones under a fixed neck and head, sampled as the reference's generator does.
 
-The reference draws at random and keeps what has the wanted FLOPs (section 8 of the
-REFERENCE facts). Here the closed-form cost rejects whole arrays of draws, the number of
-distinct backbones that satisfy the window is counted exactly, and where there are few the
-order in which rejection would meet them is drawn directly, so that sampling always ends.
+The reference draws at random and keeps candidates of the wanted FLOPs (its
+`search_tools/generate_configs_2.5g.py`). Here the closed-form cost rejects whole arrays of
+draws, the number of distinct backbones in the window is counted exactly, and where there are
+few the order in which rejection sampling would find them is drawn directly, so that sampling
+always ends.
 """
 
 from dataclasses import dataclass, replace
@@ -14,47 +15,33 @@ from numpy.typing import NDArray
 
 from search_spaces.architecture import MAX_WIDTH, Architecture, Backbone, Head, Neck
 from search_spaces.checks import require_integer
-from search_spaces.cost.constraints import (
-    Window,
-    flops_window,
-    in_giga,
-    relaxation,
-)
+from search_spaces.cost.constraints import Window, flops_window, in_giga, relaxation
 from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.cost.parts import array_candidate, neck_head_flops
 from search_spaces.errors import InfeasibleError
 from search_spaces.randomness import weighted_order
 from search_spaces.spaces.backbone_chain import Chain, build_chain
-from search_spaces.spaces.backbone_enumeration import count_in_window, list_in_window, nearest_flops
-from search_spaces.spaces.backbone_ranges import BackboneRanges, Draws, draw, next_width_weights
-from search_spaces.spaces.backbone_template import neck_and_head
-from search_spaces.spaces.chains import WIDTH_STEP, Ints
+from search_spaces.spaces.backbone_counting import count_in_window, list_in_window, nearest_flops
+from search_spaces.spaces.backbone_draws import WORDS, Draws, draw, next_width_weights
+from search_spaces.spaces.backbone_ranges import BackboneRanges
+from search_spaces.spaces.chains import Ints
+from search_spaces.spaces.neck_and_head import neck_and_head
+from search_spaces.spaces.ranges import WIDTH_STEP
+from search_spaces.spaces.sample import Sample
 
 CHUNK = 1 << 15  # draws at a time; as many as fit the processor's cache
 MAX_DRAWS = 200_000_000
-FEW = 50_000  # so many are listed instead of drawn
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """Distinct architectures in the order drawn.
-
-    Attributes:
-        feasible: distinct architectures that satisfy the constraints, None if uncounted.
-        draws, accepted: of rejection sampling, 0 where it was not needed.
-        note: what the user should know, such as fewer than asked for.
-    """
-
-    architectures: tuple[Architecture, ...]
-    feasible: int | None
-    draws: int = 0
-    accepted: int = 0
-    note: str | None = None
+FEW = 50_000  # up to so many are listed instead of drawn
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpace:
-    """Every backbone of `ranges` with this neck and head, and FLOPs within the tolerance."""
+    """Every backbone of `ranges` with this neck and head, and FLOPs within the tolerance.
+
+    Attributes:
+        flops: target of the whole network at 480x640.
+        tolerance: relative deviation from the target, both ends included.
+    """
 
     ranges: BackboneRanges
     neck: Neck
@@ -69,7 +56,7 @@ class BackboneSpace:
     def for_budget(
         cls, flops: int, ranges: BackboneRanges, tolerance: float = 0.02
     ) -> "BackboneSpace":
-        """The space of step 1 at a budget, with the neck and head that belong to it.
+        """Return the space of stage 1 at a budget, with the neck and head of that budget.
 
         Raises:
             ConfigError: the budget or the tolerance breaks a rule.
@@ -80,20 +67,20 @@ class BackboneSpace:
 
     @property
     def window(self) -> Window:
-        """The least and the greatest FLOPs accepted."""
+        """Least and greatest FLOPs accepted."""
         return flops_window(self.flops, self.tolerance)
 
     def count(self) -> int | None:
-        """Distinct architectures within the window; None if too many to count in time."""
+        """Return the number of distinct architectures in the window; None if too many to count."""
         counts = [count_in_window(chain, self._backbone_window(chain)) for chain in self._chains()]
         return None if None in counts else sum(count or 0 for count in counts)
 
     def sample(self, generator: np.random.Generator, num: int) -> Sample:
-        """Up to `num` distinct architectures with the distribution of rejection sampling.
+        """Return up to `num` distinct architectures, distributed as by rejection sampling.
 
-        Fewer only if there are no more (or, where the space was too large to count,
-        after 200 million draws); `note` says so. A larger `num` with an equal generator
-        begins with the same architectures.
+        Fewer only if there are no more (or, where the space is too large to count, after 200
+        million draws); `note` says so. A larger `num` with an equal generator begins with the
+        same architectures.
 
         Raises:
             ConfigError: `num` is not a positive integer.
@@ -109,22 +96,17 @@ class BackboneSpace:
             sample = replace(self._rejected(generator, num), feasible=feasible)
         if not sample.architectures:
             raise self._infeasible(f" in {sample.draws:,} draws")
-        if len(sample.architectures) == num:
-            return sample
-        found, reason = len(sample.architectures), "no more satisfy the constraints"
-        if found != feasible:
-            reason = f"no more were met in {sample.draws:,} draws"
-        return replace(sample, note=f"{found} of {num} candidates: {reason}")
+        return sample.noted(num)
 
     def accepts(self, draws: Draws) -> NDArray[np.bool_]:
-        """Which draws have valid widths and FLOPs within the window, (N,)."""
+        """Return which draws have valid widths and FLOPs within the window, (N,)."""
         low, high = self.window
         flops = self.flops_of(draws)
         valid = ((draws.chain >= WIDTH_STEP) & (draws.chain <= MAX_WIDTH)).all(axis=1)
         return valid & (flops >= low) & (flops <= high)
 
     def flops_of(self, draws: Draws) -> Ints:
-        """Total FLOPs of every draw, (N,)."""
+        """Return the total FLOPs of every draw, (N,)."""
         flops = np.zeros(len(draws.blocks), dtype=np.int64)
         for index, block in enumerate(self.ranges.blocks):
             rows = np.flatnonzero(draws.blocks == index)
@@ -135,7 +117,7 @@ class BackboneSpace:
         return flops
 
     def _rejected(self, generator: np.random.Generator, num: int) -> Sample:
-        """Rejection sampling; duplicates are dropped."""
+        """Sample by rejection; duplicates are dropped."""
         found: dict[Architecture, None] = {}
         draws = accepted = 0
         while len(found) < num and draws < MAX_DRAWS:
@@ -149,30 +131,28 @@ class BackboneSpace:
         return Sample(architectures=architectures, feasible=None, draws=draws, accepted=accepted)
 
     def _listed(self, generator: np.random.Generator, num: int) -> tuple[Architecture, ...]:
-        """All architectures, in the order in which rejection sampling would meet them."""
+        """Return architectures in the order in which rejection sampling would find them."""
         listed, weights = [], []
-        stems = self.ranges.stem_weights()
         for chain in self._chains():
             paths = list_in_window(chain, self._backbone_window(chain)).astype(np.int64)
-            widths, depths = _chain_and_depths(chain.block, paths)
-            for row in range(len(paths)):
-                listed.append((chain.block, widths[row], depths[row]))
-                weights.append(stems[int(widths[row, 0])] * self._weight(widths[row].tolist()))
+            for widths, depths in zip(*_chain_and_depths(chain.block, paths), strict=True):
+                listed.append((chain.block, widths, depths))
+                weights.append(self._weight(widths.tolist()))
         order = weighted_order(generator, np.array(weights))[:num]
         return tuple(self._architecture(*listed[index]) for index in order.tolist())
 
     def _weight(self, chain: list[int]) -> float:
-        """Probability of drawing a chain of widths once its first width is drawn."""
+        """Return the probability of drawing a chain of widths, but for a constant factor."""
         weight = 1.0
         for width, wider, ratio in zip(chain[:-1], chain[1:], self.ranges.ratios, strict=True):
-            weight *= next_width_weights(width, ratio)[wider] / 2**32
-        return weight
+            weight *= next_width_weights(width, ratio)[wider] / WORDS
+        return self.ranges.stem_weights()[chain[0]] * weight
 
     def _chains(self) -> list[Chain]:
         return [build_chain(self.ranges, b, self.neck.width) for b in self.ranges.blocks]
 
     def _rest(self, block: str) -> int:
-        """FLOPs of neck and head but for the laterals, which the chain has."""
+        """Return the FLOPs of neck and head without the lateral convs, which the chain has."""
         head = self.head
         return int(neck_head_flops(block, head, self.neck.width, head.width, head.convs))
 
@@ -197,21 +177,21 @@ class BackboneSpace:
             totals.append(rest + nearest_flops(chain, self.flops - rest))
         nearest = min(totals, key=lambda flops: abs(flops - self.flops))
         return InfeasibleError(
-            f"no step-1 backbone of the {self.ranges.family} family has {in_giga(self.flops)} "
+            f"no stage-1 backbone of the {self.ranges.family} family has {in_giga(self.flops)} "
             f"FLOPs within {self.tolerance:g}{where}; "
             + relaxation(nearest, self.flops, "widen the ranges")
         )
 
 
 def _stem_and_widths(block: str, chain: Any) -> tuple[Any, Any]:
-    """A chain of widths as stem widths and stage widths."""
+    """Split a chain of widths into stem widths and stage widths."""
     return (chain[:2], chain[2:]) if block == "depthwise" else (chain[:1], chain)
 
 
 def _chain_and_depths(block: str, paths: Ints) -> tuple[Ints, Ints]:
-    """Chains of widths (N, 4 or 6) and depths (N, 4) of paths (see `list_in_window`).
+    """Return the chains of widths (N, 4 or 6) and the depths (N, 4) of `list_in_window`'s paths.
 
-    A residual chain's first step stays at the stem's width; a mobile one's has no depth.
+    The first step of a residual chain keeps the stem's width; that of a mobile one has no depth.
     """
     if block == "depthwise":
         return paths[:, [0, 1, 3, 5, 7, 9]], paths[:, [4, 6, 8, 10]]

@@ -1,7 +1,7 @@
-"""Chains of stages: the choices of each stage given the one before, joined as arrays.
+"""Chains of stages as arrays: the choices of each stage, and partial candidates.
 
-A row is a partial candidate: the width it ends with, its FLOPs so far and the path (width
-and depth of every step). Widths are multiples of 8 up to `MAX_WIDTH`.
+A row is a partial candidate: the width of its last stage, its FLOPs so far and its path (width
+and depth of every step). Widths are multiples of 8 up to `MAX_WIDTH`; a slot is a width over 8.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,20 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.architecture import MAX_WIDTH
+from search_spaces.spaces.ranges import WIDTH_STEP
 
 Ints = NDArray[np.int64]
-WIDTH_STEP = 8
 SLOTS = MAX_WIDTH // WIDTH_STEP + 2  # one for every width, and an end
 IMPOSSIBLE = 1 << 60  # more FLOPs than any candidate has
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What one step of a chain may choose, sorted by the width of its input.
+    """Choices of one step of a chain, (N,) each, sorted by the width of the input.
 
     Attributes:
-        inputs, widths, depths, flops: one entry a choice.
-        laterals: FLOPs that the choice adds for every channel of the neck.
+        laterals: FLOPs that the choice adds per channel of the neck.
     """
 
     inputs: Ints
@@ -42,24 +41,18 @@ class Choices:
         """For every input slot, one past its last choice."""
         return np.cumsum(np.bincount(self.inputs // WIDTH_STEP, minlength=SLOTS))
 
-    def subset(self, keep: NDArray[np.bool_]) -> "Choices":
-        """The choices where `keep` holds."""
-        columns = {name: getattr(self, name)[keep] for name in _COLUMNS}
-        return Choices(**columns)
+    def subset(self, keep: Ints | NDArray[np.bool_]) -> "Choices":
+        """Return the choices of an index or a mask."""
+        return Choices(**{item.name: getattr(self, item.name)[keep] for item in fields(self)})
 
-
-_COLUMNS = ("inputs", "widths", "depths", "flops", "laterals")
-
-
-def sorted_choices(**columns: Ints) -> Choices:
-    """Choices in any order, sorted by input, then width, then depth."""
-    order = np.lexsort((columns["depths"], columns["widths"], columns["inputs"]))
-    return Choices(**{name: np.asarray(columns[name])[order] for name in _COLUMNS})
+    def ordered(self) -> "Choices":
+        """Return the choices sorted by input, then width, then depth."""
+        return self.subset(np.lexsort((self.depths, self.widths, self.inputs)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Partial candidates: `widths` (N,), `flops` (N,), `laterals` (N,), `meetings` (N,).
+    """Partial candidates: `widths`, `flops`, `laterals` and `meetings` (N,).
 
     `path` (N, 1 + 2 * steps) holds the first width, then width and depth of every step
     taken. `meetings` is the width that a row shares with the rows that precede it.
@@ -75,32 +68,26 @@ class Rows:
         return len(self.widths)
 
     def take(self, rows: Ints | NDArray[np.bool_] | slice) -> "Rows":
-        """The rows of an index, a mask or a slice."""
-        return Rows(
-            widths=self.widths[rows],
-            flops=self.flops[rows],
-            laterals=self.laterals[rows],
-            meetings=self.meetings[rows],
-            path=self.path[rows],
-        )
+        """Return the rows of an index, a mask or a slice."""
+        return Rows(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
 
 def start_rows(widths: Ints, flops: Ints | int = 0) -> Rows:
-    """Rows that have taken no step."""
+    """Return rows that have taken no step."""
     zeros = np.zeros(len(widths), dtype=np.int64)
     path = widths[:, None].astype(np.int16)
     return Rows(widths=widths, flops=zeros + flops, laterals=zeros, meetings=widths, path=path)
 
 
 def fan_out(rows: Rows, choices: Choices) -> Ints:
-    """How many choices each row has."""
+    """Return the number of choices of each row, (N,)."""
     slots = rows.widths // WIDTH_STEP
     ends = choices.ends
     return ends[slots] - np.where(slots > 0, ends[slots - 1], 0)
 
 
 def extend(rows: Rows, choices: Choices, *, with_path: bool = True) -> Rows:
-    """Every row with every choice that its width allows, in order."""
+    """Return every row with every choice that its width allows, in order."""
     counts = fan_out(rows, choices)
     parents = np.repeat(np.arange(len(rows)), counts)
     first_child = np.cumsum(counts) - counts
@@ -120,12 +107,19 @@ def extend(rows: Rows, choices: Choices, *, with_path: bool = True) -> Rows:
 
 
 def pieces(rows: Rows, counts: Ints, limit: int) -> Iterator[Rows]:
-    """`rows` cut, in order, where the running sum of `counts` passes multiples of `limit`."""
+    """Yield `rows` cut, in order, where the running sum of `counts` passes multiples of `limit`."""
     group = np.cumsum(counts) // limit
     cuts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(rows)]
     for begin, end in pairwise(cuts):
         if end > begin:
             yield rows.take(slice(begin, end))
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of all parts, in order."""
+    parts = parts or [start_rows(np.zeros(0, dtype=np.int64))]
+    columns = {item.name: [getattr(part, item.name) for part in parts] for item in fields(Rows)}
+    return Rows(**{name: np.concatenate(arrays) for name, arrays in columns.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,40 +129,33 @@ class Bounds:
     least: Ints
     greatest: Ints
 
+    @classmethod
+    def of(cls, widths: Ints, least: Ints, greatest: Ints) -> "Bounds":
+        """Return the bounds over all entries of each width."""
+        low, high = np.full(SLOTS, IMPOSSIBLE), np.full(SLOTS, -IMPOSSIBLE)
+        np.minimum.at(low, widths // WIDTH_STEP, least)
+        np.maximum.at(high, widths // WIDTH_STEP, greatest)
+        return cls(least=low, greatest=high)
+
+    def plus(self, slots: Ints, flops: Ints) -> tuple[Ints, Ints]:
+        """Return least and greatest of `flops` added to the bounds at `slots`."""
+        return self.least[slots] + flops, self.greatest[slots] + flops
+
 
 def bounds_before(starts: Rows, steps: Sequence[Choices]) -> list[Bounds]:
-    """Bounds of the FLOPs up to each node of the chain; node i lies before step i."""
-    bounds = [_slot_bounds(starts.widths, starts.flops, starts.flops)]
+    """Return the bounds of the FLOPs up to each node of the chain; node i precedes step i."""
+    bounds = [Bounds.of(starts.widths, starts.flops, starts.flops)]
     for step in steps:
-        slots, before = step.inputs // WIDTH_STEP, bounds[-1]
-        least, greatest = before.least[slots] + step.flops, before.greatest[slots] + step.flops
-        bounds.append(_slot_bounds(step.widths, least, greatest))
+        sums = bounds[-1].plus(step.inputs // WIDTH_STEP, step.flops)
+        bounds.append(Bounds.of(step.widths, *sums))
     return bounds
 
 
 def bounds_after(steps: Sequence[Choices]) -> list[Bounds]:
-    """Bounds of the FLOPs from each node of the chain to its end."""
+    """Return the bounds of the FLOPs from each node of the chain to its end."""
     zeros = np.zeros(SLOTS, dtype=np.int64)
     bounds = [Bounds(least=zeros, greatest=zeros)]
     for step in reversed(steps):
-        slots, after = step.widths // WIDTH_STEP, bounds[0]
-        least, greatest = after.least[slots] + step.flops, after.greatest[slots] + step.flops
-        bounds.insert(0, _slot_bounds(step.inputs, least, greatest))
+        sums = bounds[0].plus(step.widths // WIDTH_STEP, step.flops)
+        bounds.insert(0, Bounds.of(step.inputs, *sums))
     return bounds
-
-
-def _slot_bounds(widths: Ints, least: Ints, greatest: Ints) -> Bounds:
-    low = np.full(SLOTS, IMPOSSIBLE)
-    high = np.full(SLOTS, -IMPOSSIBLE)
-    np.minimum.at(low, widths // WIDTH_STEP, least)
-    np.maximum.at(high, widths // WIDTH_STEP, greatest)
-    low, high = np.minimum(low, IMPOSSIBLE), np.maximum(high, -IMPOSSIBLE)
-    return Bounds(least=low, greatest=high)
-
-
-def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of all parts, in order."""
-    if not parts:
-        return start_rows(np.zeros(0, dtype=np.int64))
-    columns = {item.name: [getattr(part, item.name) for part in parts] for item in fields(Rows)}
-    return Rows(**{name: np.concatenate(arrays) for name, arrays in columns.items()})

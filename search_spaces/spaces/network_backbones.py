@@ -1,11 +1,11 @@
-"""Step 2's backbones: all that keep each stage's FLOPs in proportion to the stem's.
+"""The backbones of stage 2: all whose stages keep the FLOPs ratios of the template to the stem.
 
-Both spaces yield the same thing, blocks of rows of stem widths, depths and widths with
-their FLOPs, that can be produced again at any time: billions are never held.
+Both spaces yield blocks of rows of stem widths, depths and widths with their FLOPs. A block
+is produced by a function, on demand, so that billions of rows are never in memory at once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from search_spaces.architecture import NUM_STAGES, Architecture, Backbone
 from search_spaces.cost.constraints import Window, stage_window
-from search_spaces.cost.detector import PARTS, flops_by_part
+from search_spaces.cost.detector import STAGES, flops_by_part
 from search_spaces.cost.parts import lateral_flops, stage_flops, stem_flops
 from search_spaces.errors import ConfigError
 from search_spaces.spaces.chains import (
@@ -23,7 +23,6 @@ from search_spaces.spaces.chains import (
     extend,
     fan_out,
     pieces,
-    sorted_choices,
     start_rows,
 )
 from search_spaces.spaces.network_ranges import NetworkRanges
@@ -40,8 +39,8 @@ class BackboneRows:
     Attributes:
         stems: (N, 1 or 2) stem widths.
         depths, widths: (N, 4).
-        flops: (N,) of stem and stages.
-        laterals: (N,) FLOPs of the lateral convs for every channel of the neck.
+        flops: (N,) FLOPs of stem and stages.
+        laterals: (N,) FLOPs of the lateral convs per channel of the neck.
     """
 
     stems: Ints
@@ -53,12 +52,12 @@ class BackboneRows:
     def __len__(self) -> int:
         return len(self.flops)
 
-    def slice(self, begin: int, end: int) -> "BackboneRows":
-        """The rows from `begin` to before `end`."""
-        return _subset(self, slice(begin, end))
+    def take(self, rows: NDArray[np.bool_] | slice) -> "BackboneRows":
+        """Return the rows of a mask or a slice."""
+        return BackboneRows(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
     def backbone(self, block: str, row: int) -> Backbone:
-        """One of them."""
+        """Return the backbone of one row."""
         columns = (self.stems, self.depths, self.widths)
         stem, depths, widths = (tuple(int(n) for n in column[row]) for column in columns)
         return Backbone(block=block, stem_widths=stem, depths=depths, widths=widths)
@@ -69,25 +68,21 @@ RowsMaker = Callable[[], BackboneRows]
 
 @dataclass(frozen=True, kw_only=True)
 class Proportions:
-    """The template's FLOPs of stem and stages, and how far a candidate's may deviate."""
+    """FLOPs ratios of the template's stages to its stem, and the relative deviation allowed."""
 
     template: Architecture
     ratio_tolerance: float
 
     def windows(self, stem: int) -> list[Window]:
-        """The FLOPs that each stage may have beside a stem of `stem` FLOPs."""
-        parts = flops_by_part(self.template)
-        stages = PARTS[1 : 1 + NUM_STAGES]
-        return [
-            stage_window(stem, parts[stage], parts["stem"], self.ratio_tolerance)
-            for stage in stages
-        ]
+        """Return the FLOPs that each stage may have with a stem of `stem` FLOPs."""
+        parts, tolerance = flops_by_part(self.template), self.ratio_tolerance
+        return [stage_window(stem, parts[stage], parts["stem"], tolerance) for stage in STAGES]
 
 
 def backbone_blocks(
     space: str, proportions: Proportions, ranges: NetworkRanges, most: int
 ) -> list[RowsMaker]:
-    """Makers of all backbones of `space` of at most `most` FLOPs, each backbone once.
+    """Return makers of all backbones of `space` of at most `most` FLOPs, each backbone once.
 
     Raises:
         ConfigError: unknown space, or more backbones than can be counted in time.
@@ -100,27 +95,27 @@ def backbone_blocks(
 
 
 def _scaled_blocks(proportions: Proportions, ranges: NetworkRanges, most: int) -> list[RowsMaker]:
-    """One depth ratio and one width ratio for all stages; stems scale as widths do."""
+    """Scale all stages by one depth ratio and one width ratio; stems scale as widths do."""
     backbone = proportions.template.backbone
-    tied = _stem_is_tied(backbone.block)
-    template_widths = backbone.widths if tied else (*backbone.stem_widths, *backbone.widths)
-    depths = ranges.scaled_depths(backbone.depths)
-    widths = ranges.scaled_widths(template_widths)
-    pairs = list(product(depths, widths))
-    all_depths = np.array([pair[0] for pair in pairs], dtype=np.int64).reshape(-1, NUM_STAGES)
-    all_widths = np.array([pair[1] for pair in pairs], dtype=np.int64)
-    all_widths = all_widths.reshape(-1, len(template_widths))
-    stems = all_widths[:, :1] if tied else all_widths[:, :2]
-    stage_widths = all_widths if tied else all_widths[:, 2:]
-    rows = _in_proportion(backbone.block, stems, all_depths, stage_widths, proportions)
-    rows = _subset(rows, rows.flops <= most)
+    stem = () if _stem_is_tied(backbone.block) else backbone.stem_widths
+    pairs = list(
+        product(
+            ranges.scaled_depths(backbone.depths), ranges.scaled_widths((*stem, *backbone.widths))
+        )
+    )
+    depths = np.array([pair[0] for pair in pairs], dtype=np.int64).reshape(-1, NUM_STAGES)
+    widths = np.array([pair[1] for pair in pairs], dtype=np.int64)
+    widths = widths.reshape(-1, len(stem) + NUM_STAGES)
+    stems = widths[:, : len(backbone.stem_widths)]
+    rows = _in_proportion(backbone.block, stems, depths, widths[:, len(stem) :], proportions)
+    rows = rows.take(rows.flops <= most)
     return [lambda: rows] if len(rows) else []
 
 
 def _in_proportion(
     block: str, stems: Ints, depths: Ints, widths: Ints, proportions: Proportions
 ) -> BackboneRows:
-    """The rows whose stages keep the template's proportions."""
+    """Return the rows whose stages keep the proportions of the template."""
     stem = np.asarray(stem_flops(block, list(stems.T)))
     flops, laterals, keep = stem.copy(), np.zeros_like(stem), np.ones(len(stem), dtype=bool)
     values, inverse = np.unique(stem, return_inverse=True)
@@ -134,21 +129,11 @@ def _in_proportion(
         laterals = laterals + lateral_flops(block, stage, widths[:, stage])
         inputs = widths[:, stage]
     rows = BackboneRows(stems=stems, depths=depths, widths=widths, flops=flops, laterals=laterals)
-    return _subset(rows, keep)
-
-
-def _subset(rows: BackboneRows, keep: NDArray[np.bool_] | slice) -> BackboneRows:
-    return BackboneRows(
-        stems=rows.stems[keep],
-        depths=rows.depths[keep],
-        widths=rows.widths[keep],
-        flops=rows.flops[keep],
-        laterals=rows.laterals[keep],
-    )
+    return rows.take(keep)
 
 
 def _free_blocks(proportions: Proportions, ranges: NetworkRanges, most: int) -> list[RowsMaker]:
-    """Every stage's depth and width by itself; residual stems are tied to the first stage."""
+    """Vary depth and width of every stage; a residual stem has the width of the first stage."""
     backbone = proportions.template.backbone
     steps = _free_steps(backbone, ranges)
     stems = product(*(ranges.widths_of(width) for width in backbone.stem_widths))
@@ -172,7 +157,7 @@ def _free_blocks(proportions: Proportions, ranges: NetworkRanges, most: int) -> 
 
 
 def _free_maker(stem: tuple[int, ...], rows: Rows, last: Choices, most: int) -> RowsMaker:
-    """A maker of the rows of three stages with every choice of the fourth."""
+    """Return a maker of the rows of three stages with every choice of the fourth."""
 
     def make() -> BackboneRows:
         whole = extend(rows, last)
@@ -185,13 +170,13 @@ def _free_maker(stem: tuple[int, ...], rows: Rows, last: Choices, most: int) -> 
             flops=whole.flops,
             laterals=whole.laterals,
         )
-        return _subset(made, made.flops <= most)
+        return made.take(made.flops <= most)
 
     return make
 
 
 def _free_steps(backbone: Backbone, ranges: NetworkRanges) -> list[Choices]:
-    """Every choice of each stage, whatever its FLOPs."""
+    """Return every choice of each stage, whatever its FLOPs."""
     inputs = ranges.widths_of(backbone.stem_widths[-1])
     steps = []
     for stage in range(NUM_STAGES):
@@ -202,15 +187,14 @@ def _free_steps(backbone: Backbone, ranges: NetworkRanges) -> list[Choices]:
         else:
             triples = list(product(inputs, widths, depths))
         columns = np.array(triples, dtype=np.int64).reshape(-1, 3).T
-        steps.append(
-            sorted_choices(
-                inputs=columns[0],
-                widths=columns[1],
-                depths=columns[2],
-                flops=stage_flops(backbone.block, stage, *columns),
-                laterals=lateral_flops(backbone.block, stage, columns[1]),
-            )
+        choices = Choices(
+            inputs=columns[0],
+            widths=columns[1],
+            depths=columns[2],
+            flops=stage_flops(backbone.block, stage, *columns),
+            laterals=lateral_flops(backbone.block, stage, columns[1]),
         )
+        steps.append(choices.ordered())
         inputs = widths
     return steps
 
@@ -220,7 +204,7 @@ def _kept(step: Choices, window: Window) -> Choices:
 
 
 def _least_after(steps: list[Choices]) -> list[int]:
-    """At least how many FLOPs the steps from each node on cost."""
+    """Return a lower limit of the FLOPs of the steps from each node on."""
     least = [0]
     for step in reversed(steps):
         least.insert(0, least[0] + (int(step.flops.min()) if len(step) else 0))

@@ -1,6 +1,5 @@
-"""What step 2 may change around a template, as finite lists of whole numbers."""
+"""Ranges of stage 2 around a template, as finite lists of integers."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,19 +9,18 @@ from typing import Any
 from search_spaces.architecture import MAX_DEPTH, MAX_WIDTH
 from search_spaces.checks import require_fields
 from search_spaces.errors import ConfigError
-from search_spaces.spaces.backbone_ranges import integer_range, ratio_range
-from search_spaces.spaces.chains import WIDTH_STEP
+from search_spaces.spaces.ranges import WIDTH_STEP, integer_range, multiples, ratio_range
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRanges:
-    """Ranges of step 2, both ends included; widths are the multiples of 8 within them.
+    """Ranges of stage 2, both ends included; widths are the multiples of 8 within them.
 
     Attributes:
         depth_ratio, width_ratio: depths and widths of the stages relative to the template's.
         neck: neck width.
         head: head width.
-        convs: convs in the head's tower.
+        convs: convs in the tower of the head.
     """
 
     depth_ratio: tuple[float, float] = (0.5, 3.0)
@@ -44,8 +42,8 @@ class NetworkRanges:
 
     @classmethod
     def changed(cls, changes: Any) -> "NetworkRanges":
-        """The defaults with `changes` to single fields. Raises ConfigError."""
-        return cls(**require_fields(cls, changes, "ranges of step 2"))
+        """Return the defaults with `changes` to single fields. Raises ConfigError."""
+        return cls(**require_fields(cls, changes, "ranges of stage 2"))
 
     @property
     def neck_widths(self) -> list[int]:
@@ -63,23 +61,23 @@ class NetworkRanges:
         return list(range(self.convs[0], self.convs[1] + 1))
 
     def depths_of(self, depth: int) -> list[int]:
-        """Every depth that a stage of `depth` blocks may get by itself, at least 1."""
+        """Return every depth that a stage of `depth` blocks may have, at least 1."""
         low, high = _ends(self.depth_ratio)
         least, greatest = scaled_depth(depth, low), scaled_depth(depth, high)
         return list(range(max(1, least), min(greatest, MAX_DEPTH) + 1))
 
     def widths_of(self, width: int) -> list[int]:
-        """Every width that a stage of `width` channels may get by itself, at least 8."""
+        """Return every width that a stage of `width` channels may have, at least 8."""
         low, high = _ends(self.width_ratio)
         least, greatest = scaled_width(width, low), scaled_width(width, high)
         return list(range(max(WIDTH_STEP, least), min(greatest, MAX_WIDTH) + 1, WIDTH_STEP))
 
     def scaled_depths(self, depths: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Distinct results of scaling all `depths` by one ratio; those with a 0 left out.
+        """Return the distinct results of scaling all `depths` by one ratio, all at least 1.
 
         The result changes only where some depth * ratio is halfway between two integers.
-        There Python's rounding goes to the even one, so that such a ratio can have a result
-        of its own: it counts as reachable.
+        Python rounds such a tie to the even one, so that the ratio itself can have a result
+        that no other has: it counts as reachable.
         """
         low, high = _ends(self.depth_ratio)
         halves = (Fraction(2 * k + 1, 2 * d) for d in depths for k in range(int(d * high) + 1))
@@ -88,7 +86,7 @@ class NetworkRanges:
         return _within(found, 1, MAX_DEPTH)
 
     def scaled_widths(self, widths: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Distinct results of scaling all `widths` by one ratio; those below 8 left out."""
+        """Return the distinct results of scaling all `widths` by one ratio, all at least 8."""
         low, high = _ends(self.width_ratio)
         steps = (
             Fraction(2 * edge - 1, 2 * width)  # rounds up to the edge, which is even
@@ -104,18 +102,13 @@ _INTEGER_RANGES = (("neck", 8, MAX_WIDTH), ("head", 8, MAX_WIDTH), ("convs", 1, 
 
 
 def scaled_depth(depth: int, ratio: Fraction) -> int:
-    """depth * ratio, rounded half to even."""
+    """Return depth * ratio, rounded half to even."""
     return round(depth * ratio)
 
 
 def scaled_width(width: int, ratio: Fraction) -> int:
-    """width * ratio, rounded half to even and then floored to a multiple of 8."""
+    """Return width * ratio, rounded half to even and then floored to a multiple of 8."""
     return round(width * ratio) // WIDTH_STEP * WIDTH_STEP
-
-
-def multiples(low: int, high: int) -> list[int]:
-    """The multiples of 8 from `low` to `high`."""
-    return list(range(math.ceil(low / WIDTH_STEP) * WIDTH_STEP, high + 1, WIDTH_STEP))
 
 
 def _ends(ratio: tuple[float, float]) -> tuple[Fraction, Fraction]:
@@ -123,14 +116,14 @@ def _ends(ratio: tuple[float, float]) -> tuple[Fraction, Fraction]:
 
 
 def _with_middles(ratios: set[Fraction]) -> list[Fraction]:
-    """The ratios in order, with one between each and the next."""
+    """Return the ratios in order, with one between each and the next."""
     ordered = sorted(ratios)
     middles = [(low + high) / 2 for low, high in pairwise(ordered)]
     return sorted([*ordered, *middles])
 
 
 def _within(found: Iterable[tuple[int, ...]], low: int, high: int) -> list[tuple[int, ...]]:
-    """Distinct tuples, in order, whose numbers all lie from low to high."""
+    """Return the distinct tuples, in order, whose numbers are all from `low` to `high`."""
     return [
         numbers for numbers in dict.fromkeys(found) if low <= min(numbers) <= max(numbers) <= high
     ]

@@ -1,17 +1,17 @@
-"""Step 2: how a template's compute is best spread over backbone, neck and head.
+"""Stage 2: the distribution of a template's compute over backbone, neck and head.
 
-`scaled` is the reference's space: one depth ratio and one width ratio for all stages.
-`free` is the paper's wording: every stage's depth and width vary by themselves. In both the
-neck width, head width and head convs vary, the total stays within the tolerance of the
-target, and each stage's FLOPs relative to the stem's within the ratio tolerance of the
-template's. Kinds (block, norm, separable, shared, key points) are the template's. A
-residual stem has the width of the first stage; the two stem widths of the mobile family
-scale with the stages (`scaled`) or vary by themselves (`free`). GroupNorm groups follow the
-rule, so a template with other groups is not itself a member; one that is can be drawn.
+`scaled` is the space of the reference: one depth ratio and one width ratio for all stages.
+`free` is that of the paper's text (arXiv 2105.04714): depth and width of every stage vary
+independently. In both, neck width, head width and head convs vary, the total stays within the
+tolerance of the target, and the FLOPs of each stage relative to the stem within the ratio
+tolerance of the template's. Kinds (block, norm, separable, shared, key points) are those of
+the template. A residual stem has the width of the first stage; the two stem widths of the
+mobile family scale with the stages (`scaled`) or vary independently (`free`). GroupNorm groups
+follow `norm_groups`, so a template with other groups is not itself a member.
 
 Both spaces are finite. Every member has a rank: backbones in order, within a backbone neck
-widths in order, within a neck the heads by FLOPs. Counting members per backbone makes the
-exact total and finds the member of any rank, so sampling is uniform.
+widths in order, within a neck the heads by FLOPs. Counting the members of each backbone gives
+the exact total and the member of any rank, so sampling is uniform.
 """
 
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,6 @@ from search_spaces.cost.constraints import (
 from search_spaces.cost.parts import neck_head_flops
 from search_spaces.errors import InfeasibleError
 from search_spaces.randomness import shuffled
-from search_spaces.spaces.backbone_space import Sample
 from search_spaces.spaces.chains import Ints
 from search_spaces.spaces.network_backbones import (
     BackboneRows,
@@ -41,13 +40,21 @@ from search_spaces.spaces.network_backbones import (
     backbone_blocks,
 )
 from search_spaces.spaces.network_ranges import NetworkRanges
+from search_spaces.spaces.sample import Sample
 
-GROUP = 512  # backbones that share one remembered count
+GROUP = 512  # backbones that share one stored count: 200 million have to fit in memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpace:
-    """The networks around `template` with FLOPs within the tolerance of `flops`."""
+    """The networks around `template` with FLOPs within the tolerance of `flops`.
+
+    Attributes:
+        flops: target of the whole network at 480x640.
+        space: `free` or `scaled`.
+        ratio_tolerance: relative deviation of each stage's FLOPs over the stem's.
+        tolerance: relative deviation of the total.
+    """
 
     template: Architecture
     flops: int
@@ -62,21 +69,21 @@ class NetworkSpace:
 
     @property
     def window(self) -> Window:
-        """The least and the greatest FLOPs accepted."""
+        """Least and greatest FLOPs accepted."""
         return flops_window(self.flops, self.tolerance)
 
     def count(self) -> int:
-        """Distinct architectures that satisfy the constraints, exactly."""
+        """Return the exact number of distinct architectures that satisfy the constraints."""
         return int(sum(counts.sum() for counts in self._group_counts))
 
     def sample(self, generator: np.random.Generator, num: int) -> Sample:
-        """Up to `num` distinct architectures, uniform among all; fewer if there are no more.
+        """Return up to `num` distinct architectures, uniform among all; fewer if there are no more.
 
         A larger `num` with an equal generator begins with the same architectures.
 
         Raises:
             ConfigError: `num` is not a positive integer, or there are too many backbones.
-            InfeasibleError: there is none; the message names the constraint to relax.
+            InfeasibleError: no architecture satisfies them; the message names what to relax.
         """
         num = require_integer(num, "the number of candidates", 1)
         feasible = self.count()
@@ -84,14 +91,10 @@ class NetworkSpace:
             raise self._infeasible()
         order = shuffled(generator, feasible)
         ranks = [next(order) for _ in range(min(num, feasible))]
-        sample = Sample(architectures=tuple(self._members(ranks)), feasible=feasible)
-        if feasible >= num:
-            return sample
-        reason = "no more satisfy the constraints"
-        return replace(sample, note=f"{feasible} of {num} candidates: {reason}")
+        return Sample(architectures=tuple(self._members(ranks)), feasible=feasible).noted(num)
 
     def backbones(self) -> int:
-        """How many backbones keep the template's proportions and fit the window."""
+        """Return the number of backbones that keep the proportions and fit the window."""
         return sum(len(make()) for make in self._blocks)
 
     @cached_property
@@ -108,7 +111,7 @@ class NetworkSpace:
 
     @cached_property
     def _group_counts(self) -> list[Ints]:
-        """Members of each group of backbones, block by block."""
+        """Numbers of members of the groups of backbones, block by block."""
         counts = []
         for make in self._blocks:
             members = self._heads.count(make(), self.window)
@@ -117,7 +120,7 @@ class NetworkSpace:
         return counts
 
     def _members(self, ranks: list[int]) -> list[Architecture]:
-        """The architectures of these ranks."""
+        """Return the architectures of these ranks."""
         ends = np.cumsum([int(counts.sum()) for counts in self._group_counts])
         blocks = np.searchsorted(ends, ranks, side="right")
         found: dict[int, Architecture] = {}
@@ -128,16 +131,16 @@ class NetworkSpace:
         return [found[rank] for rank in ranks]
 
     def _member(self, rows: BackboneRows, groups: Ints, rank: int) -> Architecture:
-        """The architecture of `rank` within a block."""
-        ends = np.cumsum(groups)
-        group = int(np.searchsorted(ends, rank, side="right"))
-        rank -= int(ends[group - 1]) if group else 0
-        members = self._heads.count(rows.slice(group * GROUP, (group + 1) * GROUP), self.window)
-        ends = np.cumsum(members)
-        row = int(np.searchsorted(ends, rank, side="right"))
-        rank -= int(ends[row - 1]) if row else 0
+        """Return the architecture of `rank` within a block."""
+        group, rank = _locate(groups, rank)
+        members = self._heads.count(
+            rows.take(slice(group * GROUP, (group + 1) * GROUP)), self.window
+        )
+        row, rank = _locate(members, rank)
         row += group * GROUP
-        neck, head_width, convs = self._heads.pick(rows.slice(row, row + 1), self.window, rank)
+        neck, head_width, convs = self._heads.pick(
+            rows.take(slice(row, row + 1)), self.window, rank
+        )
         backbone = rows.backbone(self.template.backbone.block, row)
         groups_of_norm = norm_groups(self.template.head, neck, head_width)
         head = replace(self.template.head, convs=convs, width=head_width, groups=groups_of_norm)
@@ -163,11 +166,20 @@ class NetworkSpace:
         )
 
 
+def _locate(counts: Ints, rank: int) -> tuple[int, int]:
+    """Return the index of the count that contains `rank`, and the rank within it."""
+    ends = np.cumsum(counts)
+    index = int(np.searchsorted(ends, rank, side="right"))
+    return index, rank - (int(ends[index - 1]) if index else 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Heads:
-    """Every neck and head, but for the laterals: per neck width the heads by FLOPs.
+    """Every neck and head without the lateral convs: per neck width the heads by FLOPs.
 
-    `flops` (necks, heads) ascending in each row; `order` says which head each entry is.
+    Attributes:
+        flops: (necks, heads), ascending in each row.
+        order: (necks, heads), the index into `heads` of each entry.
     """
 
     necks: list[int]
@@ -177,7 +189,7 @@ class _Heads:
 
     @classmethod
     def of(cls, template: Architecture, ranges: NetworkRanges) -> "_Heads":
-        """The necks and heads of the ranges, of the template's kind."""
+        """Return the necks and heads of the ranges, of the kind of the template."""
         necks = ranges.neck_widths
         heads = [(width, convs) for width in ranges.head_widths for convs in ranges.conv_counts]
         widths, convs = np.array(heads, dtype=np.int64).T
@@ -191,18 +203,18 @@ class _Heads:
 
     @property
     def least(self) -> int:
-        """The FLOPs of the cheapest neck and head, without laterals."""
+        """FLOPs of the cheapest neck and head, without lateral convs."""
         return int(self.flops.min())
 
     def count(self, rows: BackboneRows, window: Window) -> Ints:
-        """How many necks and heads bring each backbone into the window, (N,)."""
+        """Return how many necks and heads bring each backbone into the window, (N,)."""
         members = np.zeros(len(rows), dtype=np.int64)
         for first, last in self._ranges(rows, window):
             members += last - first
         return members
 
     def pick(self, row: BackboneRows, window: Window, rank: int) -> tuple[int, int, int]:
-        """Neck width, head width and convs of the given rank for one backbone."""
+        """Return neck width, head width and convs of the given rank for one backbone."""
         for neck, (first, last) in enumerate(self._ranges(row, window)):
             if rank < last[0] - first[0]:
                 return self.necks[neck], *self.heads[self.order[neck, first[0] + rank]]
@@ -210,7 +222,7 @@ class _Heads:
         raise IndexError(f"rank {rank} beyond the members of the backbone")
 
     def nearest(self, rows: BackboneRows, target: int) -> int:
-        """The FLOPs nearest to `target` that these backbones reach."""
+        """Return the FLOPs nearest to `target` that these backbones reach."""
         best = []
         for neck, width in enumerate(self.necks):
             base, costs = rows.flops + width * rows.laterals, self.flops[neck]
@@ -221,7 +233,7 @@ class _Heads:
         return min(best, key=lambda flops: abs(flops - target))
 
     def _ranges(self, rows: BackboneRows, window: Window) -> list[tuple[Ints, Ints]]:
-        """For each neck, the first head in the window and one past the last, (N,) each."""
+        """Return for each neck the first head in the window and one past the last, (N,) each."""
         found = []
         for width, costs in zip(self.necks, self.flops, strict=True):
             base = rows.flops + width * rows.laterals

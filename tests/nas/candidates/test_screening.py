@@ -16,7 +16,7 @@ from nas.stage import RunOptions, Summary, run_stage
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, TrialError
 from search_spaces.files import read_yaml
-from search_spaces.spaces.backbone_space import Sample
+from search_spaces.spaces.sample import Sample
 
 POOL = 40
 

@@ -25,7 +25,7 @@ GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "SEARCH_SPACES.md").read
 FLOPS = 2_500_000_000
 WRONG = """
 from search_spaces.architecture import Architecture
-from search_spaces.spaces.backbone_space import Sample
+from search_spaces.spaces.sample import Sample
 from search_spaces.zoo import load_zoo
 
 class Space:
@@ -159,7 +159,7 @@ def test_an_unknown_name_is_refused_with_both_lists_and_nothing_is_made(
         ("twice", r"up to 5 distinct architectures, got 2 \(1 distinct\)"),
         ("many", r"up to 5 distinct architectures, got 18 \(2 distinct\)"),
         ("heavy", "candidate 1 must have 2,450,000,000 to 2,550,000,000 FLOPs, got 33,9"),
-        ("plain", "must return a search_spaces.spaces.backbone_space.Sample, got tuple"),
+        ("plain", "must return a search_spaces.spaces.sample.Sample, got tuple"),
         ("text", "candidate 1 must be an Architecture, got str"),
         ("fails", r"the plug-in failed \(KeyError: 'depth.nof what'\)"),
         ("number", "wrong_spaces:number must be a function, got int"),

@@ -15,15 +15,11 @@ from search_spaces.cost.parts import array_candidate
 from search_spaces.errors import ConfigError, InfeasibleError
 from search_spaces.randomness import seeded_generator
 from search_spaces.spaces.backbone_chain import build_chain
-from search_spaces.spaces.backbone_enumeration import count_in_window, nearest_flops
-from search_spaces.spaces.backbone_ranges import (
-    BackboneRanges,
-    draw,
-    next_width,
-    next_width_weights,
-)
+from search_spaces.spaces.backbone_counting import count_in_window, nearest_flops
+from search_spaces.spaces.backbone_draws import draw, next_width, next_width_weights
+from search_spaces.spaces.backbone_ranges import BackboneRanges
 from search_spaces.spaces.backbone_space import BackboneSpace
-from search_spaces.spaces.backbone_template import family_for, neck_and_head
+from search_spaces.spaces.neck_and_head import family_for, neck_and_head
 from search_spaces.zoo import load_zoo
 
 NECK = Neck(width=16)

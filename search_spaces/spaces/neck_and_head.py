@@ -1,10 +1,10 @@
-"""Step 1's fixed neck and head for any budget.
+"""The fixed neck and head of stage 1 for any budget.
 
-At the budget of a published baseline (within 5 %) they are the baseline's own. Anywhere
-else neck width and head width are interpolated between the two nearest baselines of the
-family, linearly in logarithms, and beyond the last one continued along the same line; then
-rounded to a multiple of 8 and kept within 8-128 and 8-256, the ranges of step 2. All else
-is the nearest baseline's, but for the GroupNorm groups, which follow the rule of step 2.
+At the budget of a published baseline (within 5 %) they are those of the baseline. Elsewhere
+neck width and head width are interpolated between the two nearest baselines of the family,
+linearly in logarithms, and extrapolated beyond the last one; then rounded to a multiple of 8
+and kept within 8-128 and 8-256, the ranges of stage 2. All else is that of the nearest
+baseline, except the GroupNorm groups, which follow the rule of stage 2.
 """
 
 import math
@@ -15,7 +15,7 @@ from search_spaces.checks import require_integer
 from search_spaces.cost.constraints import norm_groups
 from search_spaces.errors import ConfigError
 from search_spaces.spaces.backbone_ranges import FAMILIES
-from search_spaces.spaces.chains import WIDTH_STEP
+from search_spaces.spaces.ranges import WIDTH_STEP
 from search_spaces.zoo import load_zoo
 
 BASELINES = {
@@ -33,7 +33,7 @@ LARGEST_MOBILE_BUDGET = 1_000_000_000
 
 
 def family_for(space: str, flops: int) -> str:
-    """The family that `space` (`auto`, `mobile` or `resnet`) means at this budget.
+    """Return the family of `space` (`auto`, `mobile` or `resnet`) at this budget.
 
     Raises:
         ConfigError: another name.
@@ -46,7 +46,7 @@ def family_for(space: str, flops: int) -> str:
 
 
 def neck_and_head(family: str, flops: int) -> tuple[Neck, Head]:
-    """The neck and the head of step 1 for a budget of `flops` (at 480x640).
+    """Return the neck and the head of stage 1 for a budget of `flops` (at 480x640).
 
     Raises:
         ConfigError: unknown family, or a budget that is not a positive integer.
@@ -67,7 +67,7 @@ def neck_and_head(family: str, flops: int) -> tuple[Neck, Head]:
 
 
 def _neighbours(budgets: list[int], flops: int) -> tuple[int, int]:
-    """The two budgets around `flops`, or the two nearest beyond the ends."""
+    """Return the two budgets around `flops`, or the two nearest ones beyond the ends."""
     above = next((i for i, budget in enumerate(budgets) if budget >= flops), len(budgets) - 1)
     above = max(above, 1)
     return budgets[above - 1], budgets[above]
