@@ -53,7 +53,8 @@ def make_steps(architecture, precision, options, channels_last=True):
 
     from trials.device import resolve_precision
     from trials.recipe import Recipe
-    from trials.training.epoch import start_training, train_step
+    from trials.training.epoch import train_step
+    from trials.training.state import start_training
 
     where = torch.device(options.device)
     torch.backends.cudnn.allow_tf32 = precision != "fp32"

@@ -1,7 +1,7 @@
 """A trial that trains nothing: it lasts as long as `seconds.json` beside the data says."""
 
 
-def run(architecture, recipe, data_root, folder, *, settings, on_epoch=None, **_):
+def run(trial, folder, *, until, callbacks):
     """As `trials.run.advance_trial`; writes when it ran to `times.json` in its folder."""
     import json
     import os
@@ -9,9 +9,9 @@ def run(architecture, recipe, data_root, folder, *, settings, on_epoch=None, **_
 
     from trials.result import APs, EpochReport, TrialResult, save_outcome
 
-    started = time.time()
-    seconds = json.loads((data_root / "seconds.json").read_text())
-    hard = int(architecture.content_hash[:6], 16) / 0xFFFFFF
+    started, settings = time.time(), trial.settings
+    seconds = json.loads((trial.data_root / "seconds.json").read_text())
+    hard = int(trial.architecture.content_hash[:6], 16) / 0xFFFFFF
     for epoch in range(1, settings.epochs + 1):
         time.sleep(seconds / settings.epochs)
         report = EpochReport(
@@ -19,8 +19,8 @@ def run(architecture, recipe, data_root, folder, *, settings, on_epoch=None, **_
             keypoint_loss=0.0, learning_rate=0.01, images_per_second=1.0,
             aps=APs(easy=hard, medium=hard, hard=hard),
         )  # fmt: skip
-        if on_epoch is not None:
-            on_epoch(report)
+        if callbacks.on_epoch is not None:
+            callbacks.on_epoch(report)
     result = TrialResult(
         easy=hard, medium=hard, hard=hard, epochs=settings.epochs, best_epoch=1, best_hard=hard,
         loss=1.0, duration_s=max(seconds, 1e-3), images_per_second=1.0, params=1,

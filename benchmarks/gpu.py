@@ -111,16 +111,18 @@ def measure_input(name, precision, where, root, options):
     from trials.recipe import Recipe
     from trials.settings import TrialSettings
     from trials.training.batches import TrainingBatches
-    from trials.training.epoch import start_training, train_step
+    from trials.training.epoch import train_step
+    from trials.training.state import start_training
+    from trials.trial import Trial
 
     device = torch.device(options.device)
     recipe = Recipe(batch_size=options.batch_size)
     settings = TrialSettings(image_size=options.image_size, device=options.device, augment_on=where)
     precision = resolve_precision("fp32" if precision == "tf32" else precision, device)
-    training = start_training(
-        architecture_of(name), recipe, seed=0, device=device, precision=precision
-    )
-    batches = TrainingBatches(root, recipe, settings, device)
+    architecture = architecture_of(name)
+    training = start_training(architecture, recipe, seed=0, device=device, precision=precision)
+    trial = Trial(architecture=architecture, recipe=recipe, data_root=root, settings=settings)
+    batches = TrainingBatches(trial, device)
     for epoch in (1, 2):
         started, images = time.perf_counter(), 0
         for batch in batches.of_epoch(epoch):

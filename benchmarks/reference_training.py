@@ -17,6 +17,7 @@ from trials.recipe import load_recipe
 from trials.result import EpochReport
 from trials.run import run_trial
 from trials.settings import TrialSettings
+from trials.trial import Callbacks
 
 EPOCHS = 30
 # Mean of score and box loss in these epochs, and hard AP after the last, of seeds 0, 1, 2.
@@ -44,7 +45,7 @@ def main() -> None:
         settings=TrialSettings(
             epochs=EPOCHS, image_size=320, seed=options.seed, threads=options.threads
         ),
-        on_epoch=report_epoch,
+        callbacks=Callbacks(on_epoch=report_epoch),
     )
     mean = statistics.mean(REFERENCE_HARD)
     print(f"hard AP {result.hard:.4f}, reference {mean:.4f}, seeds {REFERENCE_HARD}")

@@ -19,7 +19,8 @@ def resident_step(architecture, images, size, recipe="reference", device="cpu"):
     from search_spaces.zoo import resolve_architecture
     from trials.device import resolve_precision
     from trials.recipe import load_recipe
-    from trials.training.epoch import Batch, start_training, train_step
+    from trials.training.epoch import Batch, train_step
+    from trials.training.state import start_training
     from trials.training.targets import Targets
 
     where = torch.device(device)

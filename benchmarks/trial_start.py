@@ -37,10 +37,11 @@ sys.path.insert(0, sys.argv[1])
 import torch
 mark("import of torch")
 from search_spaces.zoo import load_zoo
-from trials import batches
+from trials.training import batches
 from trials.recipe import Recipe
 from trials.run import run_trial
 from trials.settings import TrialSettings
+from trials.trial import Callbacks
 mark("imports of the project (torchvision, scipy, Pillow)")
 of_epoch = batches.TrainingBatches.of_epoch
 def marked(self, *place):
@@ -58,7 +59,7 @@ def stop(done, total):
 settings = TrialSettings(epochs=1, image_size=size, threads=threads, device="cpu")
 try:
     run_trial(load_zoo("scrfd_0.5g"), Recipe(batch_size=batch), root, root / "trial",
-              settings=settings, on_step=stop)
+              settings=settings, callbacks=Callbacks(on_step=stop))
 except Done:
     pass
 """

@@ -101,7 +101,7 @@ ROOMS = {
         "mmdet",
     ],
     "trials": [
-        ("result", "recipe", "settings", "device", "memory", "fingerprint", "request", "lock"),
+        ("result", "recipe", "settings", "device", "memory", "fingerprint", "trial", "lock"),
         ("model_file",),
         "data",
         "augmentation",

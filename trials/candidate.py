@@ -1,4 +1,4 @@
-"""From what a user calls a candidate to its Architecture."""
+"""Resolve a user's reference to a candidate to its Architecture."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ ARCHITECTURE_FILE = "architecture.yaml"
 
 
 def resolve_candidate(reference: str) -> Architecture:
-    """A built-in name, a YAML file, a model file (.pt), or the folder of a trial.
+    """Return the architecture of a built-in name, YAML file, model file (.pt) or trial folder.
 
     Raises:
-        ConfigError: none of these.
-        DataError: a damaged model file.
+        ConfigError: the reference is none of these.
+        DataError: the model file is damaged.
     """
     path = Path(reference)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Device, precision and threads: from the user's words to torch's objects."""
+"""Device, precision and threads of a trial; the only module that depends on the kind of GPU."""
 
 import os
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from search_spaces.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the GPU if there is one.
+    """Return the device of a name: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`.
 
     Raises:
-        ConfigError: no such device on this machine.
+        ConfigError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -26,18 +26,34 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
     gpus = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise ConfigError(f"device {name!r} was asked for, and this machine has {gpus} GPUs")
+        raise ConfigError(f"device must be a GPU of this machine, which has {gpus}, got {name!r}")
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """Return `cpu`, or the model of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished all work issued so far; on a CPU do nothing."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def free_cached_memory() -> None:
+    """Return unused GPU memory of torch's allocator to the system."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """How the forward pass is computed; the loss is always float32.
+    """Number format of the forward pass; the loss is always float32.
 
     Attributes:
         name: `fp32`, `bf16` or `fp16`.
-        dtype: of autocast; None for fp32.
-        scaled: gradients need scaling against underflow (fp16).
+        dtype: type of autocast; None for fp32.
     """
 
     name: str
@@ -50,10 +66,10 @@ class Precision:
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:
-    """`auto` is fp32 on a CPU; bf16 on a GPU that computes in it, else fp16.
+    """Return the precision of a name; `auto` is fp32 on a CPU, bf16 on a GPU, else fp16.
 
     Raises:
-        ConfigError: fp16 on a CPU, which has no scaled training.
+        ConfigError: fp16 on a CPU, which cannot scale gradients.
     """
     if name == "auto":
         name = "fp32"
@@ -67,7 +83,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
 
 @contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
-    """Run the block with `threads` CPU threads in torch; None changes nothing."""
+    """Run the block with `threads` CPU threads of torch; None keeps their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -77,16 +93,16 @@ def limited_threads(threads: int | None) -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def default_loader_workers(device: torch.device, threads: int | None) -> int:
-    """Sample-preparing processes: none where they would take cores from the network.
+    """Return the number of processes that prepare samples.
 
-    On a CPU the network itself uses all cores, so samples are prepared in the training
-    process; beside a GPU every core but one can prepare samples.
+    On a CPU the network uses all cores, so that the training process prepares the samples;
+    with a GPU all cores but one prepare samples, up to 16.
     """
     if device.type == "cpu":
         return 0

@@ -1,4 +1,4 @@
-"""Fingerprints: when two trials were asked for the same thing, and on the same data."""
+"""Fingerprints of requests and data, equal for equal content."""
 
 import hashlib
 import json
@@ -9,18 +9,18 @@ from typing import Any
 
 from search_spaces.errors import DataError
 
-# What a data folder must have before anything of it is read.
+# Paths that a data folder must have.
 DATA_LAYOUT = ("train/labelv2.txt", "train/images", "val/images", "val/gt")
 
 
 def data_fingerprint(root: str | os.PathLike[str]) -> str:
-    """16 hexadecimal digits over labels, ground truth, and image names and sizes.
+    """Return 16 hexadecimal digits over labels, ground truth, and image names and sizes.
 
-    Image contents are not read: a search over 16,000 images must start at once. Where the
-    data lies does not matter, so that nodes may mount it at different places.
+    The contents of images are not read, so that a search over 16,000 images starts at once.
+    The location of the folder does not matter: nodes may mount it at different paths.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: the folder does not exist.
     """
     folder = Path(root)
     if not folder.is_dir():
@@ -37,13 +37,13 @@ def data_fingerprint(root: str | os.PathLike[str]) -> str:
 
 
 def request_fingerprint(request: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits over the canonical JSON of `request`."""
+    """Return 16 hexadecimal digits over the canonical JSON of `request`."""
     text = json.dumps(request, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differences(before: Any, now: Any, label: str = "") -> list[str]:
-    """`key: old -> new` for every leaf in which two nested mappings differ."""
+    """Return `key: old -> new` for every leaf in which two nested mappings differ."""
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return [] if before == now else [f"{label}: {before!r} -> {now!r}"]
     lines: list[str] = []
@@ -54,7 +54,7 @@ def differences(before: Any, now: Any, label: str = "") -> list[str]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Labels, ground truth and images of both splits; links are followed, but not in circles."""
+    """Yield labels, ground truth and images of both splits, following links but no cycles."""
     for split in ("train", "val"):
         label = root / split / "labelv2.txt"
         if label.is_file():

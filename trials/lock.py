@@ -1,4 +1,4 @@
-"""One process at a time in a trial's folder."""
+"""A lock file that admits one process at a time to a folder."""
 
 import os
 import time
@@ -11,10 +11,10 @@ from trials.result import TrialFault
 
 @contextmanager
 def exclusive(path: str | os.PathLike[str], wait_s: float) -> Iterator[None]:
-    """Hold the lock file `path` during the block; the system releases it if we are killed.
+    """Hold the lock file `path` during the block; the system releases it if the process dies.
 
     Raises:
-        TrialFault: another process held it for longer than `wait_s` seconds.
+        TrialFault: another process holds it for more than `wait_s` seconds.
     """
     import fcntl  # here, so that the rest of the package can be imported on Windows
 
@@ -23,7 +23,7 @@ def exclusive(path: str | os.PathLike[str], wait_s: float) -> Iterator[None]:
         while not _try_lock(fcntl, handle.fileno()):
             if time.monotonic() >= deadline:
                 raise TrialFault(
-                    f"{path}: another process has been working in this folder for the last "
+                    f"{path}: another process has held the lock of this folder for "
                     f"{wait_s:g} s; wait until it ends, or end it"
                 )
             time.sleep(min(0.1, max(deadline - time.monotonic(), 0.0)))

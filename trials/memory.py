@@ -1,10 +1,12 @@
-"""A trial's memory: what one has freed is not kept from the next, and what to do without any."""
+"""Memory of trials: advice when it runs out, and freed memory returned to the system."""
 
 import ctypes
 import errno
 import sys
 
 import torch
+
+from trials.device import free_cached_memory
 
 GPU_ADVICE = (
     "choose a smaller batch_size in the recipe, a smaller image size, or fewer trials a GPU "
@@ -17,7 +19,7 @@ HOST_ADVICE = (
 
 
 def memory_fault(error: BaseException) -> str | None:
-    """What to say if `error` is a lack of memory, with the advice that fits; else None."""
+    """Return a message with advice if `error` is a lack of memory, else None."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of GPU memory ({error}); {GPU_ADVICE}"
     if _is_host_memory(error):
@@ -28,21 +30,20 @@ def memory_fault(error: BaseException) -> str | None:
 def _is_host_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    # torch has no type of its own for what its allocator could not get from the system.
+    # torch has no exception type for a failed allocation on the host.
     is_torchs = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return is_torchs or isinstance(error, MemoryError)
 
 
-def give_back_free_memory() -> None:
-    """Let the system have what this process has freed; takes some milliseconds.
+def release_free_memory() -> None:
+    """Return the memory that this process has freed to the system; takes some milliseconds.
 
-    A worker runs trial after trial, each in a thread of its own, and glibc keeps what a
-    thread has freed (the decoded images above all) in that thread's arena. There are 8
-    arenas a core: without this, a worker grows by about one trial's images with every trial.
+    A worker process runs one trial after another, each in its own thread, and glibc keeps
+    freed memory (mostly decoded images) in the thread's arena. There are 8 arenas per core:
+    without this call a worker grows by about one trial's images with every trial.
     """
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
+    free_cached_memory()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # absent from musl
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim is not None:
             trim(0)

@@ -1,4 +1,4 @@
-"""A trained model as one file: its architecture and its weights, loadable without code."""
+"""Model files: an architecture and its weights, loadable without running code from them."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ def save_model(
     weights: Mapping[str, torch.Tensor],
     meta: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write architecture, weights (on the CPU) and plain `meta` to `path` atomically."""
+    """Write architecture, weights (moved to the CPU) and plain `meta` to `path` atomically."""
     content = {
         "format": FORMAT,
         "architecture": architecture.to_dict(),
@@ -32,10 +32,10 @@ def save_model(
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[Architecture, Detector]:
-    """The architecture and its detector in evaluation mode, on the CPU.
+    """Return the architecture and its detector in evaluation mode, on the CPU.
 
     Raises:
-        DataError: missing, damaged, not a model file, or weights that do not fit.
+        DataError: the file is missing, damaged or no model file, or its weights do not fit.
     """
     content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -53,15 +53,15 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Architecture, Detector]:
 def write_tensors(
     content: Any, path: str | os.PathLike[str], on_written: Callable[[], None] | None = None
 ) -> None:
-    """Write tensors and plain data to `path`, whole or not at all.
+    """Write tensors and plain data to `path` atomically.
 
     Args:
-        content: what torch saves.
+        content: tensors and plain data.
         path: the file.
         on_written: called when the content is written, before the file gets its name.
 
     Raises:
-        OSError: such as no space left; torch itself hides it behind a RuntimeError.
+        OSError: such as no space left, which torch itself hides behind a RuntimeError.
     """
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
@@ -76,10 +76,10 @@ def write_tensors(
 
 
 def read_tensors(path: str | os.PathLike[str]) -> Any:
-    """A torch file of tensors and plain data, loaded without running code from it.
+    """Return the content of a torch file without running code from it.
 
     Raises:
-        DataError: missing, damaged, or holds something else than tensors and plain data.
+        DataError: the file is missing, damaged, or holds more than tensors and plain data.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,10 +1,10 @@
-"""What became of a trial: finished with APs, failed with a reason, or stopped by a scheduler."""
+"""Outcomes of a trial: finished with APs, failed with a reason, or stopped by a scheduler."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from search_spaces.checks import require_fields, require_integer, require_number
 from search_spaces.errors import ConfigError, DataError, TrialError
@@ -17,16 +17,17 @@ FAILURE_KINDS = ("diverged", "memory", "data", "disk", "node", "killed", "error"
 
 
 class TrialFault(TrialError):  # noqa: N818  (a fault, not a bug)
-    """A trial's fault with its kind (one of `FAILURE_KINDS`) and the epoch it happened in.
+    """Failure of a trial with its kind and epoch.
 
     Attributes:
-        kind: `diverged` (loss not finite), `memory` (host or GPU), `data`, `disk` (no
-            space left), `node` (the machine lacks what a trial needs), `killed`, `error`.
+        kind: one of `FAILURE_KINDS`: `diverged` (loss not finite), `memory` (host or GPU),
+            `data`, `disk` (no space left), `node` (the machine lacks what a trial needs),
+            `killed`, `error`.
         epoch: the epoch that was running, from 1; 0 before the first.
     """
 
     def __init__(self, message: str, kind: str = "error", epoch: int = 0) -> None:
-        super().__init__(message, kind, epoch)  # all three, so that the error can be pickled
+        super().__init__(message, kind, epoch)  # all three, for pickling
         self.message, self.kind, self.epoch = message, kind, epoch
 
     def __str__(self) -> str:
@@ -34,7 +35,7 @@ class TrialFault(TrialError):  # noqa: N818  (a fault, not a bug)
 
 
 class TrialInterrupted(TrialError):  # noqa: N818  (not an error of the trial)
-    """A trial was asked to stop and did; its folder holds what it needs to go on from there."""
+    """A trial stopped on request; its folder holds the checkpoint to resume from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +51,13 @@ class APs:
     hard: float
 
     def __post_init__(self) -> None:
-        """Check the range."""
         for name in SUBSETS:
             value = getattr(self, name)
             if not 0 <= value <= 1:  # NaN fails as well
                 raise DataError(f"AP must be a fraction from 0 to 1, got {name}={value}")
 
     def as_dict(self) -> dict[str, float]:
-        """For JSON: `{"easy": .., "medium": .., "hard": ..}`."""
+        """Return `{"easy": .., "medium": .., "hard": ..}` for JSON."""
         return {name: float(getattr(self, name)) for name in SUBSETS}
 
 
@@ -67,9 +67,9 @@ class EpochReport:
 
     Attributes:
         epoch: from 1 to `epochs`.
-        loss: mean total over the epoch's iterations; the three terms add up to it.
-        images_per_second: training only.
-        aps: None where the epoch was not evaluated.
+        loss: mean total loss over the epoch's iterations; the sum of the three terms.
+        images_per_second: throughput of training, without evaluation.
+        aps: None if the epoch was not evaluated.
     """
 
     epoch: int
@@ -82,22 +82,28 @@ class EpochReport:
     images_per_second: float
     aps: APs | None = None
 
+    @property
+    def hard(self) -> float | None:
+        """The hard AP, None if the epoch was not evaluated."""
+        return self.aps.hard if self.aps else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """A trial that finished.
+    """A finished trial.
 
     Attributes:
         easy, medium, hard: APs of the last epoch's weights, as fractions of 1.
-        epochs: epochs trained.
+        epochs: number of epochs trained.
         best_epoch, best_hard: the evaluated epoch with the highest hard AP (`best.pt`).
         loss: mean training loss of the last epoch.
         duration_s: seconds of training and evaluation, over all attempts.
-        images_per_second: training throughput over the whole trial.
-        params: parameters of the network.
-        request: fingerprint of what was asked for (architecture, recipe, settings, data).
+        images_per_second: throughput of the training.
+        params: number of the network's parameters.
+        request: fingerprint of the request (architecture, recipe, settings, data).
     """
 
+    state: ClassVar[str] = "finished"
     easy: float
     medium: float
     hard: float
@@ -122,11 +128,6 @@ class TrialResult:
             raise ConfigError(f"{rule}, got {self.best_epoch}")
 
     @property
-    def state(self) -> str:
-        """Always `finished`."""
-        return "finished"
-
-    @property
     def aps(self) -> APs:
         """The three APs as one value."""
         return APs(easy=self.easy, medium=self.medium, hard=self.hard)
@@ -134,15 +135,16 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialFailure:
-    """A trial that failed: it has a reason and, by construction, no AP.
+    """A failed trial, which has a reason and, by construction, no AP.
 
     Attributes:
         reason: one line for the leaderboard.
         kind: one of `FAILURE_KINDS`.
-        epoch: the epoch that was running when it failed last (0: before the first).
-        attempts: how often it was tried.
+        epoch: the epoch that was running at the last failure; 0 before the first.
+        attempts: number of attempts.
     """
 
+    state: ClassVar[str] = "failed"
     reason: str
     kind: str = "error"
     epoch: int = 0
@@ -155,22 +157,18 @@ class TrialFailure:
         for name, low in (("epoch", 0), ("attempts", 1)):
             object.__setattr__(self, name, require_integer(getattr(self, name), name, low))
 
-    @property
-    def state(self) -> str:
-        """Always `failed`."""
-        return "failed"
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStopped:
-    """A trial that a scheduler ended early; its checkpoint is there, so it can be taken up again.
+    """A trial that a scheduler ended early; its checkpoint remains, so that it can be resumed.
 
     Attributes:
-        epoch: epochs trained, of `epochs`.
-        hard: hard AP at the last evaluated epoch, None if there was none.
+        epoch: number of epochs trained, of `epochs`.
+        hard: hard AP of the last evaluated epoch, None if there was none.
         reason: one line for the leaderboard.
     """
 
+    state: ClassVar[str] = "stopped"
     epoch: int
     epochs: int
     hard: float | None
@@ -186,24 +184,19 @@ class TrialStopped:
             object.__setattr__(self, "hard", require_number(self.hard, "hard", 0, 1))
         object.__setattr__(self, "reason", _one_line(self.reason))
 
-    @property
-    def state(self) -> str:
-        """Always `stopped`."""
-        return "stopped"
-
 
 Outcome: TypeAlias = TrialResult | TrialFailure | TrialStopped
 
 
 def _one_line(reason: object) -> str:
-    """`reason` without line breaks. Raises ConfigError: no text, or empty."""
+    """Return `reason` without line breaks. Raises ConfigError if it is empty or no text."""
     if not isinstance(reason, str) or not reason.strip():
         raise ConfigError(f"reason must be text and not empty, got {reason!r}")
     return " ".join(reason.split())
 
 
 def failure_of(error: BaseException, attempts: int = 1) -> TrialFailure:
-    """Classify what ended a trial."""
+    """Return the failure that `error`, which ended a trial, means."""
     if isinstance(error, TrialFault):
         return TrialFailure(
             reason=error.message, kind=error.kind, epoch=error.epoch, attempts=attempts
@@ -221,20 +214,18 @@ def failure_of(error: BaseException, attempts: int = 1) -> TrialFailure:
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
-    """Plain data with `state` first; only a finished trial has the three APs."""
+    """Return plain data with `state` first; only a finished trial has the three APs."""
     return {"state": outcome.state, **asdict(outcome)}
 
 
 def outcome_from_dict(content: object, source: str = "result") -> Outcome:
-    """The inverse of `outcome_to_dict`.
+    """Return the outcome in the plain data of `outcome_to_dict`.
 
     Raises:
-        ConfigError: not such data; the message begins with `source`.
+        ConfigError: the data are not an outcome; the message begins with `source`.
     """
-    kinds: dict[str, type[Any]] = {
-        "finished": TrialResult,
-        "failed": TrialFailure,
-        "stopped": TrialStopped,
+    kinds: dict[object, type[Any]] = {
+        kind.state: kind for kind in (TrialResult, TrialFailure, TrialStopped)
     }
     if not isinstance(content, Mapping):
         raise ConfigError(f"{source}: a result must be a mapping, got {type(content).__name__}")
@@ -251,17 +242,17 @@ def outcome_from_dict(content: object, source: str = "result") -> Outcome:
 
 
 def save_outcome(outcome: Outcome, folder: str | os.PathLike[str]) -> None:
-    """Write `folder/result.json`, whole or not at all."""
+    """Write `folder/result.json` atomically."""
     write_json(Path(folder) / RESULT_FILE, outcome_to_dict(outcome))
 
 
 def load_outcome(folder: str | os.PathLike[str]) -> Outcome | None:
-    """What `folder/result.json` says, None if there is none. Raises ConfigError if damaged."""
+    """Return the outcome in `folder/result.json` or None. Raises ConfigError if it is damaged."""
     path = Path(folder) / RESULT_FILE
     return outcome_from_dict(read_json(path), str(path)) if path.exists() else None
 
 
 def load_result(folder: str | os.PathLike[str]) -> TrialResult | None:
-    """The result of a finished trial; None if it failed, was stopped or has not finished."""
+    """Return the result of a finished trial, None if it has failed, was stopped or still runs."""
     outcome = load_outcome(folder)
     return outcome if isinstance(outcome, TrialResult) else None

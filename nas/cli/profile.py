@@ -58,6 +58,7 @@ def profile(
     from trials.recipe import load_recipe
     from trials.settings import TrialSettings
     from trials.training.profiling import profile_training
+    from trials.trial import Trial
 
     candidate, chosen = resolve_candidate(architecture), load_recipe(recipe)
     if batch_size is not None:
@@ -72,7 +73,8 @@ def profile(
         cache_gb=cache_gb,
         augment_on=augment_on,
     )
-    found = profile_training(candidate, chosen, data, settings, steps=steps)
+    trial = Trial(architecture=candidate, recipe=chosen, data_root=data, settings=settings)
+    found = profile_training(trial, steps=steps)
     if json:
         common.print_json(_content(architecture, found))
     else:

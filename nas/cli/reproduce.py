@@ -49,6 +49,7 @@ def reproduce(
     """
     from nas.results.reproduce import AGAIN, DIFFERENT, read_record
     from nas.results.reproduce import reproduce as run_again
+    from trials.trial import Callbacks
 
     record = read_record(folder)
     source = data or record.data
@@ -62,8 +63,7 @@ def reproduce(
             threads=threads,
             device=device,
             noise=noise,
-            on_epoch=on_epoch,
-            on_step=on_step,
+            callbacks=Callbacks(on_epoch=on_epoch, on_step=on_step),
         )
     if json:
         common.print_json(found.to_dict())

@@ -55,9 +55,9 @@ def trial(
     """Train and evaluate one architecture; run it again to continue."""
     from trials.candidate import resolve_candidate
     from trials.recipe import load_recipe
-    from trials.request import default_folder
     from trials.run import run_trial
     from trials.settings import TrialSettings
+    from trials.trial import Callbacks, Trial
 
     candidate, chosen = resolve_candidate(architecture), load_recipe(recipe)
     settings = TrialSettings(
@@ -74,7 +74,8 @@ def trial(
         eval_every=eval_every,
         select_on=select_on,
     )
-    folder = out or default_folder(candidate, chosen, data, settings)
+    trial = Trial(architecture=candidate, recipe=chosen, data_root=data, settings=settings)
+    folder = out or trial.default_folder()
     with (
         trial_output.stoppable() as should_stop,
         trial_output.training_progress() as (on_epoch, on_step),
@@ -85,9 +86,7 @@ def trial(
             data,
             folder,
             settings=settings,
-            on_epoch=on_epoch,
-            on_step=on_step,
-            should_stop=should_stop,
+            callbacks=Callbacks(on_epoch=on_epoch, on_step=on_step, should_stop=should_stop),
         )
     content = trial_output.result_content(candidate, result, folder)
     if json:

@@ -10,7 +10,7 @@ from nas.cli import common
 if TYPE_CHECKING:
     from search_spaces.architecture import Architecture
     from trials.result import EpochReport, TrialResult
-    from trials.run import OnEpoch, OnStep, ShouldStop
+    from trials.trial import OnEpoch, OnStep, ShouldStop
 
 _COLUMNS = ("easy", "medium", "hard", "FLOPs", "params", "epochs", "minutes")
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean
 
 import torch
@@ -25,6 +26,7 @@ from trials.evaluation.validation import load_evaluated
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
 from trials.training.profiling import StepProfile, profile_training
+from trials.trial import Trial
 
 MEASURED = 3  # candidates at least
 STEPS, IMAGES = 4, 32  # of each, at least
@@ -158,17 +160,21 @@ def _sharing(resources: Resources, slots: int) -> int:
 def _profiles(
     chosen: Sequence[Architecture], request: AnyRequest, settings: TrialSettings, at_once: int
 ) -> list[StepProfile]:
-    tasks = [(item, Recipe.from_dict(request.recipe), request.data, settings) for item in chosen]
+    recipe, data = Recipe.from_dict(request.recipe), Path(request.data)
+    trials = [
+        Trial(architecture=item, recipe=recipe, data_root=data, settings=settings)
+        for item in chosen
+    ]
     if at_once == 1:
-        return [_profile(task) for task in tasks]
+        return [_profile(trial) for trial in trials]
     spawning = multiprocessing.get_context("spawn")  # a fork would share torch's threads
     with ProcessPoolExecutor(at_once, mp_context=spawning) as pool:
-        return list(pool.map(_profile, tasks))
+        return list(pool.map(_profile, trials))
 
 
-def _profile(task: tuple[Architecture, Recipe, str, TrialSettings]) -> StepProfile:
-    steps = max(STEPS, math.ceil(IMAGES / task[1].batch_size))
-    return profile_training(*task, steps=steps)
+def _profile(trial: Trial) -> StepProfile:
+    steps = max(STEPS, math.ceil(IMAGES / trial.recipe.batch_size))
+    return profile_training(trial, steps=steps)
 
 
 def _pace(

@@ -21,11 +21,11 @@ from search_spaces.files import read_json
 from trials.fingerprint import data_fingerprint, differences
 from trials.model_file import read_tensors
 from trials.recipe import Recipe
-from trials.request import REQUEST_FILE, trial_request
 from trials.result import TrialResult, load_result
-from trials.run import OnEpoch, OnStep, run_trial
+from trials.run import run_trial
 from trials.settings import TrialSettings
 from trials.training.checkpoint import BEST
+from trials.trial import NO_CALLBACKS, REQUEST_FILE, Callbacks, Trial
 
 AGAIN = "reproduced"
 NOISE = 0.03  # hard AP between two seeds of one network (see docs/LOG.md)
@@ -148,8 +148,7 @@ def reproduce(
     threads: int | None = None,
     device: str = "auto",
     noise: float = NOISE,
-    on_epoch: OnEpoch | None = None,
-    on_step: OnStep | None = None,
+    callbacks: Callbacks = NO_CALLBACKS,
     run: Callable[..., TrialResult] = run_trial,
 ) -> Reproduction:
     """Train the recorded trial again in the folder `again`, and compare.
@@ -163,7 +162,7 @@ def reproduce(
         threads: CPU threads; None: as recorded.
         device: as in `TrialSettings`.
         noise: difference of the final hard APs that counts as chance.
-        on_epoch, on_step, run: as `trials.run.run_trial`, and itself.
+        callbacks, run: as `trials.run.run_trial`, and itself.
 
     Raises:
         IncomparableError: the data are others, or `again` holds another trial.
@@ -178,15 +177,17 @@ def reproduce(
         raise ConfigError(f"{record.folder}: {rule}, it had {record.settings.workers}")
     _check_data(record, data)
     settings = replace(record.settings, threads=threads or record.threads, device=device)
-    request = trial_request(record.architecture, record.recipe, data, settings)
+    trial = Trial(
+        architecture=record.architecture, recipe=record.recipe, data_root=data, settings=settings
+    )
+    request = trial.request()
     result = run(
         record.architecture,
         record.recipe,
         data,
         again,
         settings=settings,
-        on_epoch=on_epoch,
-        on_step=on_step,
+        callbacks=callbacks,
     )
     return compare(record, again, result, tuple(differences(record.request, request)), noise)
 

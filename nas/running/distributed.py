@@ -19,13 +19,11 @@ from nas.recording.tensorboard import tensorboard_log
 from nas.running.cluster import Cluster
 from nas.running.stop_request import make_board, on_board, stop_trials
 from nas.running.tasks import Resources, TrialTask, run_task
-from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
-from trials.recipe import Recipe
-from trials.result import EpochReport, TrialFault, TrialInterrupted, failure_of
+from trials.result import TrialFault, TrialInterrupted, failure_of
 from trials.run import advance_trial
-from trials.settings import TrialSettings
 from trials.training.parallel import joined_workers
+from trials.trial import Callbacks, Trial
 
 ENTRY = "nas.running.distributed:run_worker"
 POLL_S = 0.5
@@ -99,17 +97,7 @@ def run_group(
         raise _fault_of(errors[0]) from errors[0]
 
 
-def run_worker(
-    architecture: Architecture,
-    recipe: Recipe,
-    data_root: Path,
-    folder: Path,
-    *,
-    settings: TrialSettings,
-    until: int,
-    on_epoch: Callable[[EpochReport], None],
-    should_stop: Callable[[], bool] | None = None,
-) -> None:
+def run_worker(trial: Trial, folder: Path, *, until: int, callbacks: Callbacks) -> None:
     """What every worker runs: the trial as one of its group, on the device Ray gave it.
 
     Arguments and errors are those of `trials.run.advance_trial`; `on_epoch` is not called,
@@ -122,17 +110,13 @@ def run_worker(
     device = get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    options: dict[str, Any] = {
-        "settings": replace(settings, device=str(device)),
-        "until": until,
-        "workers": workers,
-        "should_stop": should_stop,
-    }
+    trial = replace(trial, settings=replace(trial.settings, device=str(device)))
     if not workers.leads:
-        advance_trial(architecture, recipe, data_root, folder, **options)
+        advance_trial(trial, folder, until=until, callbacks=callbacks, workers=workers)
         return
     with tensorboard_log(folder) as log:
-        advance_trial(architecture, recipe, data_root, folder, on_epoch=log, **options)
+        callbacks = replace(callbacks, on_epoch=log)
+        advance_trial(trial, folder, until=until, callbacks=callbacks, workers=workers)
 
 
 def _trainer(

@@ -1,6 +1,5 @@
 """The long training of a winner: in this process, or data-parallel through Ray Train."""
 
-import csv
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -20,11 +19,11 @@ from trials.device import resolve_device, resolve_precision
 from trials.evaluation.validation import load_evaluated
 from trials.lock import exclusive
 from trials.recipe import Recipe
-from trials.request import REQUEST_FILE, claim, default_folder, trial_request
-from trials.result import APs, EpochReport, TrialFault, TrialResult, load_result
-from trials.run import LOCK_FILE, LOCK_WAIT_S, OnEpoch, OnStep, ShouldStop, run_trial
+from trials.result import EpochReport, TrialFault, TrialResult, load_result
+from trials.run import LOCK_FILE, LOCK_WAIT_S, run_trial
 from trials.settings import TrialSettings
-from trials.training.metrics import METRICS_FILE
+from trials.training.metrics import read_metrics
+from trials.trial import REQUEST_FILE, Callbacks, OnEpoch, OnStep, ShouldStop, Trial, claim
 
 FOLDER = Path("runs", "train")
 Connect = Callable[[str | None], AbstractContextManager[Cluster]]
@@ -77,7 +76,8 @@ def training_folder(
     architecture: Architecture, recipe: Recipe, data: Path, settings: TrialSettings
 ) -> Path:
     """`runs/train/<name>-<request>`: the same for the same request, and only for it."""
-    return FOLDER / default_folder(architecture, recipe, data, settings).name
+    trial = Trial(architecture=architecture, recipe=recipe, data_root=data, settings=settings)
+    return FOLDER / trial.default_folder().name
 
 
 def train(
@@ -119,9 +119,7 @@ def train(
             training.data,
             training.folder,
             settings=training.settings,
-            on_epoch=record,
-            on_step=on_step,
-            should_stop=should_stop,
+            callbacks=Callbacks(on_epoch=record, on_step=on_step, should_stop=should_stop),
         )
 
 
@@ -152,7 +150,13 @@ def _train_group(
 def _prepare(training: FinalTraining) -> TrialResult | None:
     """Refuse here what the workers would refuse after minutes; the result if there is one."""
     settings, folder = training.settings, training.folder
-    request = trial_request(training.architecture, training.recipe, training.data, settings)
+    trial = Trial(
+        architecture=training.architecture,
+        recipe=training.recipe,
+        data_root=training.data,
+        settings=settings,
+    )
+    request = trial.request()
     held_out = training.settings.held_out
     FaceDataset(training.data, "train", faceless=False, held_out=held_out)
     load_evaluated(training.data, held_out=held_out)
@@ -179,26 +183,13 @@ class MetricsFollower:
     """Reads of a folder's metrics file what was added since the last look."""
 
     def __init__(self, folder: Path, epochs: int) -> None:
-        self._path, self._epochs = folder / METRICS_FILE, epochs
+        self._folder, self._epochs = folder, epochs
         self._seen = 0
         self.news()
 
     def news(self) -> list[EpochReport]:
         """The epochs finished since the last call, or since this follower was made."""
-        try:
-            with self._path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except OSError:
-            return []
-        added = rows[self._seen :]
-        self._seen = max(self._seen, len(rows))
-        return [_report(row, self._epochs) for row in added]
-
-
-def _report(row: dict[str, str], epochs: int) -> EpochReport:
-    aps = None
-    if row["hard"]:
-        aps = APs(**{name: float(row[name]) for name in ("easy", "medium", "hard")})
-    names = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
-    values = {name: float(row[name]) for name in names}
-    return EpochReport(epoch=int(row["epoch"]), epochs=epochs, aps=aps, **values)
+        reports = read_metrics(self._folder, self._epochs)
+        added = reports[self._seen :]
+        self._seen = max(self._seen, len(reports))
+        return added

@@ -12,10 +12,11 @@ from nas.running.node_requirements import missing_data, missing_search
 from reports.curves import read_curve
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, ScrfdNasError
-from trials.memory import give_back_free_memory
+from trials.memory import release_free_memory
 from trials.recipe import Recipe
 from trials.result import EpochReport, TrialFault, TrialInterrupted, failure_of
 from trials.settings import TrialSettings
+from trials.trial import Callbacks, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,21 +83,22 @@ def run_task(
         TrialInterrupted: `should_stop` said so, and the trial is on disk.
         TrialFault: whatever went wrong, as an exception that survives pickling.
     """
-    give_back_free_memory()
+    release_free_memory()
     _look_around(task)
     module, _, function = task.entry.partition(":")
     try:
         settings = TrialSettings(**task.settings)
         run = getattr(importlib.import_module(module), function)
         run(
-            Architecture.from_dict(task.architecture),
-            Recipe.from_dict(task.recipe),
-            Path(task.data_root),
+            Trial(
+                architecture=Architecture.from_dict(task.architecture),
+                recipe=Recipe.from_dict(task.recipe),
+                data_root=Path(task.data_root),
+                settings=settings,
+            ),
             Path(task.folder),
-            settings=settings,
             until=task.until or settings.epochs,
-            on_epoch=on_epoch,
-            should_stop=should_stop,
+            callbacks=Callbacks(on_epoch=on_epoch, should_stop=should_stop),
         )
     except (TrialFault, TrialInterrupted):
         raise

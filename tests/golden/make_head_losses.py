@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from trials.detection.anchors import anchors_for, grids_for
 from trials.training.assignment import assign_batch
-from trials.training.losses import Targets, detection_loss
+from trials.training.losses import detection_loss
+from trials.training.targets import Targets
 
 OUT = Path(__file__).with_name("head_losses.npz")
 # name: (seed, faces of each image, input size, with key points)

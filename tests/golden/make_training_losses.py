@@ -18,8 +18,10 @@ from trials.device import limited_threads, resolve_precision
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
 from trials.training.batches import TrainingBatches
-from trials.training.epoch import start_training, train_step
+from trials.training.epoch import train_step
 from trials.training.schedule import learning_rate
+from trials.training.state import start_training
+from trials.trial import Trial
 
 GOLDEN = Path(__file__).with_name("training_losses.json")
 EPOCHS, IMAGES, BATCH = 4, 20, 4
@@ -40,7 +42,8 @@ def training_losses(folder: Path, name: str) -> list[list[float]]:
     precision = resolve_precision("fp32", device)
     training = start_training(ARCHITECTURE, recipe, seed=2, device=device, precision=precision)
     losses = []
-    batches = TrainingBatches(data, recipe, settings, device)
+    trial = Trial(architecture=ARCHITECTURE, recipe=recipe, data_root=data, settings=settings)
+    batches = TrainingBatches(trial, device)
     with limited_threads(1):
         steps = EPOCHS * len(batches)
         for epoch in range(1, EPOCHS + 1):

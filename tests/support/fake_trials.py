@@ -15,7 +15,6 @@ memory before that in the file `resident_mb`.
 Candidate 3's training with seed 1 (`nas.results.confirm`) goes by "3/1".
 """
 
-import csv
 import json
 import os
 import signal
@@ -43,8 +42,8 @@ from trials.result import (
     load_result,
     save_outcome,
 )
-from trials.settings import TrialSettings
-from trials.training.metrics import METRICS_FILE, write_metrics
+from trials.training.metrics import read_metrics, write_metrics
+from trials.trial import NO_CALLBACKS, Callbacks, Trial
 
 ENTRY = "fake_trials:run"
 
@@ -111,39 +110,32 @@ def hard_ap(architecture: Architecture) -> float:
 
 
 def run(
-    architecture: Architecture,
-    recipe: Any,
-    data_root: Path,
-    folder: Path,
-    *,
-    settings: TrialSettings,
-    until: int | None = None,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    trial: Trial, folder: Path, *, until: int, callbacks: Callbacks = NO_CALLBACKS
 ) -> TrialResult | None:
     """A fake of `trials.run.advance_trial`."""
     folder.mkdir(parents=True, exist_ok=True)
     finished = load_result(folder)
     if finished is not None:
         return finished
-    faults = json.loads((data_root / "faults.json").read_text())
+    settings = trial.settings
+    faults = json.loads((trial.data_root / "faults.json").read_text())
     attempt = _count(folder / "attempts")
     (folder / "pid").write_text(str(os.getpid()))
     with (folder / "parents").open("a") as parents:  # a worker's parent is its node's raylet
         parents.write(f"{os.getppid()}\n")
     images = _hold_images(faults.get("images_mb", 0), folder)
-    reports = _finished_epochs(folder, settings.epochs)
-    curve = faults.get("curves", {}).get(_key(folder), [hard_ap(architecture)])
+    reports = read_metrics(folder, settings.epochs)
+    curve = faults.get("curves", {}).get(_key(folder), [hard_ap(trial.architecture)])
     hard = curve[-1]
-    for epoch in range(len(reports) + 1, (until or settings.epochs) + 1):
-        _sleep(faults.get("epoch_s", 0.0), should_stop, folder)
+    for epoch in range(len(reports) + 1, until + 1):
+        _sleep(faults.get("epoch_s", 0.0), callbacks.should_stop, folder)
         _misbehave(faults, folder, epoch, attempt)
         hard = curve[min(epoch, len(curve)) - 1]
         aps = APs(easy=1.0, medium=hard, hard=hard) if settings.is_evaluated(epoch) else None
         reports.append(_report(epoch, settings.epochs, aps))
         write_metrics(reports, folder)
-        if on_epoch is not None:
-            on_epoch(reports[-1])
+        if callbacks.on_epoch is not None:
+            callbacks.on_epoch(reports[-1])
     if reports[-1].epoch < settings.epochs:
         return None
     result = make_result(hard, settings.epochs, duration_s=float(attempt))
@@ -196,18 +188,6 @@ def _count(path: Path) -> int:
     attempt = 1 + (int(path.read_text()) if path.exists() else 0)
     write_text(path, str(attempt))  # whole or not at all, also when the process is killed
     return attempt
-
-
-def _finished_epochs(folder: Path, epochs: int) -> list[EpochReport]:
-    if not (folder / METRICS_FILE).exists():
-        return []
-    with (folder / METRICS_FILE).open() as file:
-        return [_report(int(row["epoch"]), epochs, _aps(row)) for row in csv.DictReader(file)]
-
-
-def _aps(row: dict[str, str]) -> APs | None:
-    names = ("easy", "medium", "hard")
-    return APs(**{name: float(row[name]) for name in names}) if row["hard"] else None
 
 
 def _report(epoch: int, epochs: int, aps: APs | None) -> EpochReport:

@@ -16,23 +16,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import tiny
 import torch
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from trials.device import resolve_precision
 from trials.recipe import Recipe
 from trials.result import EpochReport, TrialInterrupted
 from trials.run import run_trial
 from trials.settings import TrialSettings
-from trials.training.epoch import Batch, batch_loss, start_training
+from trials.training.epoch import Batch, batch_loss
 from trials.training.parallel import Workers, joined_workers
+from trials.training.state import start_training
 from trials.training.targets import Targets
+from trials.trial import Callbacks
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4, keypoints=5),
-)
+TINY = replace(tiny.TINY, head=replace(tiny.TINY.head, keypoints=5))
 RECIPE = Recipe(batch_size=2, schedule="cosine", ema_decay=0.9, gradient_clip=5.0)
 SETTINGS = TrialSettings(epochs=3, image_size=64, device="cpu", threads=1, workers=2)
 FACES_BY_CASE = {"uneven": (1, 3, 2, 0, 1), "one worker without faces": (2, 0, 1, 0)}
@@ -119,7 +117,13 @@ def interrupt(workers: Workers, out: Path, data: str, folder: str) -> None:
     settings = replace(SETTINGS, workers=workers.count)
     try:
         run_trial(
-            TINY, RECIPE, data, folder, settings=settings, workers=workers, should_stop=should_stop
+            TINY,
+            RECIPE,
+            data,
+            folder,
+            settings=settings,
+            workers=workers,
+            callbacks=Callbacks(should_stop=should_stop),
         )
     except TrialInterrupted as error:
         torch.save({"reason": str(error)}, out)
@@ -135,8 +139,9 @@ def train(workers: Workers, out: Path, data: str, folder: str, stop_after: int) 
             os.kill(os.getpid(), signal.SIGKILL)
 
     settings = replace(SETTINGS, workers=workers.count)
+    callbacks = Callbacks(on_epoch=on_epoch)
     result = run_trial(
-        TINY, RECIPE, data, folder, settings=settings, workers=workers, on_epoch=on_epoch
+        TINY, RECIPE, data, folder, settings=settings, workers=workers, callbacks=callbacks
     )
     torch.save({"epochs": heard, "hard": result.hard, "loss": result.loss}, out)
 

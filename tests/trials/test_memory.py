@@ -42,7 +42,7 @@ SIDE_BY_SIDE = """
 import threading
 from pathlib import Path
 import numpy as np
-from trials.memory import give_back_free_memory
+from trials.memory import release_free_memory
 
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
@@ -62,7 +62,7 @@ for _ in range(6):
     threads[-1].start()
     assert freed.wait(60)
 held = resident_mib() - before
-give_back_free_memory()
+release_free_memory()
 print(held, resident_mib() - before)
 over.set()
 """

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,70 +15,39 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import TINY, interrupt_after, make_data
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.architecture import Head, Neck
 from search_spaces.errors import ConfigError, DataError, IncomparableError
-from trials.data.widerface_mat import write_ground_truth
 from trials.fingerprint import data_fingerprint
 from trials.lock import exclusive
 from trials.model_file import load_model
 from trials.recipe import Recipe
-from trials.request import default_folder
-from trials.result import EpochReport, TrialFault, TrialInterrupted, load_result
+from trials.result import EpochReport, TrialFault, TrialInterrupted, TrialResult, load_result
 from trials.run import MAX_LOG_BYTES, run_trial
 from trials.settings import TrialSettings
+from trials.trial import Callbacks, Trial
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 RECIPE = Recipe(batch_size=4, schedule="cosine", ema_decay=0.9, warmup_fraction=0.2)
 SETTINGS = TrialSettings(epochs=5, image_size=64, device="cpu", threads=1)
-TEN = range(10)
-FACE_XYWH = [20.0, 16.0, 40.0, 44.0]
+EVALUATED = {"eval_every": 2}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten images of 96 x 80 for training and ten for validation, a bright face in each."""
-    root = tmp_path_factory.mktemp("data")
-    for split in ("train", "val"):
-        write_split(root / split, np.random.default_rng(len(split)))
-    names = [f"0--Party/{n}" for n in TEN]
-    every = {name: [0] for name in names}
-    write_ground_truth(
-        root / "val" / "gt",
-        {name: np.array([FACE_XYWH]) for name in names},
-        easy=every,
-        medium=every,
-        hard=every,
-    )
-    return root
+    return make_data(tmp_path_factory.mktemp("data"), num_train=10, num_val=10)
 
 
-def write_split(folder: Path, rng: np.random.Generator) -> None:
-    from PIL import Image
-
-    (folder / "images" / "0--Party").mkdir(parents=True)
-    lines = []
-    for n in TEN:
-        pixels = rng.integers(0, 120, (80, 96, 3), np.uint8)
-        pixels[16:60, 20:60] += 120
-        Image.fromarray(pixels).save(folder / "images" / "0--Party" / f"{n}.jpg")
-        lines += [f"# 0--Party/{n}.jpg 96 80", "20 16 60 60"]
-    (folder / "labelv2.txt").write_text("\n".join(lines) + "\n")
-
-
-def run(data: Path, folder: Path, **options: Any) -> Any:
-    settings = replace(SETTINGS, **options.pop("settings", {}))
-    return run_trial(TINY, RECIPE, data, folder, settings=settings, **options)
+def run(data: Path, folder: Path, settings: Any = EVALUATED, **callbacks: Any) -> TrialResult:
+    """Run the trial with changed settings."""
+    chosen, options = replace(SETTINGS, **settings), Callbacks(**callbacks)
+    return run_trial(TINY, RECIPE, data, folder, settings=chosen, callbacks=options)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(data, folder, settings={"eval_every": 2})
+    run(data, folder)
     return folder
 
 
@@ -147,7 +115,7 @@ def test_the_best_model_is_that_of_the_highest_hard_ap(undisturbed: Path) -> Non
 def test_a_finished_trial_is_not_run_again(data: Path, undisturbed: Path) -> None:
     before = (undisturbed / "last.pt").stat().st_mtime_ns
     seen: list[EpochReport] = []
-    again = run(data, undisturbed, settings={"eval_every": 2}, on_epoch=seen.append)
+    again = run(data, undisturbed, on_epoch=seen.append)
     assert again == load_result(undisturbed)
     assert seen == []
     assert (undisturbed / "last.pt").stat().st_mtime_ns == before
@@ -156,14 +124,10 @@ def test_a_finished_trial_is_not_run_again(data: Path, undisturbed: Path) -> Non
 def test_an_exception_at_any_epoch_changes_nothing(
     data: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    def interrupt(report: EpochReport) -> None:
-        if report.epoch in (1, 2, 4):
-            raise KeyboardInterrupt
-
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            run(data, tmp_path, settings={"eval_every": 2}, on_epoch=interrupt)
-    run(data, tmp_path, settings={"eval_every": 2}, on_epoch=interrupt)
+            run(data, tmp_path, on_epoch=interrupt_after(1, 2, 4))
+    run(data, tmp_path, on_epoch=interrupt_after(1, 2, 4))
     assert_same_outcome(tmp_path, undisturbed)
     log = (tmp_path / "trial.log").read_text()
     assert log.count("epochs 2 to 5") == 1
@@ -179,12 +143,11 @@ def test_stopped_in_mid_epoch_it_starts_that_epoch_again(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path, settings={"eval_every": 2}, on_step=interrupt)
+        run(data, tmp_path, on_step=interrupt)
     steps: list[int] = []
     run(
         data,
         tmp_path,
-        settings={"eval_every": 2},
         on_step=lambda done, total: steps.append(done),
     )
     assert steps == list(range(4, 16))  # the first epoch had iterations 1 to 3
@@ -217,11 +180,10 @@ class StopAfter:
 def test_asked_to_stop_it_goes_on_after_its_last_iteration(
     data: Path, undisturbed: Path, tmp_path: Path, asked: int, iterations: int, reason: str
 ) -> None:
-    options: dict[str, Any] = {"settings": {"eval_every": 2}}
     with pytest.raises(TrialInterrupted, match=reason):
-        run(data, tmp_path, should_stop=StopAfter(asked), **options)
+        run(data, tmp_path, should_stop=StopAfter(asked))
     steps: list[int] = []
-    run(data, tmp_path, on_step=lambda done, total: steps.append(done), **options)
+    run(data, tmp_path, on_step=lambda done, total: steps.append(done))
     assert steps == list(range(iterations + 1, 16))
     assert_same_outcome(tmp_path, undisturbed)
     result = load_result(tmp_path)
@@ -247,7 +209,7 @@ def test_the_log_keeps_its_last_lines_and_a_bounded_size(data: Path, tmp_path: P
 
 
 def load_seconds(folder: Path) -> float:
-    return float(torch.load(folder / "last.pt", weights_only=True)["step_s"])
+    return float(torch.load(folder / "last.pt", weights_only=True)["progress"]["step_s"])
 
 
 def test_asked_to_stop_again_and_again_it_still_comes_to_the_same_end(
@@ -267,13 +229,12 @@ def test_a_damaged_checkpoint_of_mid_epoch_costs_what_that_epoch_had(
     data: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TrialInterrupted):
-        run(data, tmp_path, settings={"eval_every": 2}, should_stop=StopAfter(4))
+        run(data, tmp_path, should_stop=StopAfter(4))
     os.truncate(tmp_path / "last.pt", 1000)
     steps: list[int] = []
     run(
         data,
         tmp_path,
-        settings={"eval_every": 2},
         on_step=lambda done, total: steps.append(done),
     )
     assert steps == list(range(4, 16))
@@ -301,7 +262,7 @@ def test_kill_9_at_random_moments_changes_nothing(
         process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL
-    run(data, tmp_path, settings={"eval_every": 2})
+    run(data, tmp_path)
     assert killed >= 3
     assert_same_outcome(tmp_path, undisturbed)
     assert not list(tmp_path.glob("*.tmp"))
@@ -311,21 +272,13 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_nothing_else(
     data: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path, settings={"eval_every": 2}, on_epoch=stop_after(3))
+        run(data, tmp_path, on_epoch=interrupt_after(3))
     os.truncate(tmp_path / "last.pt", 1000)
     seen: list[EpochReport] = []
-    run(data, tmp_path, settings={"eval_every": 2}, on_epoch=seen.append)
+    run(data, tmp_path, on_epoch=seen.append)
     assert [report.epoch for report in seen] == [3, 4, 5]
     assert_same_outcome(tmp_path, undisturbed)
     assert "WARNING" in (tmp_path / "trial.log").read_text()
-
-
-def stop_after(epoch: int) -> Callable[[EpochReport], None]:
-    def stop(report: EpochReport) -> None:
-        if report.epoch == epoch:
-            raise KeyboardInterrupt
-
-    return stop
 
 
 def test_worker_processes_and_how_often_it_is_evaluated_do_not_matter(
@@ -388,9 +341,12 @@ def test_missing_data_are_named_before_anything_is_written(tmp_path: Path) -> No
     assert not (tmp_path / "trial").exists()
 
 
-def test_two_processes_cannot_work_in_one_folder(data: Path, tmp_path: Path) -> None:
+def test_two_processes_cannot_work_in_one_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trials.run.LOCK_WAIT_S", 0.1)
     with exclusive(tmp_path / "lock", 0.0), pytest.raises(TrialFault, match="another process"):
-        run(data, tmp_path, lock_wait_s=0.1)
+        run(data, tmp_path)
 
 
 def test_divergence_is_a_fault_with_its_batch_and_leaves_no_result(
@@ -421,7 +377,7 @@ def test_a_damaged_result_is_earned_again_from_the_checkpoint(
     folder = tmp_path / "damaged"
     shutil.copytree(undisturbed, folder)
     (folder / "result.json").write_text('{"state": "fini')
-    run(data, folder, settings={"eval_every": 2}, on_epoch=lambda report: pytest.fail("trained"))
+    run(data, folder, on_epoch=lambda report: pytest.fail("trained"))
     assert_same_outcome(folder, undisturbed)
 
 
@@ -435,9 +391,10 @@ def test_what_the_machine_cannot_do_does_not_claim_the_folder(
 
 
 def test_a_default_folder_is_the_requests_own(data: Path) -> None:
-    one = default_folder(TINY, RECIPE, data, SETTINGS)
-    assert one == default_folder(TINY, RECIPE, data, replace(SETTINGS, threads=2))
-    assert one != default_folder(TINY, RECIPE, data, replace(SETTINGS, seed=5))
+    trial = Trial(architecture=TINY, recipe=RECIPE, data_root=data, settings=SETTINGS)
+    one = trial.default_folder()
+    assert one == replace(trial, settings=replace(SETTINGS, threads=2)).default_folder()
+    assert one != replace(trial, settings=replace(SETTINGS, seed=5)).default_folder()
     assert one.parent == Path("runs/trials")
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import TINY, make_data
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import IncomparableError
 from search_spaces.network.detector import build_detector
-from trials.data.generated.generate import generate
 from trials.data.holdout import is_held_out, load_holdout
 from trials.evaluation.validation import evaluate_detector
 from trials.model_file import load_model
@@ -18,26 +17,21 @@ from trials.recipe import Recipe
 from trials.run import run_trial
 from trials.settings import TrialSettings
 from trials.training.batches import TrainingBatches
+from trials.trial import Trial
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 RECIPE = Recipe(batch_size=2)
 SETTINGS = TrialSettings(epochs=1, image_size=64, device="cpu", threads=1, select_on="holdout:0.3")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("set") / "faces"
-    generate(root, num_train=12, num_val=2, seed=0, long_side=(96, 128))
-    return root
+    return make_data(tmp_path_factory.mktemp("data"), num_train=12, num_val=2)
 
 
 def test_held_out_images_are_never_trained_on(data: Path) -> None:
     held = load_holdout(data, 0.3)[0].names
-    batches = TrainingBatches(data, RECIPE, SETTINGS, torch.device("cpu"))
+    trial = Trial(architecture=TINY, recipe=RECIPE, data_root=data, settings=SETTINGS)
+    batches = TrainingBatches(trial, torch.device("cpu"))
     trained = {name for batch in batches.of_epoch(1) for name in batch.names}
     assert held
     assert trained

@@ -1,10 +1,10 @@
-"""ATSS: which anchors must find which face.
+"""ATSS: assignment of anchors to faces.
 
-Source: Zhang et al., ATSS (CVPR 2020), with the details of the SCRFD reference (REFERENCE
-facts, section 5): k = 9 anchors a level, threshold = mean + sample standard deviation of
-the candidates' IoUs, centre strictly inside the box.
+Source: Zhang et al., ATSS (CVPR 2020, arXiv 1912.02424), with the parameters of SCRFD
+(`atss_assigner.py` of its mmdetection fork): k = 9 anchors a level, threshold = mean + sample
+standard deviation of the candidates' IoUs, centre strictly inside the box.
 
-Ties are defined here, the reference leaves them to its top-k: among anchors of equal
+Ties, which the reference leaves to `torch.topk`, are resolved: among anchors of equal
 (float32) distance the lowest index is nearer, and an anchor claimed by two faces with the
 same IoU goes to the first of them.
 
@@ -23,25 +23,12 @@ from trials.detection.boxes import areas, distances_to_sides, iou
 CANDIDATES_PER_LEVEL = 9
 INSIDE_FRACTION = 0.001
 INSIDE_MIN_AREA = 1e-4
-# The five nearest cells of any point lie among these rows and columns around it, also when
-# the grid's border cuts the neighbourhood in half.
+# The five nearest cells of any point are among these rows and columns around it, also where
+# the border of the grid cuts the neighbourhood in half.
 _WINDOW = 6
 _FIRST_OFFSET = 2
 _KEY_LOW_BITS = 32
 _KEY_LOW_MASK = (1 << _KEY_LOW_BITS) - 1
-
-
-def assign(anchors: Anchors, boxes_G4: Tensor) -> Tensor:
-    """Assign the anchors of one image.
-
-    Args:
-        anchors: the anchors of the input size.
-        boxes_G4: float32 faces; may be empty, reach outside the image or have no area.
-
-    Returns:
-        (A,) int64: 0 for background, k for face k - 1.
-    """
-    return assign_batch(anchors, [boxes_G4])[0]
 
 
 @torch.no_grad()
@@ -50,7 +37,8 @@ def assign_batch(anchors: Anchors, boxes: Sequence[Tensor]) -> Tensor:
 
     Args:
         anchors: the anchors of the input size, shared by the batch.
-        boxes: for each of the B images its (G, 4) float32 faces, on the anchors' device.
+        boxes: (G, 4) float32 faces of each of the B images, on the anchors' device; they may
+            be empty, reach outside the image or have no area.
 
     Returns:
         (B, A) int64: 0 for background, k for face k - 1 of that image.
@@ -75,7 +63,7 @@ def assign_batch(anchors: Anchors, boxes: Sequence[Tensor]) -> Tensor:
 
 
 def _locate_faces(counts: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The image (T,) of every face and its rank (T,) in that image."""
+    """Return the image (T,) of every face and its rank (T,) in that image."""
     images = [image for image, count in enumerate(counts) for _ in range(count)]
     ranks = [rank for count in counts for rank in range(count)]
     both = torch.tensor([images, ranks], dtype=torch.int64).to(device)
@@ -83,7 +71,7 @@ def _locate_faces(counts: Sequence[int], device: torch.device) -> tuple[Tensor, 
 
 
 def _candidates(grids: Sequence[Grid], boxes_T4: Tensor) -> Tensor:
-    """(T, K) indices of the nearest anchors of each level, lowest index first among ties."""
+    """Return the (T, K) nearest anchors of each level, the lowest index first among ties."""
     centers_T2 = (boxes_T4[:, :2] + boxes_T4[:, 2:]) / 2
     start = 0
     found = []
@@ -94,11 +82,11 @@ def _candidates(grids: Sequence[Grid], boxes_T4: Tensor) -> Tensor:
 
 
 def _nearest_on_level(stride: int, grid: Grid, centers_T2: Tensor) -> Tensor:
-    """(T, min(9, anchors of the level)) indices inside the level.
+    """Return (T, min(9, anchors of the level)) indices within the level.
 
-    Only a window of cells around the centre is looked at. It holds the nearest cells as
-    long as distances can be told apart in float32, which fails for centres thousands of
-    pixels outside the image.
+    Only a window of cells around the centre is searched. It holds the nearest cells as long
+    as float32 can distinguish their distances, which fails for centres thousands of pixels
+    outside the image.
     """
     rows, columns = grid
     xs_TW = _window(centers_T2[:, 0], stride, columns)
@@ -116,7 +104,7 @@ def _nearest_on_level(stride: int, grid: Grid, centers_T2: Tensor) -> Tensor:
 
 
 def _window(positions_T: Tensor, stride: int, length: int) -> Tensor:
-    """(T, W) int64 indices of the cells around each position on one axis, inside the grid."""
+    """Return (T, W) int64 indices of the cells around each position on one axis of the grid."""
     width = min(_WINDOW, length)
     first_T = (positions_T / stride).floor() - _FIRST_OFFSET
     first_T = first_T.clamp(0, length - width).long()
@@ -135,9 +123,9 @@ def _is_inside(centers_TK2: Tensor, boxes_T4: Tensor) -> Tensor:
 
 
 def _claim_keys(overlaps_TK: Tensor, ranks_T: Tensor, positive_TK: Tensor) -> Tensor:
-    """Integers whose maximum names the winner: highest IoU first, then the lowest rank.
+    """Return integers whose maximum is the winner: the highest IoU, then the lowest rank.
 
-    The bits of a non-negative float32, read as an integer, sort as the float does.
+    The bits of a non-negative float32, read as an integer, sort like the float.
     """
     bits_TK = overlaps_TK.contiguous().view(torch.int32).long()
     keys_TK = (bits_TK << _KEY_LOW_BITS) | (_KEY_LOW_MASK - ranks_T)[:, None]

@@ -1,7 +1,6 @@
-"""The batches of a trial: its recipe's samples, with targets and the images' names."""
+"""The training batches of a trial: samples of its recipe with their targets and names."""
 
 import logging
-import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -13,34 +12,28 @@ from trials.data.dataset import FaceDataset
 from trials.device import default_loader_workers
 from trials.loading.loader import TrainingLoader, deal_batches, epoch_order
 from trials.loading.training_set import DEFAULT_CACHE_BYTES, TrainingSet
-from trials.recipe import Recipe
 from trials.settings import CACHE_AUTO, CACHE_OFF, TrialSettings
 from trials.training.epoch import Batch
 from trials.training.parallel import ALONE, Workers
 from trials.training.targets import Targets
+from trials.trial import Trial
 
 log = logging.getLogger(__name__)
 
 
 class TrainingBatches:
-    """All batches of a trial, or a worker's share of them; its length is that of an epoch.
+    """Batches of a trial, or one worker's share of them; `len` is the number in an epoch.
 
-    A batch depends on the seed, the epoch and its position only, so that a continued trial
-    sees what it would have seen.
+    A batch depends only on the seed, the epoch and its position, so that a resumed trial
+    sees the same batches.
     """
 
-    def __init__(
-        self,
-        data_root: str | os.PathLike[str],
-        recipe: Recipe,
-        settings: TrialSettings,
-        device: torch.device,
-        workers: Workers = ALONE,
-    ) -> None:
+    def __init__(self, trial: Trial, device: torch.device, workers: Workers = ALONE) -> None:
+        settings, recipe = trial.settings, trial.recipe
         readers = settings.loader_workers
         if readers is None:
             readers = default_loader_workers(device, settings.threads)
-        dataset = FaceDataset(data_root, "train", faceless=False, held_out=settings.held_out)
+        dataset = FaceDataset(trial.data_root, "train", faceless=False, held_out=settings.held_out)
         self._names = [image.name for image in dataset.images]
         self._seed, self._batch_size = settings.seed, recipe.batch_size
         self._workers = workers
@@ -54,7 +47,7 @@ class TrainingBatches:
             ),
             batch_size=recipe.batch_size,
             workers=readers,
-            pin_memory=device.type == "cuda",
+            pin_memory=device.type != "cpu",
             device=device,
             on_device=augments_on_device(settings, device),
             rank=workers.rank,
@@ -65,9 +58,14 @@ class TrainingBatches:
         return len(self._loader)
 
     def of_epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `epoch`, from 1, but for those before the `first`, from 0.
+        """Yield the batches of an epoch.
 
-        Raises DataError: too many broken images.
+        Args:
+            epoch: from 1.
+            first: number of batches to skip.
+
+        Raises:
+            DataError: too many images cannot be read.
         """
         order = epoch_order(self._seed, epoch, len(self._names))
         mine = deal_batches(order, self._batch_size, self._workers.rank, self._workers.count)
@@ -82,14 +80,14 @@ class TrainingBatches:
 
 
 def augments_on_device(settings: TrialSettings, device: torch.device) -> bool:
-    """Whether images are cropped, resized and flipped where the network is trained."""
+    """Return whether images are cropped, resized and flipped on the training device."""
     if settings.augment_on == "auto":
         return device.type != "cpu"
     return settings.augment_on == "device"
 
 
 def _kept_images(dataset: FaceDataset, settings: TrialSettings) -> dict[str, Any]:
-    """`TrainingSet`'s arguments about decoded images: in memory, in files, or none kept."""
+    """Return the arguments of `TrainingSet` that say where decoded images are cached."""
     in_files = settings.cache not in (CACHE_AUTO, CACHE_OFF)
     bound = DEFAULT_FILE_CACHE_BYTES if in_files else DEFAULT_CACHE_BYTES
     if settings.cache_gb is not None:
@@ -98,6 +96,6 @@ def _kept_images(dataset: FaceDataset, settings: TrialSettings) -> dict[str, Any
         return {"cache_bytes": bound if settings.cache == CACHE_AUTO else 0}
     try:
         return {"cache": ImageCache(settings.cache, dataset.images, bound)}
-    except OSError as error:  # as where a file cannot be written: slower, not stopped
-        log.warning("%s: no decoded images are kept here (%s)", settings.cache, error.strerror)
+    except OSError as error:  # without a cache the trial is slower, but it runs
+        log.warning("%s: no decoded images are cached here (%s)", settings.cache, error.strerror)
         return {}

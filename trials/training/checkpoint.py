@@ -1,4 +1,4 @@
-"""The state of a training between two iterations, on disk: the newest and the one before."""
+"""Checkpoints of a trial: the newest one and the one before it."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -6,80 +6,64 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from search_spaces.errors import DataError
+from search_spaces.errors import DataError, IncomparableError
 from trials.model_file import read_tensors, write_tensors
-from trials.result import APs, EpochReport
-from trials.training.epoch_sums import EpochSums
+from trials.training.progress import Progress
 
-FORMAT = "scrfd-nas checkpoint 1"
+_FAMILY = "scrfd-nas checkpoint"
+FORMAT = f"{_FAMILY} 2"
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+STATE = ("model", "optimizer", "average", "average_updates", "scaler")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything that a training needs to go on as if it had never stopped.
+    """Everything that a training needs to resume between two iterations.
 
-    Samples follow from (seed, epoch, index), the learning rate from the iteration, so no
-    random state has to be kept.
+    It holds no random state: samples follow from (seed, epoch, index) and the learning rate
+    from the iteration.
 
     Attributes:
-        request: fingerprint of what was asked for; another request must not resume it.
-        reports: one for each finished epoch.
-        train_s: seconds spent so far in training and evaluation.
-        images_trained, step_s: for the mean throughput.
-        model, optimizer: state dicts.
-        average: state dict of the moving average, None without one.
-        average_updates: how often the average was updated.
-        scaler: state of the fp16 gradient scaler, empty without one.
-        begun: what the epoch after the finished ones has added up, where it has begun.
+        request: fingerprint of the trial's request; no other request may resume it.
+        progress: finished epochs and the sums of the current one.
+        state: the `state_dict` of `trials.training.state.Training`, with the keys `STATE`.
     """
 
     request: str
-    reports: tuple[EpochReport, ...]
-    train_s: float
-    images_trained: int
-    step_s: float
-    model: dict[str, torch.Tensor]
-    optimizer: dict[str, Any]
-    average: dict[str, torch.Tensor] | None
-    average_updates: int
-    scaler: dict[str, Any]
-    begun: EpochSums | None = None
-
-    @property
-    def epoch(self) -> int:
-        """Epochs finished."""
-        return len(self.reports)
+    progress: Progress
+    state: dict[str, Any]
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> None:
-    """Make `checkpoint` the newest of `folder`; the newest until now is kept as the one before.
+    """Write `checkpoint` as the newest one of `folder` and keep the one before it.
 
     A process killed at any moment leaves at least one whole checkpoint.
     """
     last = Path(folder) / LAST
-    content: dict[str, Any] = {
-        field: getattr(checkpoint, field) for field in checkpoint.__dataclass_fields__
+    content = {
+        "format": FORMAT,
+        "request": checkpoint.request,
+        "progress": asdict(checkpoint.progress),
+        **checkpoint.state,
     }
-    content["reports"] = [asdict(report) for report in checkpoint.reports]
-    content["begun"] = asdict(checkpoint.begun) if checkpoint.begun else None
 
-    def keep_the_one_before() -> None:
+    def keep_previous() -> None:
         if last.exists():
             os.replace(last, last.with_name(PREVIOUS))
 
-    write_tensors({"format": FORMAT, **content}, last, on_written=keep_the_one_before)
+    write_tensors(content, last, on_written=keep_previous)
 
 
 def load_checkpoint(
     folder: str | os.PathLike[str], warn: Callable[[str], None]
 ) -> Checkpoint | None:
-    """The newest undamaged checkpoint, None if there is none.
+    """Return the newest undamaged checkpoint of `folder`, or None.
 
-    A damaged one is reported to `warn`, and the one before it is taken: the epochs since
-    are trained again, with the same outcome.
+    A damaged one is reported to `warn` and the one before it is used: the iterations since
+    then are trained again, with the same outcome.
+
+    Raises:
+        IncomparableError: another version of this program wrote the checkpoint.
     """
     for name in (LAST, PREVIOUS):
         path = Path(folder) / name
@@ -88,23 +72,24 @@ def load_checkpoint(
         try:
             return _parsed(read_tensors(path), path)
         except DataError as error:
-            warn(f"{error}; falling back to what there was before it")
+            warn(f"{error}; falling back to the checkpoint before it")
     return None
 
 
 def _parsed(content: Any, path: Path) -> Checkpoint:
-    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+    found = content.get("format") if isinstance(content, Mapping) else None
+    if not isinstance(found, str) or not found.startswith(_FAMILY):
         raise DataError(f"{path}: is not a checkpoint of this program ({FORMAT!r})")
-    values = {key: value for key, value in content.items() if key != "format"}
+    if found != FORMAT:
+        raise IncomparableError(
+            f"{path}: the checkpoint's format must be {FORMAT!r}, got {found!r}; resume it with "
+            "the version that wrote it, or remove it to train from the beginning"
+        )
     try:
-        values["reports"] = tuple(_report(report) for report in values["reports"])
-        if values.get("begun") is not None:
-            values["begun"] = EpochSums(**values["begun"])
-        return Checkpoint(**values)
+        return Checkpoint(
+            request=content["request"],
+            progress=Progress.from_dict(content["progress"]),
+            state={name: content[name] for name in STATE},
+        )
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(f"{path}: is not a whole checkpoint ({error})") from error
-
-
-def _report(content: Mapping[str, Any]) -> EpochReport:
-    aps = content["aps"]
-    return EpochReport(**{**content, "aps": APs(**aps) if aps is not None else None})

@@ -1,4 +1,4 @@
-"""One epoch of training: batches in, mean losses out.
+"""One epoch of training: batches in, sums of the losses out.
 
 Shape letters: B images, H and W their size.
 """
@@ -10,20 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from search_spaces.architecture import Architecture
-from search_spaces.network.detector import Detector, build_detector
-from trials.detection.anchors import ANCHOR_SIZES, STRIDES
-from trials.device import Precision
-from trials.recipe import Recipe
 from trials.result import TrialFault, TrialInterrupted
-from trials.training.ema import AveragedModel
-from trials.training.epoch_sums import TERMS, EpochLosses, EpochSums
 from trials.training.losses import LossTerms, detection_loss
-from trials.training.parallel import ALONE, Workers
-from trials.training.schedule import learning_rate
+from trials.training.parallel import Workers
+from trials.training.progress import LOSSES, EpochSums
+from trials.training.schedule import Schedule
+from trials.training.state import Training
 from trials.training.targets import Targets
+from trials.trial import NO_CALLBACKS, Callbacks, ShouldStop
 
-CHECK_EVERY = 16  # iterations between looks at the loss on a GPU, which each wait for it
+READ_EVERY = 16  # iterations on a GPU between two reads of the losses, which wait for the GPU
+
+OnPart = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,161 +33,101 @@ class Batch:
     names: Sequence[str]
 
 
-@dataclass(kw_only=True)
-class Training:
-    """What changes while a network is trained, and what decides how."""
-
-    model: Detector
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel[Detector] | None
-    scaler: torch.amp.GradScaler
-    recipe: Recipe
-    precision: Precision
-    device: torch.device
-    workers: Workers = ALONE
-
-    @property
-    def evaluated(self) -> Detector:
-        """The network to evaluate: the moving average if there is one."""
-        return self.average.module if self.average else self.model
-
-
-def start_training(
-    architecture: Architecture,
-    recipe: Recipe,
-    *,
-    seed: int,
-    device: torch.device,
-    precision: Precision,
-    workers: Workers = ALONE,
-) -> Training:
-    """A network with the initial weights of `seed`, and its optimiser.
-
-    Channels-last memory is what convolutions are fast in, on CPUs and GPUs alike (measured
-    on a CPU: 1.6 to 2 times).
-    """
-    model = build_detector(architecture, torch.Generator().manual_seed(seed))
-    if recipe.boxes_from_anchors:
-        start_from_anchors(model)
-    model = model.to(memory_format=torch.channels_last).to(device).train()
-    return Training(
-        model=model,
-        optimizer=build_optimizer(model, recipe),
-        average=AveragedModel(model, recipe.ema_decay) if recipe.ema_decay else None,
-        scaler=torch.amp.GradScaler(device.type, enabled=precision.scaled),
-        recipe=recipe,
-        precision=precision,
-        device=device,
-        workers=workers,
-    )
-
-
-@torch.no_grad()
-def start_from_anchors(model: Detector) -> None:
-    """Set the biases of the box convs to the anchors' half sides, in units of the stride.
-
-    A network that starts at boxes of no size spends its first epochs on a plateau: IoU 0
-    makes every score's target 0, and scores near 0 take the weight from the boxes' loss.
-    """
-    sides = [size / (2 * STRIDES[0]) for size in ANCHOR_SIZES[0]]  # the same on every level
-    for conv in model.head.boxes:
-        bias = conv.get_parameter("bias")
-        bias.copy_(torch.tensor(sides).repeat_interleave(len(bias) // len(sides)))
-
-
-def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters, weight decay on each, as in the reference."""
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
-            model.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-
-
 def train_epoch(
     training: Training,
     batches: Iterable[Batch],
+    schedule: Schedule,
     *,
     epoch: int,
-    first_iteration: int,
-    iterations: int,
-    rungs: Sequence[int] = (),
-    on_step: Callable[[int], None] | None = None,
-    sums: EpochSums | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> EpochLosses:
-    """Train on `batches`, the epoch's first of which is iteration `first_iteration`.
+    sums: EpochSums,
+    callbacks: Callbacks = NO_CALLBACKS,
+) -> None:
+    """Train on the rest of an epoch and add it to `sums`.
 
     Args:
-        training: is changed.
-        batches: one epoch's, without those that `sums` has counted.
-        epoch: from 1, for messages.
-        first_iteration: position of the epoch's first batch in the whole training, from 0.
-        iterations: of the whole training.
-        rungs: iterations that end a schedule before that (see `trials.training.schedule`).
-        on_step: called with the number of iterations done in the whole training.
-        sums: what the epoch had added up when it was interrupted; is changed.
-        should_stop: asked after each iteration, or, among several workers, whenever they
-            look at the loss, so that all of them stop at the same one.
+        training: changed by every step.
+        batches: those of the epoch that `sums` does not count yet.
+        schedule: learning rate of every iteration of the whole training.
+        epoch: number of the epoch, from 1.
+        sums: sums of the epoch so far; changed.
+        callbacks: `on_step` and `should_stop` are called after each iteration; several
+            workers call `should_stop` only when they read the losses, so that all of them
+            stop at the same iteration.
 
     Raises:
-        TrialFault: the loss is not a finite number (`diverged`); names iteration and images.
-        TrialInterrupted: `should_stop` said so; `sums` counts what was done.
+        TrialFault: the loss is not finite (`diverged`); names iteration and images.
+        TrialInterrupted: `should_stop` returned True; `sums` counts the iterations done.
     """
-    sums = EpochSums() if sums is None else sums
     started = time.perf_counter() - sums.seconds
-    every = 1 if training.device.type == "cpu" else CHECK_EVERY
-    watch = _LossWatch(epoch, every, training.workers, sums)
-    for iteration, batch in enumerate(batches, first_iteration + sums.iterations):
-        sums.learning_rate = learning_rate(training.recipe, iteration, iterations, rungs)
-        is_seen = watch.add(iteration, batch.names, train_step(training, batch, sums.learning_rate))
-        sums.images += len(batch.images_B3HW)
+    losses = _LossReader(epoch, training, sums)
+    first = schedule.epoch_iterations * (epoch - 1) + sums.iterations
+    for iteration, batch in enumerate(batches, first):
+        sums.learning_rate = schedule.rate(iteration)
+        step = train_step(training, batch, sums.learning_rate)
+        are_read = losses.add(iteration, batch.names, step)
         sums.seconds = time.perf_counter() - started
-        if on_step is not None:
-            on_step(iteration + 1)
-        if should_stop is not None and _all_stop(training.workers, is_seen, should_stop):
-            watch.flush()
+        if callbacks.on_step is not None:
+            callbacks.on_step(iteration + 1, schedule.iterations)
+        if _all_stop(training.workers, are_read, callbacks.should_stop):
+            losses.read()
             raise TrialInterrupted(f"stopped in epoch {epoch} after iteration {iteration + 1}")
-    watch.flush()
-    return EpochLosses(
-        **sums.means(),
-        learning_rate=sums.learning_rate,
-        images=training.workers.total(sums.images),
-        seconds=time.perf_counter() - started,
-    )
+    losses.read()
+    sums.seconds = time.perf_counter() - started
 
 
-def _all_stop(workers: Workers, is_seen: bool, should_stop: Callable[[], bool]) -> bool:
-    """Whether any worker is asked to stop; several talk about it only at times."""
+def _all_stop(workers: Workers, are_read: bool, should_stop: ShouldStop | None) -> bool:
+    """Return whether any worker has to stop; several exchange it only at reads."""
+    if should_stop is None:
+        return False
     if workers.count == 1:
         return should_stop()
-    return is_seen and workers.total(int(should_stop())) > 0
+    return are_read and workers.total(int(should_stop())) > 0
 
 
-def train_step(training: Training, batch: Batch, rate: float) -> torch.Tensor:
-    """One iteration at learning rate `rate`; returns the losses (4,) in the order of `TERMS`."""
+def train_step(
+    training: Training, batch: Batch, rate: float, on_part: OnPart | None = None
+) -> torch.Tensor:
+    """Train one iteration at learning rate `rate`.
+
+    Args:
+        training: changed.
+        batch: images and faces of this worker.
+        rate: learning rate.
+        on_part: called with the name of each part of the step when it has been issued.
+
+    Returns:
+        (4,) float32 losses in the order of `trials.training.progress.LOSSES`.
+    """
+    done = on_part or (lambda part: None)
     for group in training.optimizer.param_groups:
         group["lr"] = rate
-    terms = batch_loss(training, batch)
+    terms = batch_loss(training, batch, done)
     training.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(training.scaler.scale(terms.total))
     training.workers.average_gradients(training.model.parameters())
-    update_weights(training)
+    done("backward")
+    _update_weights(training)
+    done("optimizer")
     return torch.stack([terms.total, terms.cls, terms.box, terms.keypoint]).detach()
 
 
-def update_weights(training: Training) -> None:
-    """Clip the gradients, step the optimiser, and move the average of the weights."""
+def batch_loss(training: Training, batch: Batch, on_part: OnPart = lambda part: None) -> LossTerms:
+    """Return the losses of a batch: forward in the training's precision, loss in float32."""
+    images_B3HW = batch.images_B3HW.to(
+        training.device, memory_format=torch.channels_last, non_blocking=True
+    )
+    dtype = training.precision.dtype
+    with torch.autocast(training.device.type, dtype=dtype, enabled=dtype is not None):
+        outputs = training.model(images_B3HW)
+    on_part("forward")
+    targets = [target.to(training.device) for target in batch.targets]
+    terms = detection_loss(outputs, targets, reduce=training.workers.mean)
+    on_part("assignment_and_loss")
+    return terms
+
+
+def _update_weights(training: Training) -> None:
+    """Clip the gradients, step the optimiser, and update the moving average."""
     if training.recipe.gradient_clip:
         training.scaler.unscale_(training.optimizer)
         nn.utils.clip_grad_norm_(training.model.parameters(), training.recipe.gradient_clip)
@@ -199,63 +137,45 @@ def update_weights(training: Training) -> None:
         training.average.update(training.model)
 
 
-def batch_loss(training: Training, batch: Batch) -> LossTerms:
-    """Forward pass, in the training's precision, and the losses, in float32."""
-    images_B3HW = batch.images_B3HW.to(
-        training.device, memory_format=torch.channels_last, non_blocking=True
-    )
-    dtype = training.precision.dtype
-    with torch.autocast(training.device.type, dtype=dtype, enabled=dtype is not None):
-        outputs = training.model(images_B3HW)
-    targets = [_moved(target, training.device) for target in batch.targets]
-    return detection_loss(outputs, targets, reduce=training.workers.mean)
+class _LossReader:
+    """Adds the losses of iterations to the sums of an epoch, several at a time on a GPU.
 
-
-def _moved(target: Targets, device: torch.device) -> Targets:
-    """The target on `device`; itself if it is there."""
-    if target.boxes_G4.device == device:
-        return target
-    keypoints = target.keypoints_G53
-    return Targets(
-        boxes_G4=target.boxes_G4.to(device, non_blocking=True),
-        keypoints_G53=None if keypoints is None else keypoints.to(device, non_blocking=True),
-    )
-
-
-class _LossWatch:
-    """Adds the losses of an epoch to its sums and stops it when one is not finite.
-
-    The losses are means over all workers, so that all of them stop together.
+    The losses are means over all workers, so that a loss that is not finite stops all.
     """
 
-    def __init__(self, epoch: int, every: int, workers: Workers, sums: EpochSums) -> None:
-        self.epoch, self.every, self.workers, self.sums = epoch, every, workers, sums
+    def __init__(self, epoch: int, training: Training, sums: EpochSums) -> None:
+        self.epoch, self.workers, self.sums = epoch, training.workers, sums
+        self.every = 1 if training.device.type == "cpu" else READ_EVERY
         self.pending: list[tuple[int, Sequence[str], torch.Tensor]] = []
 
     def add(self, iteration: int, names: Sequence[str], losses: torch.Tensor) -> bool:
-        """Note the losses (4,); returns whether those noted so far were looked at now."""
+        """Add the losses (4,) of an iteration; return whether they have been read."""
         self.pending.append((iteration, names, losses))
         if len(self.pending) < self.every:
             return False
-        self.flush()
+        self.read()
         return True
 
-    def flush(self) -> None:
+    def read(self) -> None:
+        """Read the pending losses from the device and add them to the sums."""
         if not self.pending:
             return
-        rows = torch.stack([losses for _, _, losses in self.pending])
-        rows = self.workers.mean(rows).cpu().double()
+        losses = torch.stack([row for _, _, row in self.pending])
+        images = losses.new_tensor([[len(names)] for _, names, _ in self.pending])
+        rows = self.workers.mean(torch.cat([losses, images], dim=1)).cpu().double()
         finite, table = torch.isfinite(rows).all(dim=1).tolist(), rows.tolist()
         for (iteration, names, _), is_finite, row in zip(self.pending, finite, table, strict=True):
+            *values, mean_images = row
             if not is_finite:
-                self._fail(iteration, names, row)
-            pairs = zip(self.sums.losses, row, strict=True)
+                self._fail(iteration, names, values)
+            pairs = zip(self.sums.losses, values, strict=True)
             self.sums.losses = [total + value for total, value in pairs]
+            self.sums.images += round(mean_images * self.workers.count)
             self.sums.iterations += 1
         self.pending.clear()
 
-    def _fail(self, iteration: int, names: Sequence[str], row: Sequence[float]) -> None:
-        losses = ", ".join(f"{name} {value:g}" for name, value in zip(TERMS, row, strict=True))
+    def _fail(self, iteration: int, names: Sequence[str], values: Sequence[float]) -> None:
+        losses = ", ".join(f"{name} {v:g}" for name, v in zip(LOSSES, values, strict=True))
         raise TrialFault(
             f"the loss must be finite, got {losses} in epoch {self.epoch}, iteration "
             f"{iteration} (images {', '.join(names)}); lower the learning rate or clip gradients",

@@ -1,8 +1,8 @@
 """The losses of SCRFD: quality focal loss, DIoU and key points.
 
-Source: REFERENCE facts of SCRFD, section 6; quality focal loss from Li et al., Generalized
-focal loss (NeurIPS 2020), equation 4. Everything is computed in float32, whatever the
-outputs are.
+Source: `scrfd_head.py` of SCRFD's mmdetection fork (arXiv 2105.04714); quality focal loss from
+Li et al., Generalized focal loss (NeurIPS 2020, arXiv 2006.04388), equation 4. Everything is
+computed in float32, whatever the type of the outputs.
 
 Shapes: B images, A anchors, G faces of an image, T faces of all images together, P positive
 anchors of all images together, L levels.
@@ -29,7 +29,7 @@ from trials.detection.head_layout import (
     places_of,
 )
 from trials.training.assignment import assign_batch
-from trials.training.targets import Targets as Targets
+from trials.training.targets import Targets
 
 BOX_WEIGHT = 2.0
 KEYPOINT_WEIGHT = 0.1
@@ -38,7 +38,7 @@ KEYPOINT_BETA = 1 / 9
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LevelSums:
-    """Sums over the positives of each level, before they are divided by anything.
+    """Sums over the positives of each level, before normalisation.
 
     Attributes:
         cls_L, box_L, keypoint_L: weighted losses, loss weights included.
@@ -85,21 +85,21 @@ def detection_loss(
     *,
     reduce: Callable[[Tensor], Tensor] | None = None,
 ) -> LossTerms:
-    """The training loss of a batch.
+    """Return the training loss of a batch.
 
     Args:
-        outputs: the head's outputs for B images.
-        targets: the faces of those images, on the outputs' device.
+        outputs: outputs of the head for B images.
+        targets: faces of those images, on the device of the outputs.
         reduce: averages a tensor over data-parallel workers. It is called exactly once, also
-            without positives, with the float32 pair (samples, sum of score weights). Then the
-            mean of the workers' gradients is the gradient of the joined batch.
+            without positives, with the float32 pair (samples, sum of score weights), so that
+            the mean of the workers' gradients is the gradient of the joint batch.
 
     Returns:
-        The loss terms. A batch without positives has box and key-point terms of exactly 0
-        with zero gradients (the reference gives NaN).
+        The loss terms. Without positives the box and key-point terms are exactly 0 and have
+        zero gradients (the reference gives NaN).
 
     Raises:
-        DataError: when there is not one target for each image.
+        DataError: there is not exactly one target for each image.
     """
     anchors = anchors_for_outputs(outputs)
     assigned_BA = assign_batch(anchors, [target.boxes_G4 for target in targets])
@@ -107,7 +107,7 @@ def detection_loss(
 
 
 def normalise(sums: LevelSums, *, reduce: Callable[[Tensor], Tensor] | None = None) -> LossTerms:
-    """Divide the sums by the (averaged) number of samples and sum of score weights."""
+    """Divide the sums by the number of samples and the sum of score weights, both reduced."""
     divisors = torch.stack((sums.num_samples, sums.score_weight_L.sum()))
     if reduce is not None:
         divisors = reduce(divisors)
@@ -130,12 +130,15 @@ def normalise(sums: LevelSums, *, reduce: Callable[[Tensor], Tensor] | None = No
 
 
 def level_sums(outputs: Outputs, targets: Sequence[Targets], assigned_BA: Tensor) -> LevelSums:
-    """Sums of the weighted losses by level for a given assignment.
+    """Return the weighted losses of a given assignment, summed by level.
 
     Args:
-        outputs: the head's outputs for B images.
-        targets: the faces of those images.
+        outputs: outputs of the head for B images.
+        targets: faces of those images.
         assigned_BA: 0 for background, k for face k - 1 of that image.
+
+    Raises:
+        DataError: there is not exactly one target for each image.
     """
     anchors = anchors_for_outputs(outputs)
     if len(targets) != outputs.scores[0].shape[0]:
@@ -158,13 +161,13 @@ def level_sums(outputs: Outputs, targets: Sequence[Targets], assigned_BA: Tensor
 
 
 def quality_focal_loss(logits: Tensor, qualities: Tensor) -> Tensor:
-    """|quality - sigmoid(logit)|^2 times the cross-entropy between them, element by element.
+    """Return |quality - sigmoid(logit)|^2 times their cross-entropy, element by element.
 
-    The exponent is the beta of the paper, 2 in SCRFD.
+    The exponent is the paper's beta, 2 in SCRFD.
 
     Args:
-        logits: any shape.
-        qualities: the same shape, targets in [0, 1]; 0 for background.
+        logits: scores before the sigmoid, of any shape.
+        qualities: targets in [0, 1] of the same shape; 0 for background.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, qualities, reduction="none")
     return (qualities - logits.sigmoid()).square() * entropy
@@ -172,7 +175,7 @@ def quality_focal_loss(logits: Tensor, qualities: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Positives:
-    """The positive anchors and their faces; `face_P` counts through all images."""
+    """Positive anchors and their faces; `face_P` is an index into the faces of all images."""
 
     places: Places
     level_P: Tensor
@@ -210,7 +213,7 @@ def _score_sums(
 
 
 def _box_losses(outputs: Outputs, positives: _Positives) -> tuple[Tensor, Tensor]:
-    """DIoU losses (P,) and detached IoUs (P,), both in stride units."""
+    """Return the DIoU losses (P,) and the detached IoUs (P,), both in stride units."""
     stride_P1 = positives.stride_P[:, None]
     distances_P4 = pick(outputs.boxes, positives.places, BOX_VALUES)
     predicted_P4 = boxes_from_distances(positives.centers_P2 / stride_P1, distances_P4)
@@ -219,7 +222,7 @@ def _box_losses(outputs: Outputs, positives: _Positives) -> tuple[Tensor, Tensor
 
 
 def _keypoint_losses(outputs: Outputs, targets: Sequence[Targets], positives: _Positives) -> Tensor:
-    """Smooth L1 (P,), summed over the five points, times the mean weight of the points."""
+    """Return smooth L1 (P,) summed over the five points, times the mean weight of the points."""
     if outputs.keypoints is None:
         return torch.zeros_like(positives.stride_P)
     shape = (-1, NUM_KEYPOINTS, 2)
@@ -238,6 +241,6 @@ def _keypoints(target: Targets) -> Tensor:
 
 
 def _sum_by_level(values_P: Tensor, positives: _Positives) -> Tensor:
-    # Masked sums, not an indexed add, whose order of summation varies on a GPU.
+    # Masked sums are reproducible; an indexed add varies its order of summation on a GPU.
     levels = range(len(STRIDES))
     return torch.stack([(values_P * (positives.level_P == level)).sum() for level in levels])

@@ -1,28 +1,47 @@
-"""`metrics.csv`: a line an epoch, for people and for other programs."""
+"""`metrics.csv`: the reports of a trial's finished epochs, one in each row."""
 
 import csv
 import io
 import os
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
 
 from search_spaces.files import write_text
-from trials.result import EpochReport
+from trials.result import SUBSETS, APs, EpochReport
 
 METRICS_FILE = "metrics.csv"
-LOSSES = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
-COLUMNS = ("epoch", *LOSSES, "easy", "medium", "hard")
+VALUES = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
+COLUMNS = ("epoch", *VALUES, *SUBSETS)
 
 
 def write_metrics(reports: Iterable[EpochReport], folder: str | os.PathLike[str]) -> None:
-    """Write `folder/metrics.csv` whole; APs are empty where an epoch was not evaluated."""
+    """Write `folder/metrics.csv` atomically; APs are empty where an epoch has none."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for report in reports:
-        losses = [f"{getattr(report, name):.6g}" for name in LOSSES]
-        aps = report.aps
-        values = [f"{getattr(aps, f.name):.6f}" for f in fields(aps)] if aps else ["", "", ""]
-        writer.writerow([report.epoch, *losses, *values])
+        values = [f"{getattr(report, name):.6g}" for name in VALUES]
+        aps = report.aps.as_dict() if report.aps else dict.fromkeys(SUBSETS)
+        shown = ["" if ap is None else f"{ap:.6f}" for ap in aps.values()]
+        writer.writerow([report.epoch, *values, *shown])
     write_text(Path(folder) / METRICS_FILE, text.getvalue())
+
+
+def read_metrics(folder: str | os.PathLike[str], epochs: int) -> list[EpochReport]:
+    """Return the reports in `folder/metrics.csv`, none if there is no such file.
+
+    Args:
+        folder: folder of the trial.
+        epochs: length of the trial, which the file does not hold.
+    """
+    try:
+        text = (Path(folder) / METRICS_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return [_report(row, epochs) for row in csv.DictReader(io.StringIO(text))]
+
+
+def _report(row: dict[str, str], epochs: int) -> EpochReport:
+    values = {name: float(row[name]) for name in VALUES}
+    aps = APs(**{name: float(row[name]) for name in SUBSETS}) if row["hard"] else None
+    return EpochReport(epoch=int(row["epoch"]), epochs=epochs, **values, aps=aps)

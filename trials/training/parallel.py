@@ -1,11 +1,10 @@
-"""Data-parallel training: what one worker has to know of the others.
+"""Data-parallel training: communication between the workers of one trial.
 
-Every worker runs the same trial on its share of each batch. The first one leads: it alone
-writes files and evaluates, the others follow its word. Starting the processes and joining
-them to a `torch.distributed` group is somebody else's work (`nas.distributed` does it on
-Ray).
+Every worker runs the same trial on its share of each batch. Only the first one, the leader,
+writes files and evaluates. The caller starts the processes and joins them to a
+`torch.distributed` group.
 
-Running statistics of batch normalisation are each worker's own, as in the reference; those
+Every worker has its own running statistics of batch normalisation, as in the reference; those
 of the leader are evaluated and saved.
 """
 
@@ -23,11 +22,11 @@ ValueT = TypeVar("ValueT")
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """One worker among `count`; every method that talks must be called by all of them.
+    """One of `count` workers. All of them must call the methods that communicate.
 
     Attributes:
-        rank: which one this is, from 0.
-        count: how many there are; 1 needs no process group.
+        rank: number of this worker, from 0.
+        count: number of workers; a single one needs no process group.
     """
 
     rank: int = 0
@@ -40,11 +39,11 @@ class Workers:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker is the one that writes and evaluates."""
+        """Whether this worker writes files and evaluates."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of all workers' `values`, which have one shape; the same for each."""
+        """Return the mean of all workers' `values`, which have the same shape."""
         if self.count == 1:
             return values
         total = values.clone()
@@ -52,14 +51,18 @@ class Workers:
         return total / self.count
 
     def total(self, value: int) -> int:
-        """The sum of all workers' numbers."""
-        return sum(self._gathered(value))
+        """Return the sum of all workers' values."""
+        if self.count == 1:
+            return value
+        values: list[int] = [0] * self.count
+        torch.distributed.all_gather_object(values, value)
+        return sum(values)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Put the mean of all workers' gradients in the place of each one's own.
+        """Replace the gradients by their mean over all workers.
 
-        One message carries them all: these networks have at most some ten million
-        parameters, so there is little to gain from sending parts during the backward pass.
+        One message carries them all: the networks have at most some ten million parameters,
+        so that sending parts during the backward pass would gain little.
         """
         gradients = [p.grad for p in parameters if p.grad is not None]
         if self.count == 1 or not gradients:
@@ -70,26 +73,19 @@ class Workers:
         torch._foreach_copy_(gradients, shaped)
 
     def share(self, make: Callable[[], ValueT]) -> ValueT:
-        """What `make` gives the leader, in every worker; only the leader calls it."""
+        """Return the leader's `make()` in every worker; the others do not call it."""
         if self.count == 1:
             return make()
         box: list[object] = [make() if self.leads else None]
         torch.distributed.broadcast_object_list(box, src=0)
         return cast("ValueT", box[0])
 
-    def _gathered(self, value: int) -> list[int]:
-        if self.count == 1:
-            return [value]
-        values: list[int] = [0] * self.count
-        torch.distributed.all_gather_object(values, value)
-        return values
-
 
 ALONE = Workers()
 
 
 def joined_workers() -> Workers:
-    """This process among those of its `torch.distributed` group; alone without one."""
+    """Return this process's place in its `torch.distributed` group, `ALONE` without one."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return ALONE
     return Workers(rank=torch.distributed.get_rank(), count=torch.distributed.get_world_size())

@@ -1,4 +1,4 @@
-"""What a detector has to find in one image, as tensors.
+"""Training targets of one image as tensors.
 
 Shapes: G faces of an image, N annotated faces of which some are ignored.
 """
@@ -17,12 +17,15 @@ from trials.detection.head_layout import BOX_VALUES, NUM_KEYPOINTS
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Targets:
-    """The faces of one image that a detector has to find.
+    """The faces of one image that count in the loss.
 
     Attributes:
         boxes_G4: float32 xyxy in input pixels.
         keypoints_G53: float32 x, y in input pixels and a weight (1 known, 0 unknown), or
-            None where nothing is annotated. The mean weight of a face applies to all five.
+            None without annotations. The mean weight of a face applies to all five points.
+
+    Raises:
+        DataError: a tensor has another shape.
     """
 
     boxes_G4: Tensor
@@ -38,14 +41,14 @@ class Targets:
             raise DataError(f"target key points must have shape {expected}, got {shape}")
 
     @classmethod
-    def from_faces(cls, faces: Faces, device: torch.device | str = "cpu") -> "Targets":
-        """Keep the faces that are not ignored, as tensors.
+    def from_faces(cls, faces: Faces) -> "Targets":
+        """Return the faces that are not ignored.
 
-        A face takes part in the key-point loss when all five points are annotated (their
-        flag is not negative); an occluded point counts as annotated.
+        A face counts in the key-point loss if all five points are annotated (their flag is
+        not negative); an occluded point counts as annotated.
 
         Raises:
-            DataError: when a box or an annotated key point is not finite.
+            DataError: a box or an annotated key point is not finite.
         """
         kept_N = ~np.asarray(faces.ignored_N, dtype=bool)
         boxes_G4 = np.asarray(faces.boxes_N4, dtype=np.float32)[kept_N]
@@ -56,8 +59,18 @@ class Targets:
         _require_finite("box", boxes_G4)
         _require_finite("key point", keypoints_G53)
         return cls(
-            boxes_G4=torch.from_numpy(boxes_G4).to(device),
-            keypoints_G53=torch.from_numpy(keypoints_G53).to(device) if known_G.any() else None,
+            boxes_G4=torch.from_numpy(boxes_G4),
+            keypoints_G53=torch.from_numpy(keypoints_G53) if known_G.any() else None,
+        )
+
+    def to(self, device: torch.device) -> "Targets":
+        """Return the targets on `device`; the same object if they are there."""
+        if self.boxes_G4.device == device:
+            return self
+        keypoints = self.keypoints_G53
+        return Targets(
+            boxes_G4=self.boxes_G4.to(device, non_blocking=True),
+            keypoints_G53=None if keypoints is None else keypoints.to(device, non_blocking=True),
         )
 
 

@@ -5,19 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from nas.cli import main
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
 from search_spaces.errors import ConfigError
 from trials.data.widerface_mat import write_ground_truth
-from trials.device import Precision
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
-from trials.training.epoch import Batch, start_training, train_step
-from trials.training.profiling import PARTS, StepProfile, profile_training, timed_step
-from trials.training.targets import Targets
+from trials.training.profiling import PARTS, StepProfile, profile_training
+from trials.trial import Trial
 
 TINY = Architecture(
     name="tiny",
@@ -89,7 +86,15 @@ def test_missing_data_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_no_steps_are_refused(data: Path) -> None:
     with pytest.raises(ConfigError, match="steps must be at least 1, got 0"):
-        profile_training(TINY, Recipe(), data, TrialSettings(image_size=64), steps=0)
+        profile_training(
+            Trial(
+                architecture=TINY,
+                recipe=Recipe(),
+                data_root=data,
+                settings=TrialSettings(image_size=64),
+            ),
+            steps=0,
+        )
 
 
 def test_rates_by_hand() -> None:
@@ -101,21 +106,3 @@ def test_rates_by_hand() -> None:
     assert found.step_s == pytest.approx(0.4)
     assert found.images_per_second == pytest.approx(20)
     assert found.shares == pytest.approx({"input": 0.25, "forward": 0.75})
-
-
-@pytest.mark.parametrize("recipe", ["reference", "quick"])
-def test_the_timed_step_is_the_training_step(recipe: str) -> None:
-    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    faces = [Targets(boxes_G4=torch.tensor([[8.0, 8.0, 40.0, 40.0]]))] * 2
-    batch = Batch(images_B3HW=images, targets=faces, names=["a", "b"])
-    weights = []
-    for step in (train_step, timed_step):
-        training = start_training(
-            TINY, Recipe.named(recipe), seed=0,
-            device=torch.device("cpu"), precision=Precision(name="fp32"),
-        )  # fmt: skip
-        for _ in range(2):
-            step(training, batch, 0.1)
-        weights.append([*training.model.state_dict().values()])
-        weights[-1] += training.evaluated.state_dict().values()
-    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))

@@ -31,11 +31,11 @@ from trials.candidate import resolve_candidate
 from trials.data.generated.generate import generate
 from trials.model_file import save_model
 from trials.recipe import Recipe
-from trials.request import claim, trial_request
 from trials.result import APs, EpochReport, TrialFault, TrialResult, load_result, save_outcome
 from trials.settings import TrialSettings
 from trials.training.metrics import write_metrics
 from trials.training.schedule import learning_rate
+from trials.trial import Trial, claim
 
 TINY = Architecture(
     name="tiny",
@@ -209,15 +209,20 @@ def test_a_worker_runs_its_task_as_a_search_would(
     assert result.epochs == 2
 
 
+def request_of(data: Path, workers: int) -> dict[str, Any]:
+    settings = replace(SETTINGS, workers=workers)
+    return Trial(architecture=TINY, recipe=RECIPE, data_root=data, settings=settings).request()
+
+
 def test_a_finished_group_is_not_run_again(data: Path, tmp_path: Path) -> None:
     training = make_training(data, tmp_path, workers=2)
-    claim(tmp_path, trial_request(TINY, RECIPE, data, training.settings))
+    claim(tmp_path, request_of(data, workers=2))
     save_outcome(RESULT, tmp_path)
     assert train(training, on_epoch=ignore, on_step=ignore, connect=no_ray) == RESULT
 
 
 def test_another_number_of_workers_is_refused_before_ray_starts(data: Path, tmp_path: Path) -> None:
-    claim(tmp_path, trial_request(TINY, RECIPE, data, replace(SETTINGS, workers=2)))
+    claim(tmp_path, request_of(data, workers=2))
     with pytest.raises(IncomparableError, match=r"settings\.workers: 2 -> 4"):
         train(
             make_training(data, tmp_path, workers=4),

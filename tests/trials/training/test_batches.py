@@ -9,38 +9,35 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from tiny import HEIGHT, TINY, WIDTH, make_data
 
 from search_spaces.errors import ConfigError
-from trials.data.labels import AnnotatedImage, Faces, write_labelv2
 from trials.device import available_cores, default_loader_workers
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
 from trials.training.batches import TrainingBatches, augments_on_device
 from trials.training.epoch import Batch
+from trials.trial import Trial
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 RECIPE = Recipe(batch_size=2)
 SETTINGS = TrialSettings(epochs=2, image_size=64, device="cpu", threads=1)
-COUNT, HEIGHT, WIDTH = 5, 72, 96
+COUNT = 5
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    root, rng, images = tmp_path / "data", np.random.default_rng(0), []
-    (root / "train/images").mkdir(parents=True)
-    for number in range(COUNT):
-        path = root / f"train/images/{number}.jpg"
-        Pillow.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(path)
-        faces = Faces.of_boxes([[20, 16, 60, 60]])
-        images.append(
-            AnnotatedImage(name=path.name, path=path, width=WIDTH, height=HEIGHT, faces=faces)
-        )
-    write_labelv2(root / "train/labelv2.txt", images)
-    return root
+    return make_data(tmp_path / "data", num_train=COUNT, num_val=1)
 
 
 def batches_of(data: Path, device: torch.device = CPU, **settings: Any) -> TrainingBatches:
-    return TrainingBatches(data, RECIPE, replace(SETTINGS, **settings), device)
+    trial = Trial(
+        architecture=TINY,
+        recipe=RECIPE,
+        data_root=data,
+        settings=replace(SETTINGS, **settings),
+    )
+    return TrainingBatches(trial, device)
 
 
 def epochs_of(data: Path, **settings: Any) -> list[Batch]:
@@ -111,7 +108,7 @@ def test_off_keeps_nothing(data: Path, no_decoding: Any) -> None:
 def test_a_changed_image_is_decoded_again(data: Path, tmp_path: Path) -> None:
     folder = str(tmp_path / "cache")
     epochs_of(data, cache=folder)
-    for path in (data / "train/images").iterdir():
+    for path in (data / "train/images").rglob("*.jpg"):
         Pillow.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(path)
     assert_same(epochs_of(data, cache=folder), epochs_of(data, cache="off"))
 
@@ -134,7 +131,7 @@ def test_a_folder_that_cannot_be_made_is_said_and_stops_nothing(
     with caplog.at_level(logging.WARNING):
         found = epochs_of(data, cache=str(blocked))
     assert_same(found, epochs_of(data, cache="off"))
-    assert "labelv2.txt/cache: no decoded images are kept here" in caplog.text
+    assert "labelv2.txt/cache: no decoded images are cached here" in caplog.text
 
 
 def test_where_images_lie_does_not_define_a_result(tmp_path: Path) -> None:

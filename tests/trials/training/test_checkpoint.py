@@ -5,57 +5,43 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny import TINY, make_report
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
-from search_spaces.errors import DataError
+from search_spaces.architecture import Neck
+from search_spaces.errors import DataError, IncomparableError
 from search_spaces.network.detector import build_detector
 from trials.model_file import load_model, save_model
-from trials.result import APs, EpochReport, failure_of
+from trials.result import failure_of
 from trials.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from trials.training.ema import AveragedModel
-from trials.training.epoch_sums import EpochSums
-
-TINY = Architecture(
-    name="tiny",
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
+from trials.training.progress import EpochSums, Progress
+from trials.training.state import AveragedModel
 
 
-def make_report(epoch: int, hard: float | None = None) -> EpochReport:
-    return EpochReport(
-        epoch=epoch,
-        epochs=9,
-        loss=1.5,
-        cls_loss=1.0,
-        box_loss=0.5,
-        keypoint_loss=0.0,
-        learning_rate=0.01,
-        images_per_second=20.0,
-        aps=None if hard is None else APs(easy=0.5, medium=0.4, hard=hard),
-    )
-
-
-def make_checkpoint(epochs: int) -> Checkpoint:
-    return Checkpoint(
-        request="abc",
-        reports=tuple(make_report(n, 0.1 * n) for n in range(1, epochs + 1)),
-        train_s=10.0 * epochs,
-        images_trained=100 * epochs,
+def make_checkpoint(epochs: int, **sums: Any) -> Checkpoint:
+    progress = Progress(
+        reports=[make_report(n, 9, 0.1 * n if n > 1 else None) for n in range(1, epochs + 1)],
+        duration_s=10.0 * epochs,
+        images=100 * epochs,
         step_s=9.0 * epochs,
-        model={"w": torch.full((2, 3), float(epochs))},
-        optimizer={"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]},
-        average=None,
-        average_updates=0,
-        scaler={},
+        sums=EpochSums(**sums),
     )
+    state = {
+        "model": {"w": torch.full((2, 3), float(epochs))},
+        "optimizer": {
+            "state": {0: {"momentum_buffer": torch.ones(2)}},
+            "param_groups": [{"lr": 0.1}],
+        },
+        "average": None,
+        "average_updates": 0,
+        "scaler": {},
+    }
+    return Checkpoint(request="abc", progress=progress, state=state)
 
 
 def no_warning(message: str) -> None:
@@ -68,52 +54,53 @@ def load(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
-    saved = make_checkpoint(2)
+def edit(folder: Path, **changes: Any) -> None:
+    """Replace or, with None, remove entries of the newest checkpoint."""
+    content = torch.load(folder / "last.pt", weights_only=True) | changes
+    kept = {key: value for key, value in content.items() if value is not None}
+    torch.save(kept, folder / "last.pt")
+
+
+def test_a_checkpoint_is_restored_whole(tmp_path: Path) -> None:
+    saved = make_checkpoint(2, iterations=3, images=12, seconds=1.5, losses=[4.0, 3.0, 1.0, 0.0])
     save_checkpoint(saved, tmp_path)
     loaded = load(tmp_path)
-    assert loaded.epoch == 2
-    assert loaded.reports == saved.reports
-    assert torch.equal(loaded.model["w"], saved.model["w"])
-    assert loaded.optimizer["param_groups"] == [{"lr": 0.1}]
-
-
-def test_what_an_epoch_has_added_up_comes_back(tmp_path: Path) -> None:
-    begun = EpochSums(iterations=3, images=12, seconds=1.5, losses=[4.0, 3.0, 1.0, 0.0])
-    save_checkpoint(replace(make_checkpoint(2), begun=begun), tmp_path)
-    assert (load(tmp_path).epoch, load(tmp_path).begun) == (2, begun)
-
-
-def test_a_checkpoint_from_before_epochs_could_be_interrupted_is_one_without_sums(
-    tmp_path: Path,
-) -> None:
-    save_checkpoint(make_checkpoint(2), tmp_path)
-    content = torch.load(tmp_path / "last.pt", weights_only=True)
-    del content["begun"]
-    torch.save(content, tmp_path / "last.pt")
-    assert load(tmp_path).begun is None
+    assert loaded.progress == saved.progress
+    assert loaded.progress.epoch == 2
+    assert torch.equal(loaded.state["model"]["w"], saved.state["model"]["w"])
+    assert loaded.state["optimizer"]["param_groups"] == [{"lr": 0.1}]
 
 
 @pytest.mark.parametrize(
-    "begun",
+    "change",
     [
-        5,
-        0,
-        {"steps": 1},
-        {"iterations": "3"},
-        {"iterations": -1},
-        {"losses": [1.0]},
-        {"losses": [math.nan] * 4},
-        {"seconds": math.inf},
+        {"reports": 5},
+        {"reports": [{"epoch": 1}]},
+        {"sums": None},
+        {"sums": {"steps": 1}},
+        {"sums": {"iterations": "3"}},
+        {"sums": {"iterations": -1}},
+        {"sums": {"losses": [1.0]}},
+        {"sums": {"losses": [math.nan] * 4}},
+        {"sums": {"seconds": math.inf}},
     ],
 )
-def test_sums_that_cannot_be_are_no_checkpoint(tmp_path: Path, begun: Any) -> None:
+def test_a_malformed_progress_is_a_damaged_checkpoint(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     save_checkpoint(make_checkpoint(2), tmp_path)
-    content = torch.load(tmp_path / "last.pt", weights_only=True)
-    torch.save(content | {"begun": begun}, tmp_path / "last.pt")
+    edit(tmp_path, progress=asdict(make_checkpoint(2).progress) | change)
     warnings: list[str] = []
     assert load_checkpoint(tmp_path, warnings.append) is None
     assert "last.pt: is not a whole checkpoint" in warnings[0]
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(make_checkpoint(1), tmp_path)
+    edit(tmp_path, format="scrfd-nas checkpoint 1")
+    with pytest.raises(IncomparableError, match=r"format must be .* 2', got .* 1'") as refused:
+        load_checkpoint(tmp_path, no_warning)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
@@ -130,7 +117,7 @@ def test_a_full_disk_is_said_by_its_name_and_spoils_nothing(
     with pytest.raises(OSError, match="No space left") as fault:
         save_checkpoint(make_checkpoint(2), tmp_path)
     assert failure_of(fault.value).kind == "disk"
-    assert load(tmp_path).epoch == 1
+    assert load(tmp_path).progress.epoch == 1
 
 
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:
@@ -141,7 +128,7 @@ def test_only_the_newest_and_the_one_before_are_kept(tmp_path: Path) -> None:
     for epochs in (1, 2, 3):
         save_checkpoint(make_checkpoint(epochs), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
-    assert load(tmp_path).epoch == 3
+    assert load(tmp_path).progress.epoch == 3
 
 
 @pytest.mark.parametrize("keep", [0, 10, 500, 0.5, -1])
@@ -154,7 +141,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path, kee
     warnings: list[str] = []
     checkpoint = load_checkpoint(tmp_path, warnings.append)
     assert checkpoint is not None
-    assert checkpoint.epoch == 1
+    assert checkpoint.progress.epoch == 1
     assert len(warnings) == 1
     assert "last.pt" in warnings[0]
 
@@ -162,7 +149,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path, kee
 def test_killed_between_the_two_renames_the_one_before_is_found(tmp_path: Path) -> None:
     save_checkpoint(make_checkpoint(1), tmp_path)
     os.replace(tmp_path / "last.pt", tmp_path / "previous.pt")
-    assert load(tmp_path).epoch == 1
+    assert load(tmp_path).progress.epoch == 1
 
 
 def test_both_damaged_is_a_start_from_the_beginning_with_two_warnings(tmp_path: Path) -> None:
@@ -204,9 +191,7 @@ def test_another_torch_file_is_not_taken_for_a_checkpoint(tmp_path: Path) -> Non
 
 def test_a_checkpoint_with_a_part_missing_is_damaged(tmp_path: Path) -> None:
     save_checkpoint(make_checkpoint(1), tmp_path)
-    content = torch.load(tmp_path / "last.pt", weights_only=True)
-    del content["optimizer"]
-    torch.save(content, tmp_path / "last.pt")
+    edit(tmp_path, optimizer=None)
     warnings: list[str] = []
     assert load_checkpoint(tmp_path, warnings.append) is None
     assert "is not a whole checkpoint" in warnings[0]

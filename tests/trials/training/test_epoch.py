@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from tiny import TINY
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError
 from trials.device import limited_threads, resolve_device, resolve_precision
 from trials.recipe import Recipe
-from trials.result import TrialFault
-from trials.training.epoch import Batch, Training, start_training, train_epoch
-from trials.training.epoch_sums import EpochLosses
+from trials.result import EpochReport, TrialFault
+from trials.training.epoch import Batch, train_epoch
+from trials.training.progress import Progress
+from trials.training.schedule import Schedule
+from trials.training.state import Training, start_training
 from trials.training.targets import Targets
+from trials.trial import Callbacks
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 CPU = torch.device("cpu")
 
 
@@ -47,10 +46,12 @@ def make_batches(count: int, faces: int = 1) -> list[Batch]:
     return batches
 
 
-def run(training: Training, batches: list[Batch], epoch: int = 1) -> EpochLosses:
-    total = 10 * len(batches)
-    first = (epoch - 1) * len(batches)
-    return train_epoch(training, batches, epoch=epoch, first_iteration=first, iterations=total)
+def run(training: Training, batches: list[Batch], epoch: int = 1, **callbacks: Any) -> EpochReport:
+    """Train one of ten epochs."""
+    schedule = Schedule(recipe=training.recipe, epoch_iterations=len(batches), epochs=10)
+    progress, options = Progress(), Callbacks(**callbacks)
+    train_epoch(training, batches, schedule, epoch=epoch, sums=progress.sums, callbacks=options)
+    return progress.end_epoch(10, None, 0.0)
 
 
 def test_the_loss_falls_on_one_easy_picture() -> None:
@@ -59,9 +60,9 @@ def test_the_loss_falls_on_one_easy_picture() -> None:
     first = run(training, batches)
     for epoch in range(2, 6):
         last = run(training, batches, epoch)
-    assert last.total < 0.7 * first.total
-    assert last.total == pytest.approx(last.cls + last.box + last.keypoint, rel=1e-5)
-    assert last.images == 40
+    assert last.loss < 0.7 * first.loss
+    terms = last.cls_loss + last.box_loss + last.keypoint_loss
+    assert last.loss == pytest.approx(terms, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_the_loss_falls_on_one_easy_picture() -> None:
 )
 def test_the_same_seed_gives_the_same_weights(recipe: Recipe) -> None:
     one, other = make_training(recipe), make_training(recipe)
-    assert run(one, make_batches(3)).total == run(other, make_batches(3)).total
+    assert run(one, make_batches(3)).loss == run(other, make_batches(3)).loss
     weights, others = one.evaluated.state_dict(), other.evaluated.state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
 
@@ -90,16 +91,16 @@ def test_another_seed_gives_other_weights() -> None:
 
 
 def test_batches_without_faces_train_and_stay_finite() -> None:
-    losses = run(make_training(Recipe()), make_batches(3, faces=0))
-    assert losses.box == 0.0
-    assert 0.0 < losses.cls < 10.0
+    report = run(make_training(Recipe()), make_batches(3, faces=0))
+    assert report.box_loss == 0.0
+    assert 0.0 < report.cls_loss < 10.0
 
 
 def test_bfloat16_is_close_to_float32() -> None:
     exact = run(make_training(Recipe()), make_batches(3))
     mixed = run(make_training(Recipe(), "bf16"), make_batches(3))
-    assert mixed.total == pytest.approx(exact.total, rel=0.05)
-    assert mixed.total != exact.total
+    assert mixed.loss == pytest.approx(exact.loss, rel=0.05)
+    assert mixed.loss != exact.loss
 
 
 def test_sgd_steps_as_its_definition_says() -> None:
@@ -137,16 +138,10 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_iteration_and_images() -> No
 
 
 def test_on_step_counts_iterations_of_the_whole_training() -> None:
-    steps: list[int] = []
-    train_epoch(
-        make_training(Recipe()),
-        make_batches(2),
-        epoch=3,
-        first_iteration=4,
-        iterations=20,
-        on_step=steps.append,
-    )
-    assert steps == [5, 6]
+    steps: list[tuple[int, int]] = []
+    training, batches = make_training(Recipe()), make_batches(2)
+    run(training, batches, epoch=3, on_step=lambda done, total: steps.append((done, total)))
+    assert steps == [(5, 20), (6, 20)]
 
 
 @pytest.mark.parametrize("name", ["gpu", "meta", "cuda:99", ""])

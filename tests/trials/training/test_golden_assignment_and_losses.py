@@ -14,7 +14,8 @@ import torch
 
 from trials.detection.anchors import STRIDES, anchors_for
 from trials.training.assignment import assign_batch
-from trials.training.losses import Targets, detection_loss, level_sums, normalise
+from trials.training.losses import detection_loss, level_sums, normalise
+from trials.training.targets import Targets
 
 CASES = ("0_2.5g_1and30", "1_kps_1and30", "2_kps_0and4", "4x_kps_0and0")
 EMPTY_CASE = "4x_kps_0and0"

@@ -9,12 +9,12 @@ from search_spaces.errors import DataError
 from trials.data.labels import Faces
 from trials.detection.anchors import anchors_for, grids_for
 from trials.training.losses import (
-    Targets,
     detection_loss,
     level_sums,
     normalise,
     quality_focal_loss,
 )
+from trials.training.targets import Targets
 
 SIZE = (64, 96)
 TERMS = ("cls", "box", "keypoint", "total")

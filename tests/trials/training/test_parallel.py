@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import make_data
 
 from search_spaces.errors import ConfigError, IncomparableError
-from trials.data.generated.generate import generate
 from trials.loading.loader import deal_batches
 from trials.run import run_trial
 from trials.training.parallel import ALONE, Workers, joined_workers
@@ -37,9 +37,7 @@ script = load_script()
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine small images to train on, so that the last joint batch is uneven."""
-    root = tmp_path_factory.mktemp("set") / "faces"
-    generate(root, num_train=9, num_val=2, seed=1, long_side=(96, 128))
-    return root
+    return make_data(tmp_path_factory.mktemp("data"), num_train=9, num_val=2)
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +145,9 @@ def test_more_workers_than_images_still_have_a_batch_each() -> None:
 def state(trial: Path) -> dict[str, Any]:
     """A trial's last checkpoint without its timing."""
     content = read(trial / "last.pt")
-    for name in ("train_s", "step_s"):
-        content.pop(name)
-    for report in content["reports"]:
+    for name in ("duration_s", "step_s"):
+        content["progress"].pop(name)
+    for report in content["progress"]["reports"]:
         report.pop("images_per_second")
     return content
 
@@ -160,7 +158,7 @@ def test_both_workers_end_with_the_same_result_and_only_the_leader_is_heard(root
     assert leader["epochs"] == [1, 2, 3]
     assert follower["epochs"] == []
     assert leader["loss"] == follower["loss"]
-    assert state(root / "whole")["images_trained"] == 3 * 10  # one image twice an epoch
+    assert state(root / "whole")["progress"]["images"] == 3 * 10  # one image twice an epoch
 
 
 def test_a_killed_run_continues_with_the_same_outcome(root: Path) -> None:

@@ -1,36 +1,28 @@
 """A trial trained in pieces: stopped at a rung, promoted, killed; the same end each time."""
 
 import csv
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny import TINY, interrupt_after, make_data
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError
-from trials.data.generated.generate import generate
 from trials.recipe import Recipe
-from trials.result import EpochReport, TrialResult, load_outcome, load_result
+from trials.result import TrialResult, load_outcome, load_result
 from trials.run import advance_trial, run_trial
 from trials.settings import TrialSettings
+from trials.trial import Callbacks, Trial
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 RECIPE = Recipe(batch_size=2, schedule="cosine", ema_decay=0.9, warmup_fraction=0.2)
 SETTINGS = TrialSettings(epochs=4, rungs=(1, 2), image_size=64, device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("set") / "faces"
-    generate(root, num_train=8, num_val=2, seed=0, long_side=(96, 128))
-    return root
+    return make_data(tmp_path_factory.mktemp("data"), num_train=8, num_val=2)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +33,8 @@ def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def advance(data: Path, folder: Path, until: int, **options: Any) -> TrialResult | None:
-    return advance_trial(TINY, RECIPE, data, folder, settings=SETTINGS, until=until, **options)
+    trial = Trial(architecture=TINY, recipe=RECIPE, data_root=data, settings=SETTINGS)
+    return advance_trial(trial, folder, until=until, callbacks=Callbacks(**options))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -62,14 +55,6 @@ def assert_same_end(folder: Path, other: Path) -> None:
     assert one is not None
     assert two is not None
     assert (one.aps, one.best_epoch, one.request) == (two.aps, two.best_epoch, two.request)
-
-
-def stop_after(epoch: int) -> Callable[[EpochReport], None]:
-    def stop(report: EpochReport) -> None:
-        if report.epoch == epoch:
-            raise KeyboardInterrupt
-
-    return stop
 
 
 def test_rungs_and_the_end_are_evaluated(straight: Path) -> None:
@@ -99,10 +84,10 @@ def test_killed_between_rungs_it_ends_as_in_one_go(
     data: Path, straight: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        advance(data, tmp_path, 2, on_epoch=stop_after(1))
+        advance(data, tmp_path, 2, on_epoch=interrupt_after(1))
     assert advance(data, tmp_path, 2) is None
     with pytest.raises(KeyboardInterrupt):
-        advance(data, tmp_path, 4, on_epoch=stop_after(3))
+        advance(data, tmp_path, 4, on_epoch=interrupt_after(3))
     assert advance(data, tmp_path, 4) is not None
     assert_same_end(tmp_path, straight)
 

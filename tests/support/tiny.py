@@ -1,0 +1,99 @@
+"""Small networks, a small data set and made-up results: the inputs that many tests share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from trials.data.widerface_mat import write_ground_truth
+from trials.result import APs, EpochReport, TrialResult
+
+TINY = Architecture(
+    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
+    neck=Neck(width=8),
+    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
+)
+FACE_XYXY = (20, 16, 60, 60)
+HEIGHT, WIDTH = 80, 96  # of the images of `make_data`
+
+
+def make_architecture(
+    block: str = "basic",
+    depths: Sequence[int] = (1, 1, 1, 1),
+    widths: Sequence[int] = (8, 8, 8, 8),
+    **head: Any,
+) -> Architecture:
+    """A detector with a stem of 8 channels, and a neck and head of 8."""
+    stem = (8, 8) if block == "depthwise" else (8,)
+    return Architecture(
+        backbone=Backbone(
+            block=block, stem_widths=stem, depths=tuple(depths), widths=tuple(widths)
+        ),
+        neck=Neck(width=8),
+        head=Head(convs=1, width=8, groups=8, **head),
+    )
+
+
+def make_report(epoch: int, epochs: int, hard: float | None = None) -> EpochReport:
+    """A finished epoch, evaluated if it has a hard AP."""
+    return EpochReport(
+        epoch=epoch,
+        epochs=epochs,
+        loss=1.0,
+        cls_loss=0.5,
+        box_loss=0.5,
+        keypoint_loss=0.0,
+        learning_rate=0.01,
+        images_per_second=10.0,
+        aps=None if hard is None else APs(easy=1.0, medium=hard, hard=hard),
+    )
+
+
+def make_result(hard: float, epochs: int = 1, **changes: Any) -> TrialResult:
+    """A finished trial whose last epoch was its best."""
+    result = TrialResult(
+        easy=1.0,
+        medium=hard,
+        hard=hard,
+        epochs=epochs,
+        best_epoch=epochs,
+        best_hard=hard,
+        loss=1.0,
+        duration_s=1.0,
+        images_per_second=1.0,
+        params=1,
+    )
+    return replace(result, **changes)
+
+
+def interrupt_after(*epochs: int) -> Callable[[EpochReport], None]:
+    """An `on_epoch` that raises KeyboardInterrupt after these epochs."""
+
+    def interrupt(report: EpochReport) -> None:
+        if report.epoch in epochs:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+def make_data(root: Path, num_train: int, num_val: int) -> Path:
+    """Write noise images of 96 x 80 with one bright face each, and return `root`."""
+    for split, count in (("train", num_train), ("val", num_val)):
+        folder, rng, lines = root / split, np.random.default_rng(len(split)), []
+        (folder / "images" / "0--Party").mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 120, (HEIGHT, WIDTH, 3), np.uint8)
+            left, top, right, bottom = FACE_XYXY
+            pixels[top:bottom, left:right] += 120
+            Image.fromarray(pixels).save(folder / "images" / "0--Party" / f"{number}.jpg")
+            lines += [f"# 0--Party/{number}.jpg {WIDTH} {HEIGHT}", "20 16 60 60"]
+        (folder / "labelv2.txt").write_text("\n".join(lines) + "\n")
+    names = [f"0--Party/{number}" for number in range(num_val)]
+    counted = {name: [0] for name in names}
+    boxes = {name: np.array([[20.0, 16.0, 40.0, 44.0]]) for name in names}
+    write_ground_truth(root / "val" / "gt", boxes, easy=counted, medium=counted, hard=counted)
+    return root
