@@ -56,7 +56,7 @@ class Recorder:
             self.study.start(event.number)
         elif event.kind == "epoch" and event.hard is not None:
             self.study.report(event.number, event.epoch, event.hard)
-        elif event.kind in ("reached", "paused"):
+        elif event.kind == "reached":
             self.study.wait(event.number)
         elif event.kind == "retried" and event.failure:
             text = f"candidate {event.number}: {event.failure.reason}; it is tried again"

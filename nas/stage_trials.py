@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from nas.early_stopping.asha import RungRecords
 from nas.early_stopping.rounds import Round
 from nas.monitoring.progress import SearchProgress, Update
 from nas.recorder import Recorder, Watch
@@ -12,7 +13,7 @@ from nas.running.cluster import Cluster
 from nas.running.preflight import check_nodes
 from nas.running.tasks import Resources, TrialTask, plain_settings
 from nas.search.budget import HOURS_FILE, Budget, devices_of, recorded_hours
-from nas.search.decisions import Decisions
+from nas.search.decisions import Decisions, read_decided
 from nas.search.events import EventKind, TrialEvent
 from nas.search.request import AnyRequest
 from nas.stage_candidates import StageCandidates
@@ -152,12 +153,13 @@ class _Trials:
         if self.candidates.request.schedule.is_complete:
             self._run_rounds()
         else:
-            self._run_judged()
+            self._run_side_by_side()
 
-    def _run_judged(self) -> None:
-        """All trials at once, under a scheduler of Tune or none."""
-        candidates, pending = self.candidates, self.candidates.pending()
-        ended = set(candidates.architectures) - set(pending)
+    def _run_side_by_side(self) -> None:
+        """Run all trials at once; those that a rung ends stop while the others run."""
+        candidates = self.candidates
+        records = self._rung_records() if candidates.request.schedule.stops_trials else None
+        pending = candidates.pending()
         self.cluster.run(
             [] if candidates.ask else [self._task(number) for number in pending],
             self.resources,
@@ -165,10 +167,26 @@ class _Trials:
             on_step=self._check,
             retries=candidates.request.retries,
             more=self._one_by_one(pending) if candidates.ask else None,
-            schedule=candidates.request.schedule,
-            ended=candidates.curves(ended),
+            records=records,
             tracking=self.tracking,
         )
+
+    def _rung_records(self) -> RungRecords:
+        """Return the curves and decisions so far, after deciding about interrupted trials."""
+        candidates, folder = (
+            self.candidates,
+            self.candidates.directory.stage_folder(self.candidates.stage),
+        )
+        records = RungRecords(
+            schedule=candidates.request.schedule,
+            curves=candidates.curves(candidates.architectures),
+            decided=read_decided(folder),
+        )
+        for number in candidates.pending():
+            for decision in records.record(number, records.curves[number]):
+                kind: EventKind = "promoted" if decision.continues else "stopped"
+                self._tell(kind, number, decision.rung)
+        return records
 
     def _one_by_one(self, pending: Sequence[int]) -> Callable[[], TrialTask | None]:
         """Names the next task: those that were interrupted, then new candidates."""

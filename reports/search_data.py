@@ -17,7 +17,7 @@ from trials.result import Outcome, TrialFailure, TrialResult
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a scheduler decided about a trial after `epoch`: `stopped`, `promoted`, `paused`."""
+    """What a scheduler decided about a trial after `epoch`: `stopped` or `promoted`."""
 
     candidate: int
     epoch: int

@@ -12,8 +12,8 @@ from nas.cli import common
 from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
 
 if TYPE_CHECKING:
-    from nas.planning.simulation import Recording
-    from nas.planning.simulation_study import RungRank, Standing
+    from nas.planning.recording import Recording
+    from nas.planning.simulation import MethodSummary, RungRank
 
 _QUARTERS = ("median", "lower", "upper")
 
@@ -32,9 +32,7 @@ def simulate(
     strategy: Annotated[
         str, typer.Option(help="One, several with commas between them, or all.")
     ] = "all",
-    scheduler: Annotated[
-        str, typer.Option(help="fifo, asha, hyperband, median; several with commas, or all.")
-    ] = "all",
+    scheduler: Annotated[str, typer.Option(help="fifo, asha, both with a comma, or all.")] = "all",
     short: Annotated[
         list[Path] | None,
         typer.Option(
@@ -71,21 +69,23 @@ def simulate(
     if export is not None:
         _export(source, stage, export)
         return
-    recording, shorter = _recordings(source, stage, short or [])
-    from nas.planning.simulation_contestants import Rules, complete_contestant, contestants
-    from nas.planning.simulation_study import rung_ranks
-    from nas.planning.simulation_study import simulate as replay_all
+    from nas.planning.methods import Rules, complete_rungs_method, methods
+    from nas.planning.recording import splice
+    from nas.planning.simulation import rung_ranks
+    from nas.planning.simulation import simulate as simulate_methods
 
     rules = Rules(reduction_factor=reduction_factor, grace_epochs=grace_epochs, slots=slots)
-    chosen = contestants(recording, _names(strategy), _names(scheduler), rules)
+    recording, shorter = _recording(source, stage), [_recording(p, stage) for p in short or ()]
+    if shorter:
+        recording, spliced = splice(recording, shorter)
+    chosen = methods(recording, _names(strategy), _names(scheduler), rules)
     ranks = rung_ranks(recording, seed)
     if shorter:
-        contestant, spliced = complete_contestant(recording, shorter, rules)
-        chosen.append(contestant)
-        ranks += rung_ranks(spliced, seed, epochs=sorted(shorter))
+        lengths = sorted(other.epochs for other in shorter)
+        chosen.append(complete_rungs_method(spliced, lengths, rules))
+        ranks += rung_ranks(spliced, seed, lengths)
     with common.console.status("replaying") as status:
-        standings = replay_all(
-            recording,
+        summaries = simulate_methods(
             chosen,
             repeats=repeats,
             seed=seed,
@@ -93,12 +93,12 @@ def simulate(
             progress=lambda done, wanted: status.update(f"replaying: {done}/{wanted}"),
         )
     if out is not None:
-        _write(standings, out)
+        _write(summaries, out)
     options = {"repeats": repeats, "seed": seed, "slots": slots, "margin": margin}
     if as_json:
-        common.print_json(_document(source, recording, standings, ranks, options))
+        common.print_json(_document(source, recording, summaries, ranks, options))
     else:
-        _print(source, recording, standings, ranks, options)
+        _print(source, recording, summaries, ranks, options)
 
 
 def _search(given: Path | None) -> Path:
@@ -108,7 +108,7 @@ def _search(given: Path | None) -> Path:
 
 
 def _export(source: Path, stage: int, path: Path) -> None:
-    from nas.planning.simulation_source import load_curves
+    from nas.planning.recording import load_curves
     from reports.curves import write_curves
 
     found = [curve for curve in load_curves(source, stage)[0] if curve.last]
@@ -116,19 +116,17 @@ def _export(source: Path, stage: int, path: Path) -> None:
     common.print_note(f"{len(found)} curves written to {path}")
 
 
-def _recordings(
-    source: Path, stage: int, short: Sequence[Path]
-) -> "tuple[Recording, dict[int, Recording]]":
-    """What can be replayed, and shorter schedules of the same candidates by their epochs."""
-    from nas.planning.simulation_source import load_recording, with_short_schedules
+def _recording(source: Path, stage: int) -> "Recording":
+    """Return what can be replayed; note which candidates cannot."""
+    from nas.planning.recording import load_recording
 
     recording, left_out = load_recording(source, stage)
     if left_out:
         numbers = ", ".join(map(str, left_out))
-        common.print_note(f"note: left out, for they lack their last epoch: candidates {numbers}")
-    if not short:
-        return recording, {}
-    return with_short_schedules(recording, [load_recording(path, stage)[0] for path in short])
+        common.print_note(
+            f"note: {source}: candidates without their last epoch left out: {numbers}"
+        )
+    return recording
 
 
 def _names(text: str) -> list[str]:
@@ -138,7 +136,7 @@ def _names(text: str) -> list[str]:
 def _document(
     source: Path,
     recording: "Recording",
-    standings: "Sequence[Standing]",
+    summaries: "Sequence[MethodSummary]",
     ranks: "Sequence[RungRank]",
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -150,7 +148,7 @@ def _document(
         "epochs_of_all": recording.total_epochs,
         "best": {"candidate": best, "hard": recording.best},
         **options,
-        "choices": [standing.to_dict() for standing in standings],
+        "choices": [summary.to_dict() for summary in summaries],
         "rank_correlation": [rank.to_dict() for rank in ranks],
     }
 
@@ -158,14 +156,14 @@ def _document(
 def _print(
     source: Path,
     recording: "Recording",
-    standings: "Sequence[Standing]",
+    summaries: "Sequence[MethodSummary]",
     ranks: "Sequence[RungRank]",
     options: Mapping[str, Any],
 ) -> None:
-    shares = list(standings[0].at)
+    shares = list(summaries[0].at)
     spent = [f"{share * recording.total_epochs:.0f} epochs" for share in shares]
     columns = ["strategy", "scheduler", *spent, "at its end", "after epochs", "near the best"]
-    rows = [_cells(standing) for standing in standings]
+    rows = [_cells(summary) for summary in summaries]
     best = max(recording.numbers, key=recording.final)
     what = f"{len(recording.numbers)} candidates x {recording.epochs} epochs"
     title = f"{source}: {what} = {recording.total_epochs}; hard AP found, median (quartiles)"
@@ -181,17 +179,17 @@ def _print(
     common.print_rich("tau: Kendall's tau-b of hard AP after that epoch with that after the last")
 
 
-def _cells(standing: "Standing") -> list[str]:
+def _cells(summary: "MethodSummary") -> list[str]:
     def hard(values: Sequence[float]) -> str:
         return _spread([f"{value:.4f}" if value >= 0 else "-" for value in values])
 
     def epochs(values: Sequence[float]) -> str:
         return _spread([f"{value:g}" if value < float("inf") else "-" for value in values])
 
-    near = f"{epochs(standing.within)} {100 * standing.reached:.0f}%"
-    found = [hard(values) for values in standing.at.values()]
-    names = [standing.strategy, standing.scheduler]
-    return [*names, *found, hard(standing.end), epochs(standing.spent), near]
+    near = f"{epochs(summary.within)} {100 * summary.reached:.0f}%"
+    found = [hard(values) for values in summary.at.values()]
+    names = [summary.strategy, summary.scheduler]
+    return [*names, *found, hard(summary.end), epochs(summary.spent), near]
 
 
 def _spread(quartiles: Sequence[str]) -> str:
@@ -206,19 +204,19 @@ def _rank(rank: "RungRank") -> tuple[str, str, str, str]:
     return epoch, schedule, f"{found.tau:.3f}", f"{found.low:.3f} to {found.high:.3f}"
 
 
-def _write(standings: "Sequence[Standing]", path: Path) -> None:
+def _write(summaries: "Sequence[MethodSummary]", path: Path) -> None:
     """One line a choice and measure."""
     from search_spaces.files import write_text
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("strategy", "scheduler", "repeats", "measure", *_QUARTERS))
-    for standing in standings:
-        content = standing.to_dict()
+    for summary in summaries:
+        content = summary.to_dict()
         measures = {f"hard_at_{item['share']:g}": item for item in content["hard_at"]}
         names = ("hard_at_end", "epochs_at_end", "epochs_within_margin")
         measures |= {name: content[name] for name in names}
         for name, values in measures.items():
-            start = (standing.strategy, standing.scheduler, standing.repeats, name)
+            start = (summary.strategy, summary.scheduler, summary.repeats, name)
             writer.writerow([*start, *(values[quarter] for quarter in _QUARTERS)])
     write_text(path, text.getvalue())

@@ -286,7 +286,7 @@ STAGE_OPTIONS = (
     StageOption(
         name="scheduler",
         type=str,
-        help="What ends poor trials early: fifo (nothing), asha, hyperband or median.",
+        help="What ends poor trials early: fifo (nothing) or asha.",
         default="fifo",
         panel=_SAVING,
     ),

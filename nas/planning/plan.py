@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.early_stopping.schedule import Schedule
+from nas.planning.recording import Recording
+from nas.planning.replay import random_order, replay
 from nas.running.tasks import Resources
 from nas.search.budget import devices_of
 from search_spaces.checks import require_integer, require_number
@@ -211,18 +213,13 @@ def makespan(lengths: Sequence[float], slots: int) -> float:
 
 def _replayed_epochs(schedule: Schedule, trials: int, slots: int) -> float:
     """Mean epochs of a search over `trials` candidates with curves that never cross."""
-    from nas.planning.simulation import Recording, replay_rounds
-    from nas.planning.simulation_contestants import judged_play
-    from nas.planning.simulation_study import random_order
-
     epochs = (*schedule.milestones, schedule.epochs)
-    hard = {n: dict.fromkeys(epochs, n / trials) for n in range(1, trials + 1)}
+    # With the digits of `metrics.csv`.
+    hard = {n: dict.fromkeys(epochs, round(n / trials, 6)) for n in range(1, trials + 1)}
     recording = Recording(epochs=schedule.epochs, architectures={}, hard=hard)
-    if schedule.is_complete:  # its rounds do not depend on the order
-        return replay_rounds(recording, schedule, recording.numbers, slots=slots).spent
-    play = judged_play(recording, schedule, slots=slots)
-    orders = [random_order(recording, 0, repeat) for repeat in range(EXPECTATION_REPLAYS)]
-    return sum(play(order, 0).spent for order in orders) / len(orders)
+    repeats = 1 if schedule.is_complete else EXPECTATION_REPLAYS  # rounds need no order
+    orders = [random_order(recording, 0, repeat) for repeat in range(repeats)]
+    return sum(replay(recording, schedule, order, slots=slots).spent for order in orders) / repeats
 
 
 def _checkpoint_bytes(pace: Pace) -> int:

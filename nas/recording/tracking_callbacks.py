@@ -48,8 +48,6 @@ class _Shown(LoggerCallback):
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         """A trial has finished an epoch."""
-        if result["retold"]:
-            return
         metrics = {key: value for key, value in result[METRICS].items() if value is not None}
         told = {**metrics, TIME: result[TIME], _STEP: result[TIME]}
         log = super().log_trial_result

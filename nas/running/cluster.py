@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.early_stopping.schedule import HardCurve, Schedule
+from nas.early_stopping.asha import RungRecords
 from nas.recording.tracking import Tracking
 from nas.running.nodes import Node, check_room, default_resources, nodes_of
 from nas.running.signals import StopSignal, noting_signals
@@ -89,8 +89,7 @@ class Cluster:
         on_event: Callable[[TrialEvent], None],
         retries: int = 1,
         more: Callable[[], TrialTask | None] | None = None,
-        schedule: Schedule | None = None,
-        ended: Mapping[int, HardCurve] | None = None,
+        records: RungRecords | None = None,
         on_step: Callable[[], None] | None = None,
         tracking: Tracking | None = None,
     ) -> None:
@@ -108,8 +107,7 @@ class Cluster:
             retries: of one trial between two finished epochs.
             more: names the next task whenever a trial can start, None at the end. It is
                 asked in this process, after `on_event` has heard of all that is over.
-            schedule: which trials to end early; None: none.
-            ended: the curves of trials that ended before, for the scheduler.
+            records: curves and decisions so far, by which trials stop early; None: none does.
             on_step: is called again and again, many times a minute, also between events.
             tracking: where trials are shown, besides.
 
@@ -129,8 +127,7 @@ class Cluster:
             resources=resources,
             slots=self.slots(resources),
             retries=retries,
-            schedule=schedule,
-            ended=ended or {},
+            records=records,
             on_event=on_event,
             on_step=on_step,
             stop=self.stop,

@@ -1,15 +1,15 @@
-"""What Tune tells of trials, as events; and how a search ends while trials run."""
+"""Ray Tune callback that turns what happens to trials into events."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, cast
 
 from ray import tune
 
+from nas.early_stopping.asha import RungDecision
 from nas.early_stopping.schedule import METRIC, TIME
 from nas.running.nodes import NodeLostError
-from nas.running.scheduler import Judge
-from nas.running.tasks import TrialTask
+from nas.running.scheduler import RungScheduler
 from nas.search.events import EventKind, TrialEvent
 from search_spaces.errors import last_line
 from trials.memory import HOST_ADVICE
@@ -17,114 +17,111 @@ from trials.result import TrialFailure, failure_of
 
 OnEvent = Callable[[TrialEvent], None]
 
-_REPEATABLE = ("diverged", "data")  # a second attempt in the same way shows it; a third is waste
+_REPEATABLE = ("diverged", "data")  # a second attempt shows that it repeats; a third is waste
 
 
-class Translator(tune.Callback):
-    """Turns what Tune tells into events.
+class EventCallback(tune.Callback):
+    """Calls `on_event` with an event for each of Tune's callbacks.
 
     Args:
-        on_event: hears them.
-        check: is called after each of Tune's steps; raises what ends the search.
-        put_on_disk: told of the running trials before the search ends.
-        tasks: known at the start.
-        judge: whose decisions are told too, if there is one.
-        retries: of one trial between two finished epochs.
+        on_event: called with each event; may raise to end the search.
+        check: called after each of Tune's steps; may raise to end the search.
+        save_trials: called with the numbers of the running trials before the search ends.
+        partial: numbers of the tasks that end before the trial does.
+        scheduler: source of decisions, if trials may stop early.
+        retries: retries of one trial between two finished epochs.
 
     Attributes:
-        end: what `on_event` or `check` raised.
+        error: exception that `on_event` or `check` raised.
     """
 
     def __init__(
         self,
         on_event: OnEvent,
         check: Callable[[], None],
-        put_on_disk: Callable[[Collection[int]], None],
-        tasks: Mapping[int, TrialTask],
-        judge: Judge | None,
+        save_trials: Callable[[Collection[int]], object],
+        partial: Collection[int],
+        scheduler: RungScheduler | None,
         retries: int,
     ) -> None:
-        self._on_event, self._check, self._judge = on_event, check, judge
-        self._put_on_disk, self._running = put_on_disk, set[int]()
-        self.end: BaseException | None = None
-        self._retries = retries
-        self._partial = {number for number, task in tasks.items() if task.is_partial}
+        self._on_event, self._check, self._save_trials = on_event, check, save_trials
+        self._partial, self._scheduler, self._retries = frozenset(partial), scheduler, retries
+        self._running, self._stopped = set[int](), set[int]()
+        self.error: BaseException | None = None
 
     def __reduce__(self) -> Any:
-        return tune.Callback, ()  # Tune pickles its callbacks, to restore what we do not
+        return tune.Callback, ()  # Tune pickles its callbacks for a restoration that we never do
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """After each of Tune's steps."""
-        self._tell_decisions()
-        self._leave_tidily(self._check)  # here, between two steps, Tune's state is whole
+        """Check whether the search ends here, between two steps, where Tune's state is whole."""
+        self._end_on_error(self._check)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial begins, or begins again."""
-        self._tell("started", trial)
+        """Emit `started`, for every attempt."""
+        self._emit("started", trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """A trial reports an epoch."""
-        if not result["retold"]:
-            values = {key: result[key] for key in (TIME, "epochs", METRIC)}
-            self._tell("epoch", trial, **values)
-            trial.max_failures = trial.num_failures + self._retries  # it has got further
-        self._tell_decisions()  # Tune asks its scheduler first, but the epoch comes first
+        """Emit `epoch`, then the decisions that the scheduler has made on it."""
+        values = {key: result[key] for key in (TIME, "epochs", METRIC)}
+        self._emit("epoch", trial, **values)
+        trial.max_failures = trial.num_failures + self._retries  # counted from the last epoch
+        for decision in self._scheduler.take_decisions() if self._scheduler else ():
+            self._emit_decision(decision, trial, result["epochs"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial's task has come to its end."""
+        """Emit `reached` or `finished`, unless the trial was stopped."""
         number = trial.config["number"]
-        if self._judge and self._judge.has_stopped(number):
-            return  # that was told as a decision
-        self._tell("reached" if number in self._partial else "finished", trial)
+        if number not in self._stopped:
+            self._emit("reached" if number in self._partial else "finished", trial)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """An attempt failed; another follows."""
+        """Emit `retried` after a failed attempt that another one follows."""
         failure = _failure(_error_of(trial), trial.num_failures)
         if failure.kind in _REPEATABLE:
             trial.max_failures = trial.num_failures
         elif failure.kind == "node":
             trial.max_failures += 1  # the next machine may have what this one lacks
-        self._tell("retried", trial, failure=failure)
+        self._emit("retried", trial, failure=failure)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """The last attempt failed."""
-        self._tell("failed", trial, failure=_failure(_error_of(trial), trial.num_failures))
+        """Emit `failed` after the last attempt."""
+        self._emit("failed", trial, failure=_failure(_error_of(trial), trial.num_failures))
 
-    def _tell_decisions(self) -> None:
-        for event in self._judge.take_decisions() if self._judge else ():
-            self._pass_on(event)
+    def _emit_decision(self, decision: RungDecision, trial: Any, epochs: int) -> None:
+        if not decision.continues:
+            self._stopped.add(decision.number)
+        kind: EventKind = "promoted" if decision.continues else "stopped"
+        self._emit(kind, trial, epoch=decision.rung, epochs=epochs, hard=decision.hard)
 
-    def _tell(self, kind: EventKind, trial: Any, **values: Any) -> None:
-        self._pass_on(TrialEvent(kind=kind, number=trial.config["number"], **values))
-
-    def _pass_on(self, event: TrialEvent) -> None:
-        if event.kind == "started":
+    def _emit(self, kind: EventKind, trial: Any, **values: Any) -> None:
+        event = TrialEvent(kind=kind, number=trial.config["number"], **values)
+        if kind == "started":
             self._running.add(event.number)
-        elif event.kind not in ("epoch", "promoted"):
+        elif kind not in ("epoch", "promoted"):
             self._running.discard(event.number)
-        self._leave_tidily(lambda: self._on_event(event))
+        self._end_on_error(lambda: self._on_event(event))
 
-    def _leave_tidily(self, act: Callable[[], None]) -> None:
-        """Do what may end the search; if it does, the trials that run are put on disk before.
+    def _end_on_error(self, act: Callable[[], None]) -> None:
+        """Call `act`; if it raises, save the running trials first.
 
-        Where a trial completes, Tune takes any exception for one of that trial and goes on: it
-        is raised again after each step, and nobody hears of anything meanwhile.
+        Tune takes an exception in `on_trial_complete` for one of that trial and continues: the
+        exception is raised again at every later call, and no further event is emitted.
         """
-        if self.end is not None:
-            raise self.end
+        if self.error is not None:
+            raise self.error
         try:
             act()
         except BaseException as error:
-            self.end = error
-            if not isinstance(error, NodeLostError):  # then there is nobody to ask
-                self._put_on_disk(self._running)
+            self.error = error
+            if not isinstance(error, NodeLostError):  # no Ray is left to ask the trials
+                self._save_trials(self._running)
             raise
 
 
 def _error_of(trial: Any) -> BaseException | None:
-    """The exception that Tune has just put into the trial's driver-side scratch folder."""
+    """Return the exception that Tune has pickled for the trial; None if it does not load."""
     from ray import cloudpickle
 
     try:
@@ -135,7 +132,7 @@ def _error_of(trial: Any) -> BaseException | None:
 
 
 def _failure(error: BaseException | None, attempts: int) -> TrialFailure:
-    """What ended an attempt, from what Ray keeps of it."""
+    """Return why an attempt failed, from the exception that Ray keeps."""
     from ray.exceptions import OutOfMemoryError, RayActorError
 
     attempts = max(attempts, 1)

@@ -1,30 +1,32 @@
-"""One run of Ray Tune: trials go in as tasks, what happens to them comes out as events.
+"""One run of Ray Tune: tasks go in, events come out.
 
-Ray is disposable here. It places trials on machines, restarts those that die and tells
-the driver about their epochs; everything that has to last lies in the trials' folders.
+Ray places trials on machines, restarts those that die and reports their epochs to the driver.
+It holds nothing that has to last: that is in the trials' folders.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
-from nas.early_stopping.schedule import METRIC, TIME, HardCurve, Schedule, tune_scheduler
+from nas.early_stopping.asha import RungRecords
+from nas.early_stopping.schedule import METRIC, TIME
 from nas.recording.tensorboard import tensorboard_log
 from nas.recording.tracking import Tracking
-from nas.recording.tracking_callbacks import tracking_callback
+from nas.recording.tracking_callbacks import METRICS, tracking_callback
 from nas.running.nodes import check_own_processes
 from nas.running.remote_trial_folder import at_hand
-from nas.running.scheduler import Judge
+from nas.running.scheduler import CURVE, RungScheduler
 from nas.running.signals import StopSignal
 from nas.running.stop_request import make_board, on_board, stop_trials
 from nas.running.tasks import Resources, TrialTask, hard_curve, run_task
-from nas.running.tune_callback import OnEvent, Translator
+from nas.running.tune_callback import EventCallback, OnEvent
 from search_spaces.errors import ScrfdNasError, TrialError, last_line
 from trials.result import EpochReport, TrialInterrupted
 
@@ -34,16 +36,19 @@ NextTask = Callable[[], TrialTask | None]
 
 @dataclass(frozen=True, kw_only=True)
 class TuneRun:
-    """What one run of Tune is to do (see `nas.running.cluster.Cluster.run`).
+    """Inputs of one run of Tune (see `nas.running.cluster.Cluster.run`).
 
     Attributes:
-        tasks: known at the start.
-        more: asked for the next task whenever a slot is free, None at the end; instead of
-            `tasks`.
+        tasks: all tasks, unless `more` is given.
+        more: returns the next task whenever a slot is free, None at the end.
+        resources: resources of each trial.
         slots: trials that fit at the same time.
-        retries: of one trial between two finished epochs.
+        retries: retries of one trial between two finished epochs.
+        records: curves and decisions so far, if trials may stop early.
+        on_event, on_step: called with each event, and after each of Tune's steps.
+        stop: set by a signal.
         scratch: folder for Tune's bookkeeping.
-        tracking: where trials are shown, besides.
+        tracking: tracker that shows the trials besides.
     """
 
     tasks: Sequence[TrialTask]
@@ -51,8 +56,7 @@ class TuneRun:
     resources: Resources
     slots: int
     retries: int
-    schedule: Schedule | None
-    ended: Mapping[int, HardCurve] = field(default_factory=dict)
+    records: RungRecords | None
     on_event: OnEvent
     on_step: OnStep | None
     stop: StopSignal
@@ -60,39 +64,48 @@ class TuneRun:
     tracking: Tracking | None = None
 
     def fit(self) -> None:
-        """Run until every task has come to its end."""
-        shown = [tracking_callback(self.tracking)] if self.tracking else []
+        """Run every task to its end."""
+        trackers = [tracking_callback(self.tracking)] if self.tracking else []
         try:
-            self._fit(shown)
+            self._fit(trackers)
         finally:
-            for callback in shown:
-                callback.leave()
+            for tracker in trackers:
+                tracker.leave()
 
-    def _fit(self, shown: list[Any]) -> None:
-        judge, board = self._judge(), make_board()
-        tasks = {task.number: task for task in self.tasks}
+    def _fit(self, trackers: list[Any]) -> None:
+        board = make_board()
         # A closure travels by value, so that workers need no import by __main__'s name.
         trainable = tune.with_parameters(
-            _trainable, tasks=tasks, retells=judge is not None, board=board
+            _trainable, tasks={task.number: task for task in self.tasks}, board=board
         )
-        translator = self._translator(tasks, judge, board)
+        scheduler = RungScheduler(self.records) if self.records else None
+        events = EventCallback(
+            self.on_event,
+            self._check,
+            save_trials=partial(stop_trials, board),
+            partial={task.number for task in self.tasks if task.is_partial},
+            scheduler=scheduler,
+            retries=self.retries,
+        )
         try:
-            self._tuner(trainable, judge, [translator, *shown]).fit()
+            self._tuner(trainable, scheduler, [events, *trackers]).fit()
         except tune.TuneError as error:
-            raise translator.end or _own(error) or _own_fault(error) from error
-        if translator.end is not None:
-            raise translator.end
+            raise events.error or _project_error(error) or _tune_error(error) from error
+        if events.error is not None:
+            raise events.error
 
-    def _tuner(self, trainable: Any, judge: Judge | None, callbacks: list[Any]) -> tune.Tuner:
+    def _tuner(
+        self, trainable: Any, scheduler: RungScheduler | None, callbacks: list[Any]
+    ) -> tune.Tuner:
         share = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
         numbers = sorted(task.number for task in self.tasks)
         return tune.Tuner(
             tune.with_resources(trainable, share),
             param_space={} if self.more else {"number": tune.grid_search(numbers)},
             tune_config=tune.TuneConfig(
-                scheduler=judge,
+                scheduler=scheduler,
                 reuse_actors=True,  # torch is imported once a process, not once a trial
-                trial_name_creator=_name,
+                trial_name_creator=_trial_name,
                 trial_dirname_creator=_folder_name,
                 **self._searcher(),
             ),
@@ -105,42 +118,24 @@ class TuneRun:
             ),
         )
 
-    def _translator(
-        self, tasks: Mapping[int, TrialTask], judge: Judge | None, board: Any
-    ) -> Translator:
-        def put_on_disk(running: Collection[int]) -> None:
-            stop_trials(board, running)
-
-        return Translator(self.on_event, self._check, put_on_disk, tasks, judge, self.retries)
-
     def _check(self) -> None:
         check_own_processes()
         self.stop.check()
         if self.on_step:
             self.on_step()
 
-    def _judge(self) -> Judge | None:
-        if self.schedule is None or not self.schedule.stops_trials:
-            return None
-        return Judge(
-            tune_scheduler(self.schedule),
-            epochs=self.schedule.epochs,
-            milestones=self.schedule.milestones,
-            ended=self.ended,
-        )
-
     def _searcher(self) -> dict[str, Any]:
-        """Tune's options to ask for tasks one by one, where they are not all known."""
+        """Return Tune's options for tasks that are chosen one by one."""
         if self.more is None:
             return {}
         # Without the limit, Tune asks for a trial before there is room for it: it would be
-        # chosen without the results that are about to come.
-        limited = ConcurrencyLimiter(_Asking(self.more), max_concurrent=self.slots)
+        # chosen without the results of those that run.
+        limited = ConcurrencyLimiter(_TaskSearcher(self.more), max_concurrent=self.slots)
         return {"search_alg": limited, "num_samples": -1}
 
 
-class _Asking(Searcher):
-    """Tune's way to ask for the next trial."""
+class _TaskSearcher(Searcher):
+    """Tune's interface to `TuneRun.more`."""
 
     def __init__(self, more: NextTask) -> None:
         super().__init__()
@@ -153,58 +148,48 @@ class _Asking(Searcher):
         return {"number": task.number, "task": json.dumps(asdict(task))}
 
     def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
-        """Nothing to learn here: whoever is asked reads the trials' folders."""
+        """Do nothing: `more` reads the trials' folders."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a search is continued from its own files."""
+        """Do nothing: a search resumes from its own files."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as above."""
+        """Do nothing, as in `save`."""
 
 
-def _name(trial: Any) -> str:
-    """Of a trial, for people: its candidate's number."""
+def _trial_name(trial: Any) -> str:
+    """Return the candidate's number as a trial's name."""
     return f"{trial.config['number']:04d}"
 
 
 def _folder_name(trial: Any) -> str:
-    """Of Tune's own folder for a trial; its default would hold the whole task."""
+    """Return a name for Tune's folder of a trial; the default would hold the whole task."""
     return str(trial.trial_id)
 
 
-def _own_fault(error: BaseException) -> TrialError:
-    """Of an error in Tune itself, whose message is a traceback."""
+def _tune_error(error: BaseException) -> TrialError:
+    """Return an error for a failure in Tune itself, whose message is a traceback."""
     rule = f"Ray Tune stopped with {last_line(error)}"
     return TrialError(f"{rule}; the same command continues the search")
 
 
-def _own(error: BaseException | None) -> ScrfdNasError | None:
-    """What this package raised when it was asked for a trial: Tune raises its own instead."""
+def _project_error(error: BaseException | None) -> ScrfdNasError | None:
+    """Return this project's exception, raised in `more`, from behind Tune's own."""
     while error is not None and not isinstance(error, ScrfdNasError):
         error = error.__cause__ or error.__context__
     return error
 
 
-def _trainable(
-    config: Mapping[str, Any], tasks: Mapping[int, TrialTask], retells: bool, board: Any
-) -> None:
-    """What a Ray worker runs: one trial, reporting after every epoch.
-
-    Where a scheduler judges, a trial that is continued first tells again what it was
-    evaluated to: the scheduler may not have heard it, and may stop or pause it right there.
-    """
+def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], board: Any) -> None:
+    """Run one trial in a Ray worker, reporting after every epoch."""
     text = config.get("task")
     task = TrialTask(**json.loads(text)) if text else tasks[config["number"]]
 
     def on_epoch(report: EpochReport) -> None:
         log(report)
         put()
-        hard = report.aps.hard if report.aps else None
         with visit.away():
-            tell(report.epoch, report.epochs, hard, metrics=_metrics(report), retold=False)
-
-    def tell(epoch: int, epochs: int, hard: float | None, **more: Any) -> None:
-        tune.report({TIME: epoch, "epochs": epochs, METRIC: hard, **more})
+            tune.report(_tune_report(report, near))
 
     # An interrupted trial is on disk, and the driver is about to leave: there is no more to do.
     # The driver waits for those that are on the board: a folder at a URL is put there before.
@@ -214,14 +199,17 @@ def _trainable(
         at_hand(task) as (near, put),
         tensorboard_log(Path(near.folder)) as log,
     ):
-        if retells:
-            for epoch, hard in hard_curve(near).items():
-                tell(epoch, task.settings["epochs"], hard, metrics={}, retold=True)
         run_task(near, on_epoch, visit.should_stop)
 
 
-def _metrics(report: EpochReport) -> dict[str, float | None]:
-    """What a tracker shows of an epoch (see `nas.recording.tracking`)."""
+def _tune_report(report: EpochReport, task: TrialTask) -> dict[str, Any]:
+    """Return what Tune is told of an epoch; `METRICS` is for a tracker."""
     names = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
     shown = {name: getattr(report, name) for name in names}
-    return shown | (asdict(report.aps) if report.aps else {})
+    return {
+        TIME: report.epoch,
+        "epochs": report.epochs,
+        METRIC: report.aps.hard if report.aps else None,
+        METRICS: shown | (asdict(report.aps) if report.aps else {}),
+        CURVE: list(hard_curve(task).items()),
+    }

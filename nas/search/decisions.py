@@ -11,7 +11,7 @@ from nas.search.events import TrialEvent
 from reports.search_data import Decision
 
 DECISIONS_FILE = "decisions.csv"
-KINDS = ("paused", "promoted", "stopped")
+KINDS = ("promoted", "stopped")
 _COLUMNS = ("time", "scheduler", "candidate", "epoch", "hard", "decision")
 _HEADER = ",".join(_COLUMNS).encode() + b"\n"
 
@@ -52,6 +52,12 @@ def read_decisions(path: str | os.PathLike[str]) -> Iterator[Decision]:
                     yield from _parse(row)
     except (OSError, csv.Error):
         return  # it is a record, and no more: the search does without
+
+
+def read_decided(folder: str | os.PathLike[str]) -> dict[tuple[int, int], bool]:
+    """Return whether a candidate continues, by candidate and epoch, of a stage's decisions."""
+    decisions = read_decisions(Path(folder) / DECISIONS_FILE)
+    return {(found.candidate, found.epoch): found.kind == "promoted" for found in decisions}
 
 
 def _parse(row: dict[str, str]) -> Iterator[Decision]:

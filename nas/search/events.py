@@ -6,7 +6,7 @@ from typing import Literal
 from trials.result import TrialFailure
 
 EventKind = Literal[
-    "started", "epoch", "retried", "finished", "failed", "reached", "paused", "promoted", "stopped"
+    "started", "epoch", "retried", "finished", "failed", "reached", "promoted", "stopped"
 ]
 
 
@@ -18,8 +18,7 @@ class TrialEvent:
         kind: `started`, `epoch` (with `epoch` and the evaluated `aps`, if any), `retried`
             (an attempt failed, another follows), `finished`, `failed` (no attempt is left),
             `reached` (its task's `until`); and a scheduler's decisions at an evaluated epoch:
-            `paused` (waits for others to come as far), `promoted` (continues past a
-            milestone), `stopped` (ends here).
+            `promoted` (continues past a rung), `stopped` (ends here).
         epoch, epochs: of an `epoch` event and of a decision; 0 otherwise.
         hard: hard AP of an evaluated epoch.
         failure: of `retried` and `failed`.

@@ -116,12 +116,10 @@ class StageRequest:
     def _check_strategy(self) -> None:
         if self.strategy not in STRATEGIES:
             raise ConfigError(f"strategy must be one of {STRATEGIES}, got {self.strategy!r}")
-        waits = self.scheduler == "hyperband" or self.schedule.is_complete
-        if self.strategy != "random" and waits:
+        if self.strategy != "random" and self.schedule.is_complete:
             raise ConfigError(
-                f"--strategy {self.strategy} chooses candidates one by one, but hyperband and "
-                "complete rungs need all of them at the start; take --scheduler asha, median "
-                "or fifo with shared rungs"
+                f"--strategy {self.strategy} chooses candidates one by one, but complete rungs "
+                "need all of them at the start; use --rungs shared"
             )
 
     def _check_screen(self) -> None:

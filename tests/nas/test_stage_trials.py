@@ -176,7 +176,23 @@ def test_the_scheduler_may_change_where_rungs_are_shared(search: Search) -> None
     search.run(2)
     search.run(3, scheduler="asha", reduction_factor=2, grace_epochs=3)
     assert search.cluster.asked == [3]
-    assert search.cluster.ended == {1: {9: 0.1}, 2: {9: 0.2}}
+    assert search.cluster.records.curves == {1: {9: 0.1}, 2: {9: 0.2}, 3: {}}
+
+
+def test_a_trial_interrupted_at_a_rung_is_decided_before_it_continues(search: Search) -> None:
+    def watch(event: TrialEvent) -> None:
+        if event.number == 2 and event.epoch == 1:
+            raise KeyboardInterrupt
+
+    set_faults(search.data, curves={"1": [0.9], "2": [0.1], "3": [0.5]})
+    search.options = {"watch": watch}
+    with pytest.raises(KeyboardInterrupt):
+        search.run(3, scheduler="asha")
+    search.options = {}
+    summary = search.run(3, scheduler="asha")
+    assert search.cluster.asked == [3]
+    assert states(summary) == {1: "finished", 2: "stopped", 3: "finished"}
+    assert search.decisions() == [(2, 1, "stopped")]
 
 
 def test_stopped_trials_stand_below_the_finished_ones(search: Search) -> None:
@@ -267,12 +283,9 @@ def test_a_strategy_that_runs_dry_says_so(search: Search) -> None:
     assert "no more candidates: all are candidates already" in search.notes
 
 
-@pytest.mark.parametrize("options", [{"scheduler": "hyperband"}, COMPLETE])
-def test_strategies_need_a_scheduler_that_takes_candidates_one_by_one(
-    search: Search, options: dict[str, str]
-) -> None:
+def test_strategies_need_shared_rungs(search: Search) -> None:
     with pytest.raises(ConfigError, match="chooses candidates one by one"):
-        search.run(2, strategy="tpe", **options)
+        search.run(2, strategy="tpe", **COMPLETE)
 
 
 def test_a_search_ends_at_its_limit_and_can_be_continued(search: Search) -> None:

@@ -212,7 +212,7 @@ class FakeCluster:
     gpus: float = 0.0
     asked: list[int] = field(default_factory=list)
     resources: Resources | None = None
-    ended: Any = None
+    records: Any = None
     tracking: Any = None
 
     def default_resources(self, num_trials: int) -> Resources:
@@ -229,13 +229,12 @@ class FakeCluster:
         on_event: Callable[[TrialEvent], None],
         retries: int = 1,
         more: Callable[[], TrialTask | None] | None = None,
-        schedule: Any = None,
-        ended: Any = None,
+        records: Any = None,
         on_step: Callable[[], None] | None = None,
         tracking: Any = None,
     ) -> None:
         self.tracking = tracking
-        self.resources, self.ended = resources, ended
+        self.resources, self.records = resources, records
         if on_step:
             on_step()
         for task in iter(more, None) if more else tasks:

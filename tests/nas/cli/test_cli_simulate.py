@@ -45,12 +45,7 @@ def test_a_search_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert found["candidates"] == 4
     assert (found["epochs_each"], found["epochs_of_all"]) == (9, 36)
     assert found["best"] == {"candidate": 4, "hard": 0.4}
-    assert [choice["scheduler"] for choice in found["choices"]] == [
-        "fifo",
-        "asha",
-        "hyperband",
-        "median",
-    ]
+    assert [choice["scheduler"] for choice in found["choices"]] == ["fifo", "asha"]
     fifo = found["choices"][0]
     assert fifo["hard_at_end"] == {"lower": 0.4, "median": 0.4, "upper": 0.4}
     assert fifo["epochs_at_end"]["median"] == 36
@@ -84,7 +79,7 @@ def test_the_table_is_printed_and_written(
     assert "within 0.005 of the best of all, 0.4000 (candidate 4)" in printed
     with out.open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4 * 7
+    assert len(rows) == 2 * 7
     end = next(row for row in rows if row["measure"] == "epochs_at_end")
     assert end == {
         "strategy": "random",
@@ -105,7 +100,7 @@ def test_candidates_without_their_last_epoch_are_left_out_and_named(
     (search / "stage1" / "0004" / "metrics.csv").unlink()
     assert run(["simulate", "--search-dir", str(search), *QUICK, "--json"]) == 0
     printed = capsys.readouterr()
-    assert "left out, for they lack their last epoch: candidates 3, 4" in printed.err
+    assert "candidates without their last epoch left out: 3, 4" in printed.err
     assert json.loads(printed.out)["candidates"] == 2
 
 
@@ -128,8 +123,8 @@ def test_short_schedules_add_complete_rungs(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--scheduler", "bohb"), "--scheduler must be among fifo, asha, hyperband, median"),
-        (("--strategy", "bayes"), "--strategy must be among random, tpe, evolution"),
+        (("--scheduler", "bohb"), "scheduler must be one of"),
+        (("--strategy", "bayes"), "strategy must be one of"),
         (("--stage", "2"), "stage 2 has not begun"),
         (("--grace-epochs", "40"), "grace_epochs must be an integer from 1 to 9"),
         (("--curves", "nowhere.csv"), "nowhere.csv: cannot be read"),

@@ -56,7 +56,7 @@ class Trial:
 
 
 def result(epoch: int, **more: Any) -> dict[str, Any]:
-    return {"epoch": epoch, "training_iteration": 1, "retold": False, "metrics": {}} | more
+    return {"epoch": epoch, "training_iteration": 1, "metrics": {}} | more
 
 
 @pytest.fixture
@@ -81,7 +81,6 @@ def test_a_candidate_is_shown_by_its_numbers_and_epochs(callback: Any) -> None:
     trial = Trial(7)
     callback.on_trial_start(1, [], trial)
     callback.on_trial_result(1, [], trial, result(4, metrics={"loss": 0.5, "hard": None}))
-    callback.on_trial_result(1, [], trial, result(3, retold=True))
     callback.on_trial_complete(1, [], trial)
     assert callback.told == [
         ("setup",),

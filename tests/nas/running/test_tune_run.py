@@ -1,12 +1,14 @@
-"""Schedulers, partial tasks and candidates on demand, on a real Ray with fake trials."""
+"""Early stopping, partial tasks and tasks on demand, on a real Ray with fake trials."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_trials import ENTRY, make_architecture, make_data
 
+from nas.early_stopping.asha import RungRecords
 from nas.early_stopping.schedule import Schedule
 from nas.running.cluster import Cluster, connected
 from nas.running.nodes import Node
@@ -19,6 +21,8 @@ from trials.settings import TrialSettings
 ONE_CORE = Resources(cpus_per_trial=1)
 EPOCHS = 9
 HARDS = {1: 0.5, 2: 0.4, 3: 0.3}
+FIFO = Schedule(epochs=EPOCHS)
+ASHA = Schedule(epochs=EPOCHS, scheduler="asha")  # rungs 1 and 3
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def ray_cluster() -> Iterator[Any]:
 
 
 def make_tasks(
-    root: Path, curves: dict[int, list[float]], schedule: Schedule, **faults: Any
+    root: Path, curves: dict[int, list[float]], schedule: Schedule = FIFO, **faults: Any
 ) -> list[TrialTask]:
     data = make_data(root / "data", curves=curves, **faults)
     settings = TrialSettings(epochs=EPOCHS, image_size=64, threads=1, eval_at=schedule.milestones)
@@ -46,13 +50,13 @@ def make_tasks(
     ]
 
 
-def run(cluster: Any, tasks: list[TrialTask], schedule: Schedule, **options: Any) -> Any:
+def run(cluster: Any, tasks: list[TrialTask], **options: Any) -> list[TrialEvent]:
     events: list[TrialEvent] = []
-    cluster.run(tasks, ONE_CORE, on_event=events.append, schedule=schedule, **options)
+    cluster.run(tasks, ONE_CORE, on_event=events.append, **options)
     return events
 
 
-def story(events: list[TrialEvent], number: int) -> list[str]:
+def events_of(events: list[TrialEvent], number: int) -> list[str]:
     mine = [event for event in events if event.number == number]
     return [f"{e.kind} {e.epoch}" if e.epoch else e.kind for e in mine]
 
@@ -64,51 +68,34 @@ def finished(tasks: list[TrialTask]) -> list[int]:
 def test_a_stopped_trial_ends_after_its_epoch_and_keeps_its_folder(
     tmp_path: Path, ray_cluster: Any
 ) -> None:
-    schedule = Schedule(epochs=EPOCHS, scheduler="asha")  # rungs 1 and 3
-    tasks = make_tasks(tmp_path, {n: [hard] for n, hard in HARDS.items()}, schedule)
-    # Two finished before: whoever is below 0.8 at epoch 1 is stopped, in any order.
-    ended = {8: {1: 0.8, 3: 0.8, 9: 0.8}, 9: {1: 0.9, 3: 0.9, 9: 0.9}}
-    events = run(ray_cluster, tasks, schedule, ended=ended)
+    tasks = make_tasks(tmp_path, {n: [hard] for n, hard in HARDS.items()}, ASHA)
+    # Two finished before: any below 0.8 at epoch 1 stops, in any order.
+    before = {8: {1: 0.8, 3: 0.8, 9: 0.8}, 9: {1: 0.9, 3: 0.9, 9: 0.9}}
+    records = RungRecords(schedule=ASHA, curves=dict(before))
+    events = run(ray_cluster, tasks, records=records)
     for task in tasks:
-        assert story(events, task.number) == ["started", "epoch 1", "stopped 1"]
+        assert events_of(events, task.number) == ["started", "epoch 1", "stopped 1"]
         assert hard_curve(task) == {1: HARDS[task.number]}
     assert finished(tasks) == []
     assert {event.hard for event in events if event.kind == "stopped"} == set(HARDS.values())
+    assert records.curves == before | {n: {1: hard} for n, hard in HARDS.items()}
 
 
-def test_hyperband_pauses_trials_and_continues_them_from_their_folders(
+def test_a_trial_continues_past_its_rungs_from_where_it_was(
     tmp_path: Path, ray_cluster: Any
 ) -> None:
-    schedule = Schedule(epochs=EPOCHS, scheduler="hyperband")
-    # The bracket without rungs, then the one of five, of which two go on after epoch 3.
-    curves = {number: [number / 10] for number in range(1, 9)}
-    tasks = make_tasks(tmp_path, curves, schedule)
-    events = run(ray_cluster, tasks, schedule)
-    assert finished(tasks) == [1, 2, 3, 7, 8]
-    for number in (4, 5, 6):
-        told = story(events, number)
-        assert told[-1] == "stopped 3"
-        assert told.count("epoch 3") == 1
-    for number in (7, 8):  # nothing is trained twice, whether it was paused or not
-        epochs = [text for text in story(events, number) if text.startswith("epoch")]
-        assert epochs == [f"epoch {epoch}" for epoch in range(1, 10)]
-    assert any(event.kind == "paused" for event in events)
-
-
-def test_a_continued_trial_can_be_stopped_before_it_trains(
-    tmp_path: Path, ray_cluster: Any
-) -> None:
-    schedule = Schedule(epochs=EPOCHS, scheduler="asha")
-    tasks = make_tasks(tmp_path, {1: [0.5]}, schedule)
-    short = TrialTask(**{**vars(tasks[0]), "until": 2})
-    events = run(ray_cluster, [short], Schedule(epochs=EPOCHS))
-    assert story(events, 1) == ["started", "epoch 1", "epoch 2", "reached"]
-    ended = {9: {1: 0.9, 3: 0.9, 9: 0.9}}
-    assert story(run(ray_cluster, tasks, schedule, ended=ended), 1) == ["started", "stopped 1"]
+    tasks = make_tasks(tmp_path, {1: [0.5]}, ASHA)
+    short = replace(tasks[0], until=2)
+    records = RungRecords(schedule=ASHA)
+    events = run(ray_cluster, [short], records=records)
+    assert events_of(events, 1) == ["started", "epoch 1", "promoted 1", "epoch 2", "reached"]
+    events = run(ray_cluster, tasks, records=records)
+    assert events_of(events, 1)[:4] == ["started", "epoch 3", "promoted 3", "epoch 4"]
+    assert events_of(events, 1)[-2:] == ["epoch 9", "finished"]
 
 
 def test_tasks_on_demand_are_asked_for_when_there_is_room(tmp_path: Path, ray_cluster: Any) -> None:
-    tasks = make_tasks(tmp_path, {n: [0.5] for n in range(1, 6)}, Schedule(epochs=EPOCHS))
+    tasks = make_tasks(tmp_path, {n: [0.5] for n in range(1, 6)})
     left, known = list(tasks), []
     events: list[TrialEvent] = []
 
@@ -128,22 +115,20 @@ def test_tasks_on_demand_are_asked_for_when_there_is_room(tmp_path: Path, ray_cl
 def test_a_trial_that_diverges_is_tried_once_more_and_not_again(
     tmp_path: Path, ray_cluster: Any
 ) -> None:
-    tasks = make_tasks(tmp_path, {1: [0.5]}, Schedule(epochs=EPOCHS), diverge={"1": 2})
-    events = run(ray_cluster, tasks, Schedule(epochs=EPOCHS), retries=5)
-    assert story(events, 1) == ["started", "epoch 1", "retried", "started", "failed"]
+    tasks = make_tasks(tmp_path, {1: [0.5]}, diverge={"1": 2})
+    events = run(ray_cluster, tasks, retries=5)
+    assert events_of(events, 1) == ["started", "epoch 1", "retried", "started", "failed"]
     assert events[-1].failure == TrialFailure(
         reason="the loss must be finite", kind="diverged", epoch=2, attempts=2
     )
 
 
 @pytest.mark.slow
-def test_retries_are_counted_anew_after_every_finished_epoch(
-    tmp_path: Path, ray_cluster: Any
-) -> None:
-    tasks = make_tasks(tmp_path, {1: [0.5]}, Schedule(epochs=EPOCHS), kill_epochs={"1": 2})
-    told = story(run(ray_cluster, tasks, Schedule(epochs=EPOCHS), retries=1), 1)
-    assert told[:6] == ["started", "retried", "started", "epoch 1", "retried", "started"]
-    assert told[6:] == [*(f"epoch {epoch}" for epoch in range(2, EPOCHS + 1)), "finished"]
+def test_retries_are_counted_from_the_last_finished_epoch(tmp_path: Path, ray_cluster: Any) -> None:
+    tasks = make_tasks(tmp_path, {1: [0.5]}, kill_epochs={"1": 2})
+    found = events_of(run(ray_cluster, tasks, retries=1), 1)
+    assert found[:6] == ["started", "retried", "started", "epoch 1", "retried", "started"]
+    assert found[6:] == [*(f"epoch {epoch}" for epoch in range(2, EPOCHS + 1)), "finished"]
 
 
 def test_a_worker_does_not_grow_with_the_trials_it_has_run(
@@ -151,7 +136,7 @@ def test_a_worker_does_not_grow_with_the_trials_it_has_run(
 ) -> None:
     count, images_mb = 16, 60
     curves = {number: [0.5] for number in range(1, count + 1)}
-    tasks = make_tasks(tmp_path, curves, Schedule(epochs=EPOCHS), images_mb=images_mb)
+    tasks = make_tasks(tmp_path, curves, images_mb=images_mb)
     ray_cluster.run(tasks, Resources(cpus_per_trial=2), on_event=lambda event: None)
     files = [Path(task.folder) for task in tasks]
     assert len({(file / "pid").read_text() for file in files}) == 1
