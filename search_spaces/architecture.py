@@ -1,8 +1,8 @@
-"""Architecture: everything that defines one candidate's network, as plain data.
+"""The architecture of a candidate: everything that defines its network, as plain data.
 
 The three parts are those of SCRFD (arXiv 2105.04714): a backbone of a stem and four
 stages (C2-C5, strides 4, 8, 16, 32), a PAFPN neck on C3-C5, and a head on strides
-8, 16 and 32 with two square anchors a cell.
+8, 16 and 32 with two square anchors per cell.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ MAX_DEPTH = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """Stem and four stages.
+    """A backbone: a stem and four stages.
 
     Attributes:
         block: `basic` and `bottleneck` are residual, `depthwise` is MobileNet-v1's.
@@ -55,14 +55,14 @@ class Backbone:
 
     @property
     def output_widths(self) -> tuple[int, ...]:
-        """Channels that each stage hands on (four times the width for bottlenecks)."""
+        """Output channels of each stage (four times the width for bottlenecks)."""
         factor = BOTTLENECK_EXPANSION if self.block == "bottleneck" else 1
         return tuple(factor * width for width in self.widths)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neck:
-    """PAFPN: every level has `width` channels."""
+    """A PAFPN neck with `width` channels at every level."""
 
     width: int
 
@@ -72,7 +72,7 @@ class Neck:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """One tower for classification and regression, then the prediction convs.
+    """A head: one tower for classification and regression, then the prediction convs.
 
     Attributes:
         convs: tower convs (each a depthwise and a pointwise conv when `depthwise`).
@@ -81,9 +81,9 @@ class Head:
         norm: `group` (GroupNorm with `groups`) or `batch` (BatchNorm, `groups` is 0).
         groups: GroupNorm groups; must divide the width (and, for a separable tower, the
             neck's width, which its first depthwise conv normalises).
-        shared: one tower for all strides, or one a stride.
+        shared: one tower for all strides, or one per stride.
         keypoints: 0, or 5 for a key-point branch.
-        level_scales: a learned scalar a level multiplies the box output.
+        level_scales: whether a learned scalar per level multiplies the box output.
     """
 
     convs: int
@@ -115,7 +115,7 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A whole detector. Equal architectures have equal `content_hash`; `name` is a label only."""
+    """A whole detector. Equal architectures have equal `content_hash`; `name` is only a label."""
 
     backbone: Backbone
     neck: Neck
@@ -131,21 +131,21 @@ class Architecture:
 
     @property
     def content_hash(self) -> str:
-        """12 hexadecimal digits of the SHA-256 of the canonical JSON of all but the name."""
+        """12 hex digits of the SHA-256 of the canonical JSON of all fields except the name."""
         content = self.to_dict()
         content.pop("name", None)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested data, lists instead of tuples, name first if there is one."""
+        """Return plain nested data: lists instead of tuples, the name first if there is one."""
         content = _plain(asdict(self))
         name = content.pop("name")
         return {"name": name, **content} if name else dict(content)
 
     @classmethod
     def from_dict(cls, content: object, source: str = "architecture") -> "Architecture":
-        """Build from nested plain data.
+        """Return the architecture of nested plain data.
 
         Raises:
             ConfigError: a key is missing or unknown, or a value breaks a rule; the
@@ -161,7 +161,7 @@ class Architecture:
             raise ConfigError(f"{source}: {error}") from error
 
     def to_yaml(self) -> str:
-        """The architecture as YAML text."""
+        """Return the architecture as YAML text."""
         return dump_yaml(self.to_dict())
 
     @classmethod
@@ -176,7 +176,7 @@ def load_architecture(path: str | os.PathLike[str]) -> Architecture:
 
 
 def save_architecture(architecture: Architecture, path: str | os.PathLike[str]) -> None:
-    """Write `architecture` as YAML to `path`, whole or not at all."""
+    """Write `architecture` as YAML to `path` atomically."""
     write_text(path, architecture.to_yaml())
 
 

@@ -1,4 +1,4 @@
-"""Checks of single values, for everything that is validated on construction."""
+"""Checks of single values, for dataclasses that are validated on construction."""
 
 import math
 import sys
@@ -10,15 +10,15 @@ from search_spaces.errors import ConfigError, shown
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is an int or a float; True and False are not."""
+    """Return whether `value` is an int or a float; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def require_integer(value: Any, label: str, low: int, high: int | None = None) -> int:
-    """`value` as an int from `low` to `high`; numpy's integers count too.
+    """Return `value` as an int from `low` to `high`; numpy integers are accepted.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not an integer or out of range.
     """
     is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
     if not is_integer or value < low or (high is not None and value > high):
@@ -28,8 +28,8 @@ def require_integer(value: Any, label: str, low: int, high: int | None = None) -
 
 
 def require_number(value: Any, label: str, low: float, high: float = math.inf) -> float:
-    """`value` as a finite float from `low` to `high`. Raises ConfigError if it is not."""
-    # An integer beyond the largest float is compared, never converted: that would overflow.
+    """Return `value` as a finite float from `low` to `high`. Raises ConfigError otherwise."""
+    # Comparing an integer beyond the largest float is safe, converting it would overflow.
     if not is_number(value) or not abs(value) <= sys.float_info.max or not low <= value <= high:
         limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise ConfigError(f"{label} must be a finite number {limits}, got {shown(value)}")
@@ -39,10 +39,10 @@ def require_number(value: Any, label: str, low: float, high: float = math.inf) -
 def require_mapping(
     content: Any, label: str, known: Iterable[str], required: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """`content` as a dict with keys out of `known`, all of `required` among them.
+    """Return `content` as a dict whose keys are in `known` and include all of `required`.
 
     Raises:
-        ConfigError: it is not; the message begins with `label`.
+        ConfigError: a rule is broken; the message begins with `label`.
     """
     if not isinstance(content, Mapping):
         raise ConfigError(f"{label} must be a mapping, got {type(content).__name__}")
@@ -57,7 +57,7 @@ def require_mapping(
 
 
 def require_fields(cls: type[Any], content: Any, label: str) -> dict[str, Any]:
-    """`content` as keyword arguments of the dataclass `cls`. Raises ConfigError."""
+    """Return `content` as keyword arguments of the dataclass `cls`. Raises ConfigError."""
     own = fields(cls)
     without_default = [f.name for f in own if f.default is f.default_factory is MISSING]
     return require_mapping(content, label, [f.name for f in own], without_default)

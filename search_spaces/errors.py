@@ -1,4 +1,4 @@
-"""The errors that a user can cause. The command line prints them as one line."""
+"""Errors that a user can cause. The command line prints each as one line."""
 
 _LONGEST_LINE = 200
 
@@ -20,7 +20,7 @@ class InfeasibleError(ScrfdNasError, ValueError):
 
 
 class IncomparableError(ScrfdNasError):
-    """A continued search was asked for something that would make results incomparable."""
+    """A resumed search has a changed option that would make its results incomparable."""
 
 
 class TrialError(ScrfdNasError):
@@ -28,12 +28,12 @@ class TrialError(ScrfdNasError):
 
 
 def first_line(error: BaseException) -> str:
-    """Of an error's text, at most 200 characters; the error's type where it has no text."""
+    """Return the first line of an error's text, cut to 200 characters; its type if it has none."""
     return _lines(error)[0][:_LONGEST_LINE]
 
 
 def last_line(error: BaseException) -> str:
-    """As `first_line`: of a traceback it is the line that says what happened."""
+    """Return the last line, as `first_line`; in a traceback it names the error."""
     return _lines(error)[-1][:_LONGEST_LINE]
 
 
@@ -42,6 +42,6 @@ def _lines(error: BaseException) -> list[str]:
 
 
 def shown(value: object) -> str:
-    """`repr(value)` for a message, cut to 80 characters: a stranger's value may be a megabyte."""
+    """Return `repr(value)` for a message, cut to 80 characters: input may be a megabyte long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,4 +1,4 @@
-"""Reading and writing small files safely: whole or not at all, YAML without code."""
+"""Safe reading and writing of small files: atomic writes, YAML without code."""
 
 import errno
 import json
@@ -12,15 +12,15 @@ from typing import Any
 
 from search_spaces.errors import ConfigError
 
-MAX_CONFIG_BYTES = 1 << 20  # a stranger's YAML must not fill the memory
+MAX_CONFIG_BYTES = 1 << 20  # untrusted YAML must not fill the memory
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds.
 
-    Readers see the old file or the new one, never a part. The data is flushed to disk
-    before the rename, so that a power cut leaves one of the two as well.
+    Readers see the old file or the new one, never a part. The data is flushed to disk before
+    the rename, so that this holds after a power failure as well.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -38,20 +38,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_left_overs(folder: str | os.PathLike[str], older_than_s: float = 0.0) -> None:
-    """Remove what `replacing` could not, in `folder` itself, since its process was killed.
+    """Remove temporary files in `folder` that killed processes left in `replacing`.
 
-    Without an age, nobody else may be writing there.
+    Without an age, no other process may be writing to the folder.
     """
     for path in Path(folder).glob(".*.tmp"):
         try:
             if time.time() - path.stat().st_mtime >= older_than_s:
                 path.unlink()
-        except OSError:  # somebody else was faster
+        except OSError:  # removed by another process
             continue
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether `error`, or one that it came from, says that no space is left."""
+    """Return whether `error` or one of its causes reports a full disk or quota."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -60,7 +60,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the umask of the process, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
@@ -112,7 +112,7 @@ def parse_yaml(text: str, source: str) -> Any:
     Raises:
         ConfigError: not YAML, or uses aliases (which can expand without bound).
     """
-    import yaml  # here, so that trials run where PyYAML is absent
+    import yaml  # here, because trials run without PyYAML
 
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -136,7 +136,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """Plain data as YAML: keys in the given order, short lists on one line."""
+    """Return plain data as YAML: keys in the given order, short lists on one line."""
     import yaml
 
     return str(yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100))

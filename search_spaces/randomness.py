@@ -1,7 +1,7 @@
-"""Random numbers that are the same on every machine and with every version of numpy.
+"""Random numbers that are equal on every machine and with every version of numpy.
 
-numpy guarantees the raw stream of a bit generator for ever, but not what `Generator`'s
-methods make of it. So only the raw 64-bit words are used, with integer arithmetic.
+numpy guarantees the raw stream of a bit generator, but not the results of `Generator`'s
+methods. Therefore only raw 64-bit words are used, with integer arithmetic.
 """
 
 from collections.abc import Iterator
@@ -13,30 +13,30 @@ WORD = 1 << 64
 
 
 def seeded_generator(seed: int, purpose: int = 0) -> np.random.Generator:
-    """PCG64 from `seed`; streams of different `purpose` are independent."""
+    """Return a PCG64 generator; streams of different `purpose` are independent."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))
 
 
 def raw_words(generator: np.random.Generator, count: int) -> NDArray[np.int64]:
-    """`count` uniform integers from 0 to 2**32 - 1 (the upper halves of raw words)."""
+    """Return `count` uniform integers from 0 to 2**32 - 1 (the upper halves of raw words)."""
     words: NDArray[np.uint64] = generator.bit_generator.random_raw(count)
     return (words >> np.uint64(32)).astype(np.int64)
 
 
 def below(generator: np.random.Generator, bound: int) -> int:
-    """A uniform integer from 0 to bound - 1, for any bound up to 2**64. Exactly uniform."""
+    """Return an exactly uniform integer from 0 to bound - 1, for any bound up to 2**64."""
     usable = WORD - WORD % bound
-    while True:  # a word is usable with a probability of more than one half
+    while True:  # more than half of all words are usable
         word = int(generator.bit_generator.random_raw())
         if word < usable:
             return word % bound
 
 
 def shuffled(generator: np.random.Generator, total: int) -> Iterator[int]:
-    """0 .. total - 1 in uniform random order, without holding them (sparse Fisher-Yates).
+    """Yield 0 .. total - 1 in uniform random order, in little memory (sparse Fisher-Yates).
 
-    The order depends on the generator and `total` only, so taking more of it later begins
-    with the same numbers.
+    The order depends only on the generator and `total`, so a longer prefix begins with the
+    same numbers.
     """
     moved: dict[int, int] = {}
     for position in range(total):
@@ -50,10 +50,10 @@ def shuffled(generator: np.random.Generator, total: int) -> Iterator[int]:
 def weighted_order(
     generator: np.random.Generator, weights: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Indices in the order of drawing without replacement, in proportion to `weights`.
+    """Return indices in the order of drawing without replacement, in proportion to `weights`.
 
-    The exponential race: item i rings after an exponential time of rate weights[i]. This
-    is the order in which rejection sampling meets new items.
+    Item i gets an exponential time of rate weights[i], and items are sorted by time (Efraimidis
+    and Spirakis 2006). Rejection sampling finds new items in the same order.
     """
     words = generator.bit_generator.random_raw(len(weights))
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -13,7 +13,7 @@ from torch import Tensor
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError, DataError
-from search_spaces.mmdet.config import architecture_from_mmdet
+from search_spaces.mmdet.config_reader import architecture_from_mmdet
 from search_spaces.network.detector import Detector, build_detector
 from search_spaces.network.recognise import known_name, recognise
 from search_spaces.network.reference_keys import UNUSED_REFERENCE_KEYS, from_reference

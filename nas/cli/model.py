@@ -131,7 +131,7 @@ def import_config(
     """Read an architecture from a configuration of the SCRFD repository, without running it."""
     from search_spaces.architecture import save_architecture
     from search_spaces.files import read_text
-    from search_spaces.mmdet.config import architecture_from_mmdet
+    from search_spaces.mmdet.config_reader import architecture_from_mmdet
 
     architecture = architecture_from_mmdet(read_text(file), str(file), file.stem)
     if out is not None:

@@ -1,7 +1,7 @@
-"""What the spaces demand of a candidate, compared without rounding.
+"""Constraints on candidates, computed without rounding.
 
-Tolerances are read as the decimals that the user typed (0.1 is one tenth, not its nearest
-double), and turned once into windows of whole numbers of FLOPs.
+Tolerances are read as the decimals that the user wrote (0.1 is one tenth, not its nearest
+double) and converted to windows of integer FLOPs.
 """
 
 import math
@@ -18,7 +18,7 @@ Window = tuple[int, int]
 
 
 def exact(value: Any, label: str) -> Fraction:
-    """The decimal number that `value` prints as. Raises ConfigError if it is not a number."""
+    """Return the decimal number that `value` prints as. Raises ConfigError if it is no number."""
     is_number = isinstance(value, int | float | Fraction) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value):
         raise ConfigError(f"{label} must be a finite number, got {value!r}")
@@ -26,7 +26,7 @@ def exact(value: Any, label: str) -> Fraction:
 
 
 def exact_tolerance(value: Any, label: str) -> Fraction:
-    """A tolerance strictly between 0 and 1. Raises ConfigError otherwise."""
+    """Return a tolerance strictly between 0 and 1. Raises ConfigError otherwise."""
     tolerance = exact(value, label)
     if not 0 < tolerance < 1:
         raise ConfigError(f"{label} must be greater than 0 and less than 1, got {value!r}")
@@ -34,7 +34,7 @@ def exact_tolerance(value: Any, label: str) -> Fraction:
 
 
 def flops_window(target: int, tolerance: float) -> Window:
-    """The least and the greatest FLOPs f with (1 - tol) * target <= f <= (1 + tol) * target.
+    """Return the least and greatest FLOPs f with (1 - tol) * target <= f <= (1 + tol) * target.
 
     Raises:
         ConfigError: the target is not a positive integer, or the tolerance not in (0, 1).
@@ -45,10 +45,10 @@ def flops_window(target: int, tolerance: float) -> Window:
 
 
 def stage_window(stem: int, template_stage: int, template_stem: int, tolerance: float) -> Window:
-    """The FLOPs that a stage may have beside a stem of `stem` FLOPs.
+    """Return the least and greatest FLOPs of a stage of a network whose stem has `stem` FLOPs.
 
-    With t the template's stage relative to its stem and c the candidate's, the reference
-    keeps (1 - tol) * c <= t <= (1 + tol) * c (REFERENCE facts, section 8).
+    With t the template's stage over its stem and c the candidate's, the reference
+    (`search_tools/generate_configs_2.5g.py`) keeps (1 - tol) * c <= t <= (1 + tol) * c.
     """
     share = exact_tolerance(tolerance, "the ratio tolerance")
     wanted = Fraction(template_stage * stem, template_stem)
@@ -56,13 +56,13 @@ def stage_window(stem: int, template_stage: int, template_stem: int, tolerance: 
 
 
 def norm_groups(head: Head, neck_width: int, head_width: int) -> int:
-    """GroupNorm groups by rule: the longest run of 8, 16, 32, 64 that divides the width.
+    """Return the GroupNorm groups: the longest run of 8, 16, 32, 64 that divides the width.
 
     The first depthwise conv of a separable tower normalises the neck's channels, so there
-    the groups divide the neck's width as well. A BatchNorm head has 0.
+    the groups divide the neck's width as well. A BatchNorm head has 0 groups.
 
     Raises:
-        ConfigError: not even 8 divides.
+        ConfigError: a width is not a multiple of 8.
     """
     if head.norm == "batch":
         return 0
@@ -78,9 +78,9 @@ def norm_groups(head: Head, neck_width: int, head_width: int) -> int:
 
 
 def relaxation(nearest: int, target: int, alternative: str) -> str:
-    """What to do where the nearest reachable FLOPs miss the target, for an error message.
+    """Return advice for an error message where the nearest reachable FLOPs miss the target.
 
-    The tolerance is rounded up to three decimals, so that it suffices; one of 1 is none.
+    The tolerance is rounded up to three decimals, so that it suffices; it must be below 1.
     """
     needed = math.ceil(Fraction(abs(nearest - target), target) * 1000) / 1000
     reachable = f"the nearest reachable is {in_giga(nearest)}"
@@ -90,5 +90,5 @@ def relaxation(nearest: int, target: int, alternative: str) -> str:
 
 
 def in_giga(flops: int) -> str:
-    """FLOPs for an error message: `2.5G`, `0.503872G`."""
+    """Return FLOPs for an error message: `2.5G`, `0.503872G`."""
     return f"{flops / 1e9:.6g}G"

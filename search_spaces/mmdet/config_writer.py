@@ -16,7 +16,7 @@ _PIXELS = {"mean": [127.5] * 3, "std": [128.0] * 3, "to_rgb": True}
 
 
 def mmdet_config(architecture: Architecture, epochs: int = FINAL_EPOCHS) -> str:
-    """The text of a self-contained mmdetection configuration.
+    """Return the text of a self-contained mmdetection configuration.
 
     The schedule is SCRFD's, scaled to `epochs`: drops at 55/80 and 68/80.
 
@@ -25,20 +25,22 @@ def mmdet_config(architecture: Architecture, epochs: int = FINAL_EPOCHS) -> str:
         epochs: at least 1; 80 is the search's schedule, 640 the final training's.
 
     Raises:
-        ConfigError: on an impossible number of epochs.
+        ConfigError: the number of epochs is out of range.
     """
     if not 1 <= epochs <= MAX_EPOCHS:
         raise ConfigError(f"epochs must be 1 to {MAX_EPOCHS}, got {epochs}")
     assignments = {**_schedule(epochs), **_data(), "model": model_section(architecture)}
     assignments |= {"train_cfg": _TRAIN, "test_cfg": _TEST, "evaluation": _evaluation(epochs)}
-    label = json.dumps(architecture.name or "candidate")  # one line, whatever the name holds
+    label = json.dumps(
+        architecture.name or "candidate"
+    )  # JSON, so that a name with line breaks stays in the comment
     lines = [f"# SCRFD {label}, architecture {architecture.content_hash} of scrfd-nas"]
     lines += [f"{name} = {_render(value, 0)}" for name, value in assignments.items()]
     return "\n".join(lines) + "\n"
 
 
 def model_section(architecture: Architecture) -> dict[str, Any]:
-    """The `model` section as nested plain data."""
+    """Return the `model` section as nested plain data."""
     head, width = architecture.head, architecture.neck.width
     norm: dict[str, Any] = _BATCH_NORM
     if head.norm == "group":
@@ -213,7 +215,7 @@ def _test_pipeline() -> list[dict[str, Any]]:
 
 
 def _render(value: Any, indent: int) -> str:
-    """Python text of plain data, dicts as `dict(...)`, long ones over several lines."""
+    """Return plain data as Python source: dicts as `dict(...)`, long values on several lines."""
     short = _inline(value)
     if not isinstance(value, dict | list) or indent + len(short) <= _LINE:
         return short

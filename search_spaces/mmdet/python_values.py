@@ -1,8 +1,8 @@
-"""Reading values out of a Python configuration file without running it.
+"""Values of a Python configuration file, computed without executing it.
 
-mmdetection configurations are Python files of assignments. This reads the text as a syntax
-tree and computes literals, `dict(...)` calls, names assigned earlier, `**name` inside a dict
-and plain arithmetic; nothing is ever executed or imported.
+mmdetection configurations are Python files of assignments. The text is parsed to a syntax
+tree; literals, `dict(...)` calls, names assigned earlier, `**name` in a dict and arithmetic
+are computed. Nothing is executed or imported.
 """
 
 import ast
@@ -26,29 +26,28 @@ _ARITHMETIC: Mapping[type, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Unreadable:
-    """What stands for a value that this reader does not compute; an error only if needed."""
+    """A placeholder for a value that is not computed; an error only if it is needed."""
 
     reason: str
 
 
 class _UnreadableError(Exception):
-    """An expression is not one of the supported kinds."""
+    """An expression is not of a supported kind."""
 
 
 def read_assignments(text: str, source: str, wanted: str) -> Any:
-    """The value that a configuration text assigns to the name `wanted`.
+    """Return the value that a configuration text assigns to the name `wanted`.
 
-    Other names may hold anything; an expression that is not supported is an error only when
-    the wanted value depends on it.
+    An unsupported expression is an error only if the wanted value depends on it.
 
     Args:
         text: Python source made of assignments.
-        source: where the text is from; error messages begin with it.
+        source: prefix of error messages.
         wanted: a name that is assigned at the top level.
 
     Raises:
-        ConfigError: not Python, statements other than assignments, no such name, or a value
-            that would have to be executed.
+        ConfigError: the text is not Python, has statements other than assignments, does not
+            assign `wanted`, or its value would have to be executed.
     """
     values: dict[str, Any] = {}
     for statement in _statements(text, source):
@@ -77,7 +76,7 @@ def _statements(text: str, source: str) -> list[ast.stmt]:
 
 
 def _target(statement: ast.stmt, source: str) -> tuple[str, ast.expr] | None:
-    """Name and expression of an assignment; None for a comment in the form of a string."""
+    """Return name and expression of an assignment; None for a docstring."""
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         target = statement.targets[0]
         if isinstance(target, ast.Name):
@@ -100,7 +99,7 @@ def _evaluated(expression: ast.expr, names: Mapping[str, Any]) -> Any:
 
 
 def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    """The value of an expression of the supported kinds."""
+    """Return the value of an expression of a supported kind."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
@@ -128,14 +127,14 @@ def _named(node: ast.Name, names: Mapping[str, Any]) -> Any:
 
 
 def _call(node: ast.Call, names: Mapping[str, Any]) -> dict[str, Any]:
-    """A `dict(key=value, **other)` call, the only one that is understood."""
+    """Return the value of a `dict(key=value, **other)` call, the only one supported."""
     if not isinstance(node.func, ast.Name) or node.func.id != "dict" or node.args:
         raise _UnreadableError(f"line {node.lineno} calls something other than dict(name=value)")
     return _dictionary([(word.arg, word.value) for word in node.keywords], names)
 
 
 def _dictionary(pairs: list[tuple[Any, ast.expr]], names: Mapping[str, Any]) -> dict[str, Any]:
-    """Pairs of a key (None for `**value`) and an expression as a dict."""
+    """Return the dict of pairs of a key (None for `**value`) and an expression."""
     result: dict[str, Any] = {}
     for key, expression in pairs:
         value = _value(expression, names)
@@ -167,7 +166,7 @@ def _arithmetic(node: ast.BinOp, names: Mapping[str, Any]) -> Any:
 
 
 def _number(value: Any, node: ast.expr) -> Any:
-    """`value` if it is a number of a sensible size."""
+    """Return `value` if it is a number of at most `MAX_NUMBER`."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or abs(value) > MAX_NUMBER:
         raise _UnreadableError(f"line {node.lineno} computes with something else than numbers")

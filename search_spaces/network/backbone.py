@@ -9,7 +9,7 @@ IMAGE_CHANNELS = 3
 
 
 class Backbone(nn.Module):
-    """Image to the feature maps of C3, C4 and C5.
+    """A network from images to the feature maps of C3, C4 and C5.
 
     A residual backbone's stem is three 3x3 convs (deep stem, ResNet-D) and a max-pool
     (`pool`); its C2 keeps the size. In the depthwise family every stage halves it.
@@ -26,11 +26,11 @@ class Backbone(nn.Module):
         self.c2, self.c3, self.c4, self.c5 = stages
 
     def forward(self, images_B3HW: Tensor) -> list[Tensor]:
-        """Feature maps of C3, C4, C5, (B, C, H / s, W / s) for s in 8, 16, 32."""
+        """Return the feature maps of C3, C4, C5, (B, C, H / s, W / s) for s in 8, 16, 32."""
         return self.all_stages(images_B3HW)[1:]
 
     def all_stages(self, images_B3HW: Tensor) -> list[Tensor]:
-        """Feature maps of C2, C3, C4, C5."""
+        """Return the feature maps of C2, C3, C4, C5."""
         x = self.pool(self.stem(images_B3HW))
         features = []
         for stage in (self.c2, self.c3, self.c4, self.c5):
@@ -53,12 +53,10 @@ def _mobile_stem(backbone: spec.Backbone) -> nn.Sequential:
 
 
 def _stage(backbone: spec.Backbone, index: int, inputs: int, stride: int) -> nn.Sequential:
-    """Stage `index` (0 is C2): its first block changes width and size, the rest neither."""
+    """Return stage `index` (0 is C2): its first block changes width and size, the rest neither."""
     outputs = backbone.output_widths[index]
-    blocks = [_block(backbone, index, inputs, stride)]
-    for _ in range(backbone.depths[index] - 1):
-        blocks.append(_block(backbone, index, outputs, 1))
-    return nn.Sequential(*blocks)
+    later = (_block(backbone, index, outputs, 1) for _ in range(backbone.depths[index] - 1))
+    return nn.Sequential(_block(backbone, index, inputs, stride), *later)
 
 
 def _block(backbone: spec.Backbone, index: int, inputs: int, stride: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The whole detector of an Architecture, and how its weights start."""
+"""The whole detector of an Architecture, and the initialisation of its weights."""
 
 import math
 from typing import cast
@@ -12,13 +12,13 @@ from search_spaces.network.head import Head, HeadOutputs
 from search_spaces.network.layers import ResidualBlock
 from search_spaces.network.neck import PAFPN
 
-SCORE_PRIOR = 0.01  # what an untrained head says of every anchor (focal loss, arXiv 1708.02002)
+SCORE_PRIOR = 0.01  # score of an untrained head for every anchor (focal loss, arXiv 1708.02002)
 SCORE_BIAS = -math.log((1 - SCORE_PRIOR) / SCORE_PRIOR)  # -4.595
 HEAD_STD = 0.01
 
 
 class Detector(nn.Module):
-    """Backbone, neck and head; its parts are `backbone.stem`, `.c2` .. `.c5`, `neck`, `head`."""
+    """A detector; its parts are `backbone.stem`, `.c2` .. `.c5`, `neck` and `head`."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -28,15 +28,15 @@ class Detector(nn.Module):
         self.head = Head(architecture.head, architecture.neck.width)
 
     def forward(self, images_B3HW: Tensor) -> HeadOutputs:
-        """Predictions for normalised RGB images of any size.
+        """Return the predictions for normalised RGB images of any size.
 
-        A level's size is the image's over its stride, each halving rounded up (but for the
-        residual stem's max-pool, which drops an odd edge).
+        The size of a level is that of the image over its stride, each halving rounded up
+        (except the residual stem's max-pool, which drops an odd edge).
         """
         return cast(HeadOutputs, self.head(self.neck(self.backbone(images_B3HW))))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """Draw all weights anew from `generator` (REFERENCE facts, section 3).
+        """Initialise all weights from `generator`, as the reference's `init_weights` does.
 
         Backbone: Kaiming-normal (fan-out), the last norm of every residual block zero.
         Neck: Xavier-uniform. Head: N(0, 0.01), score bias -4.595. Other biases 0, norms 1.
@@ -53,9 +53,9 @@ class Detector(nn.Module):
 def build_detector(
     architecture: Architecture, generator: torch.Generator | None = None
 ) -> Detector:
-    """The detector on the CPU with fresh weights, leaving the global random state alone.
+    """Return a detector on the CPU with initial weights; the global random state is unchanged.
 
-    Weights come from `generator` (a CPU one), or from a fixed seed where there is none.
+    Weights are drawn from `generator` (on the CPU), by default one with seed 0.
     """
     with torch.device("meta"):  # torch's own initialisation would draw global random numbers
         detector = Detector(architecture)
@@ -67,7 +67,7 @@ def build_detector(
 
 
 def _convs(module: nn.Module) -> list[nn.Conv2d]:
-    """All convs of `module`, their biases set to zero."""
+    """Set the biases of all convs of `module` to zero, and return the convs."""
     convs = [conv for conv in module.modules() if isinstance(conv, nn.Conv2d)]
     for conv in convs:
         if conv.bias is not None:

@@ -1,6 +1,6 @@
 """The head: towers, predictions and level scales.
 
-Shapes: B images, H x W cells of a level, W_n the neck's width. Two anchors a cell (a = 0
+Shapes: B images, H x W cells of a level, W_n the neck's width. Two anchors per cell (a = 0
 small, 1 large); channel order of an anchor: score a; box 4 a + (left, top, right, bottom);
 key points 10 a + 2 k + (x, y).
 """
@@ -18,7 +18,7 @@ ANCHORS = 2
 
 
 class HeadOutputs(NamedTuple):
-    """Raw predictions, one tensor a level (strides 8, 16, 32).
+    """Raw predictions, one tensor per level (strides 8, 16, 32).
 
     Attributes:
         scores: logits, (B, 2, H, W).
@@ -34,7 +34,7 @@ class HeadOutputs(NamedTuple):
 
 
 class Head(nn.Module):
-    """One tower and one set of predictions for all levels, or one of each a level."""
+    """One tower and one set of predictions for all levels, or one of each per level."""
 
     def __init__(self, head: spec.Head, inputs: int) -> None:
         super().__init__()
@@ -48,10 +48,10 @@ class Head(nn.Module):
         self.level_scales = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in range(levels))
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
-        """Feature maps (B, W_n, H, W) of strides 8, 16, 32 to predictions."""
+        """Return the predictions for feature maps (B, W_n, H, W) of strides 8, 16, 32."""
         scores, boxes, keypoints = [], [], []
         for level, x in enumerate(features):
-            own = level % len(self.towers)  # the only set, or the level's
+            own = level % len(self.towers)  # the shared set, or that of the level
             x = self.towers[own](x)
             scores.append(self.scores[own](x))
             boxes.append(self._scaled(self.boxes[own](x), level))

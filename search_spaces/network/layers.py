@@ -1,12 +1,12 @@
-"""Conv units, separable units and residual blocks (their costs: `search_spaces.cost`)."""
+"""Conv units, separable units and residual blocks (costs: `search_spaces.cost.layers`)."""
 
 from torch import Tensor, nn
 
 
 class ConvUnit(nn.Module):
-    """Conv without bias, norm, and ReLU unless `activate` is false.
+    """A conv without bias, a norm, and a ReLU unless `activate` is false.
 
-    `groups` 0 means BatchNorm, otherwise the groups of a GroupNorm.
+    `groups`: 0 for BatchNorm, otherwise the groups of a GroupNorm.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class ConvUnit(nn.Module):
         self.relu = nn.ReLU(inplace=True) if activate else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride), rounded up."""
+        """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride), rounded up."""
         normalised: Tensor = self.relu(self.norm(self.conv(x)))
         return normalised
 
 
 class SeparableUnit(nn.Module):
-    """Depthwise 3x3 unit, then pointwise 1x1 unit (MobileNet v1)."""
+    """A depthwise 3x3 unit, then a pointwise 1x1 unit (MobileNet v1, arXiv 1704.04861)."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, groups: int = 0) -> None:
         super().__init__()
@@ -48,13 +48,13 @@ class SeparableUnit(nn.Module):
         self.pointwise = ConvUnit(inputs, outputs, kernel=1, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride), rounded up."""
+        """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride), rounded up."""
         mixed: Tensor = self.pointwise(self.depthwise(x))
         return mixed
 
 
 class Shortcut(nn.Module):
-    """What a residual block adds where its width or size changes.
+    """The projection of a residual block that changes width or size (ResNet-D).
 
     Average-pool over `stride` cells (a partial window at the edge averages the cells that
     exist), conv 1x1, BatchNorm.
@@ -68,13 +68,13 @@ class Shortcut(nn.Module):
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride), rounded up."""
+        """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride), rounded up."""
         projected: Tensor = self.norm(self.conv(self.pool(x)))
         return projected
 
 
 class ResidualBlock(nn.Module):
-    """Sum of a branch of conv units, the last without ReLU, and the shortcut; then ReLU."""
+    """The sum of a branch of conv units, the last without ReLU, and a shortcut; then ReLU."""
 
     def __init__(self, branch: list[ConvUnit], shortcut: Shortcut | None) -> None:
         super().__init__()
@@ -83,19 +83,19 @@ class ResidualBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride), rounded up."""
+        """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride), rounded up."""
         total: Tensor = self.relu(self.branch(x) + self.shortcut(x))
         return total
 
     @property
     def last_norm(self) -> nn.Module:
-        """The norm that ends the branch; started at zero, the block begins as its shortcut."""
+        """Last norm of the branch; initialised with zero, the block equals its shortcut."""
         norm: nn.Module = self.branch[-1].get_submodule("norm")
         return norm
 
 
 def basic_block(inputs: int, width: int, stride: int) -> ResidualBlock:
-    """Two 3x3 convs; the stride sits on the first."""
+    """Return a block of two 3x3 convs; the first has the stride."""
     branch = [
         ConvUnit(inputs, width, stride=stride),
         ConvUnit(width, width, activate=False),
@@ -104,7 +104,7 @@ def basic_block(inputs: int, width: int, stride: int) -> ResidualBlock:
 
 
 def bottleneck_block(inputs: int, width: int, stride: int, expansion: int) -> ResidualBlock:
-    """Convs 1x1, 3x3 with the stride, 1x1 to `expansion` times the width."""
+    """Return a block of 1x1, 3x3 (with the stride) and 1x1 convs to `expansion` x the width."""
     outputs = expansion * width
     branch = [
         ConvUnit(inputs, width, kernel=1),

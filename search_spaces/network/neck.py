@@ -17,7 +17,7 @@ class PAFPN(nn.Module):
         self.path_outputs = nn.ModuleList(_conv3x3(width) for _ in inputs[1:])
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Feature maps (B, C_i, H / s, W / s) to as many of `width` channels, same sizes."""
+        """Map feature maps (B, C_i, H / s, W / s) to maps of `width` channels and equal sizes."""
         merged = [conv(x) for conv, x in zip(self.laterals, features, strict=True)]
         for i in range(len(merged) - 1, 0, -1):
             size = merged[i - 1].shape[-2:]

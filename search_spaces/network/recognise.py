@@ -1,4 +1,4 @@
-"""Recognising an Architecture from the names and shapes of a reference checkpoint's weights."""
+"""Inference of the Architecture from the names and shapes of a reference checkpoint's weights."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from search_spaces.zoo import load_zoo, zoo_names
 
 
 class Shaped(Protocol):
-    """Anything with a shape, a tensor for example."""
+    """An object with a shape, for example a tensor."""
 
     @property
     def shape(self) -> Any:
@@ -20,18 +20,18 @@ class Shaped(Protocol):
 def recognise(
     weights: Mapping[str, Shaped], source: str, groups: int | None = None
 ) -> Architecture:
-    """The Architecture whose reference weights have these names and shapes.
+    """Return the Architecture whose reference weights have these names and shapes.
 
-    GroupNorm's number of groups leaves no trace in the weights: without `groups` the
-    built-in architecture that is otherwise equal lends its own.
+    The weights do not show the number of GroupNorm groups: without `groups` it is that of the
+    built-in architecture that is otherwise equal.
 
     Args:
-        weights: the reference's names, as in `reference_keys`.
-        source: begins error messages.
-        groups: of a GroupNorm head, where it is known.
+        weights: tensors by the reference's names (see `reference_keys`).
+        source: prefix of error messages.
+        groups: of a GroupNorm head, where they are known.
 
     Raises:
-        ConfigError: not such weights, or an unknown number of groups.
+        ConfigError: the weights are not those of SCRFD, or the groups are unknown.
     """
     try:
         backbone, neck = _backbone(weights), Neck(width=_size(weights, _LATERAL, 0))
@@ -52,7 +52,7 @@ def recognise(
 
 
 def known_name(architecture: Architecture, ignore_groups: bool = False) -> str | None:
-    """The name of the equal built-in architecture, None if there is none."""
+    """Return the name of the equal built-in architecture, None if there is none."""
     for name in zoo_names():
         other = load_zoo(name)
         if other == architecture:
@@ -84,7 +84,7 @@ def _backbone(weights: Mapping[str, Shaped]) -> Backbone:
 
 
 def _block(weights: Mapping[str, Shaped]) -> tuple[str, str]:
-    """The kind of block, and the weight whose outputs are a stage's width."""
+    """Return the kind of block, and the weight whose outputs are the width of a stage."""
     if "backbone.layer1.0.conv3.weight" in weights:
         return "bottleneck", "conv1.weight"
     if "backbone.layer1.0.conv2.weight" in weights:
@@ -115,6 +115,6 @@ def _size(weights: Mapping[str, Shaped], name: str, axis: int) -> int:
 
 
 def _count(weights: Mapping[str, Shaped], pattern: str) -> int:
-    """One more than the highest number that the pattern finds in a name; 0 for none."""
+    """Return one more than the highest number that the pattern matches in a name; 0 for none."""
     found = (re.match(pattern, name) for name in weights)
     return max((int(match[1][:6]) + 1 for match in found if match), default=0)

@@ -19,7 +19,7 @@
 | `head.level_scales.L` | `bbox_head.scales.L.scale` |
 
 K is `0` for a shared head, otherwise `(8, 8)`, `(16, 16)`, `(32, 32)`. The reference's
-buffer `bbox_head.integral.project` has no counterpart: nothing reads it.
+buffer `bbox_head.integral.project` has no counterpart and is unused.
 """
 
 import re
@@ -48,7 +48,7 @@ _Value = TypeVar("_Value")
 
 
 def reference_key(our_key: str, architecture: Architecture) -> str:
-    """The reference's name of the weight or buffer `our_key` of `architecture`'s detector.
+    """Return the reference's name of a weight or buffer of the detector of `architecture`.
 
     Raises:
         ConfigError: no detector has such a key.
@@ -64,15 +64,15 @@ def reference_key(our_key: str, architecture: Architecture) -> str:
 def from_reference(
     reference: Mapping[str, _Value], our_keys: Mapping[str, object], architecture: Architecture
 ) -> dict[str, _Value]:
-    """`reference` (a state dict of the reference) under our names.
+    """Return `reference` (a state dict of the reference) under our names.
 
     Args:
         reference: values by the reference's keys.
         our_keys: our detector's state dict, or any mapping with its keys.
-        architecture: what both are of.
+        architecture: the architecture of both.
 
     Raises:
-        ConfigError: a key is missing, or one is left over that is not known to be unused.
+        ConfigError: a key is missing, or an extra one is not in `UNUSED_REFERENCE_KEYS`.
     """
     pairs = {ours: reference_key(ours, architecture) for ours in our_keys}
     missing = sorted(theirs for theirs in pairs.values() if theirs not in reference)
@@ -99,7 +99,7 @@ def _backbone_key(rest: str, architecture: Architecture) -> str | None:
 
 
 def _stem_position(index: int, layer: str, architecture: Architecture) -> str | None:
-    """Where the reference's flat (residual) or nested (depthwise) stem keeps a layer."""
+    """Return the index of a layer in the flat (residual) or nested (depthwise) reference stem."""
     offset = {"conv": 0, "norm": 1}.get(layer)
     if architecture.backbone.block != "depthwise":
         return None if offset is None else str(3 * index + offset)

@@ -14,15 +14,15 @@ _FAMILIES = ("scrfd", "resnet", "mobilenet")
 
 @cache
 def zoo_names() -> tuple[str, ...]:
-    """Names of all built-in architectures: the family by size, then the baselines."""
+    """Return the names of all built-in architectures: SCRFD by size, then the baselines."""
     return tuple(sorted((path.stem for path in _FOLDER.glob("*.yaml")), key=_order))
 
 
 def load_zoo(name: str) -> Architecture:
-    """The built-in architecture called `name`.
+    """Return the built-in architecture called `name`.
 
     Raises:
-        ConfigError: there is none; the message lists the nearest names.
+        ConfigError: no such architecture; the message lists the nearest names.
     """
     if name not in zoo_names():
         raise ConfigError(f"no built-in architecture is called {name!r}; {_suggestion(name)}")
@@ -30,12 +30,12 @@ def load_zoo(name: str) -> Architecture:
 
 
 def resolve_architecture(reference: str) -> Architecture:
-    """The architecture that a user means by a built-in name or by the path of a YAML file.
+    """Return the architecture of a built-in name or of the path of a YAML file.
 
-    A built-in name wins over a file of the same name; write `./name` for the file.
+    A built-in name precedes a file of the same name; write `./name` for the file.
 
     Raises:
-        ConfigError: neither, or the file breaks a rule.
+        ConfigError: `reference` is neither, or the file breaks a rule.
     """
     if reference in zoo_names():
         return load_zoo(reference)
@@ -55,6 +55,6 @@ def _suggestion(name: str) -> str:
 
 
 def _order(name: str) -> tuple[int, int, float]:
-    """Family, plain before key points, then size: `scrfd_2.5g_kps` is (0, 1, 2.5)."""
+    """Sort by family, plain before key points, then size: `scrfd_2.5g_kps` is (0, 1, 2.5)."""
     family, size, *variant = name.split("_")
     return _FAMILIES.index(family), len(variant), float(size.removesuffix("g"))

@@ -17,7 +17,7 @@ from search_spaces.architecture import (
     load_architecture,
     save_architecture,
 )
-from search_spaces.mmdet.config import architecture_from_mmdet
+from search_spaces.mmdet.config_reader import architecture_from_mmdet
 from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
 from trials.model_file import load_model, save_model

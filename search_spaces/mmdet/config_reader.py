@@ -1,8 +1,8 @@
-"""Exchange with the SCRFD repository: an Architecture from and to its configuration files.
+"""Reading of the Architecture from a configuration file of the SCRFD repository.
 
-Facts about that format: the model section's types and fields (`SCRFD`, `ResNetV1e`,
-`MobileNetV1`, `PAFPN`, `SCRFDHead`) and their defaults. A field that would build a network
-which an Architecture cannot express is an error, never ignored.
+The model section has the types `SCRFD`, `ResNetV1e`, `MobileNetV1`, `PAFPN` and `SCRFDHead`,
+with the defaults of that repository. A field that would build a network which an Architecture
+cannot express is an error, never ignored.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ DEPTHS: Mapping[int, tuple[str, tuple[int, int, int, int]]] = {
     101: ("bottleneck", (3, 4, 23, 3)),
     152: ("bottleneck", (3, 8, 36, 3)),
 }
-"""Blocks a stage that `depth` stands for where a configuration has no `block_cfg`."""
+"""Kind and number of blocks by `depth`, for configurations without `block_cfg`."""
 
 _MOBILE_DEFAULT = {"stage_blocks": [2, 4, 4, 2], "stage_planes": [8, 16, 32, 64, 128, 256]}
 _RESNET_FIXED = {
@@ -70,17 +70,17 @@ _ANCHORS_FIXED = {
 
 
 def architecture_from_mmdet(text: str, source: str, name: str = "") -> Architecture:
-    """The Architecture of an SCRFD configuration; the text is parsed, never run.
+    """Return the Architecture of an SCRFD configuration; the text is parsed, never executed.
 
-    Published configurations and those that the repository's search dumps are understood.
+    Published configurations and those that the repository's search writes are supported.
 
     Args:
-        text: the configuration file's content.
-        source: begins error messages, usually the file's name.
+        text: content of the configuration file.
+        source: prefix of error messages, usually the file's name.
         name: name of the result.
 
     Raises:
-        ConfigError: not such a file, or a network that an Architecture cannot express.
+        ConfigError: the text is no such configuration, or an Architecture cannot express it.
     """
     model = _Section(read_assignments(text, source, "model"), f"{source}: model")
     model.require("type", "SCRFD")
@@ -97,7 +97,7 @@ def architecture_from_mmdet(text: str, source: str, name: str = "") -> Architect
 
 
 class _Section:
-    """A dict of a configuration with its place, for error messages."""
+    """A dict of a configuration, and its path for error messages."""
 
     def __init__(self, values: Any, place: str) -> None:
         if not isinstance(values, dict):
@@ -106,13 +106,13 @@ class _Section:
         self.place = place
 
     def section(self, key: str) -> "_Section":
-        """The dict below `key`."""
+        """Return the dict under `key`."""
         if key not in self.values:
             raise ConfigError(f"{self.place} lacks {key!r}")
         return _Section(self.values[key], f"{self.place}.{key}")
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A value, its tuples as lists."""
+        """Return a value; a tuple as a list."""
         value = self.values.get(key, default)
         return list(value) if isinstance(value, tuple) else value
 
@@ -124,27 +124,27 @@ class _Section:
             raise ConfigError(f"{self.place}.{key} must be {choices}, got {shown(value)}")
 
     def require_if_present(self, fixed: Mapping[str, tuple[Any, ...]]) -> None:
-        """`require` for those keys that are there."""
+        """Call `require` for the keys that are present."""
         for key, allowed in fixed.items():
             if key in self.values:
                 self.require(key, *allowed)
 
     def flag(self, key: str, default: bool) -> bool:
-        """A truth value."""
+        """Return a boolean."""
         value = self.get(key, default)
         if not isinstance(value, bool):
             raise ConfigError(f"{self.place}.{key} must be True or False, got {shown(value)}")
         return value
 
     def integers(self, key: str, count: int, default: list[int] | None = None) -> tuple[int, ...]:
-        """A list of `count` integers."""
+        """Return `count` integers."""
         value = self.get(key, default)
         if not isinstance(value, list) or len(value) != count or not all(map(_is_int, value)):
             raise ConfigError(f"{self.place}.{key} must be {count} integers, got {shown(value)}")
         return tuple(value)
 
     def integer(self, key: str, default: int | None = None) -> int:
-        """One integer."""
+        """Return one integer."""
         value = self.get(key, default)
         if not _is_int(value):
             raise ConfigError(f"{self.place}.{key} must be an integer, got {shown(value)}")
@@ -203,7 +203,7 @@ def _neck_width(section: _Section, backbone: Backbone) -> int:
     section.require("start_level", 1)
     section.require("num_outs", NUM_LEVELS)
     section.require_if_present(_NECK_FIXED)
-    # The first one (C2) is not used, and a published file has it wrong.
+    # The first one (C2) is unused, and wrong in a published file.
     inputs = section.integers("in_channels", NUM_STAGES)
     if inputs[1:] != backbone.output_widths[1:]:
         raise ConfigError(
@@ -260,5 +260,5 @@ def _is_int(value: object) -> bool:
 
 
 def _same(value: Any, choice: Any) -> bool:
-    """Equality that tells True from 1."""
+    """Return whether both are equal; True differs from 1."""
     return isinstance(value, bool) == isinstance(choice, bool) and bool(value == choice)

@@ -8,7 +8,7 @@ import torch
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError
-from search_spaces.mmdet.config import architecture_from_mmdet
+from search_spaces.mmdet.config_reader import architecture_from_mmdet
 from search_spaces.mmdet.config_writer import mmdet_config
 from search_spaces.zoo import load_zoo, zoo_names
 
