@@ -1,7 +1,7 @@
-"""Learning curves of many candidates, and the CSV file in which they travel.
+"""Learning curves of many candidates, and their CSV file.
 
-A line an epoch, for people and for other programs. The file is enough to replay a search:
-the first line of each candidate holds its architecture as JSON.
+The file has a line per epoch. It is sufficient to replay a search: the first line of each
+candidate holds its architecture as JSON.
 """
 
 import csv
@@ -13,26 +13,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reports.costs import COSTS, SHARES, costs
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer, require_number
-from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.files import write_text
 from trials.training.metrics import METRICS_FILE
 
-MAX_BYTES = 64 << 20  # a stranger's file must not fill the memory
-_COST = ("flops", "params", *(f"share_{part}" for part in PARTS))
-COLUMNS = ("candidate", "hash", "epoch", "hard", "loss", *_COST, "architecture")
+MAX_BYTES = 64 << 20  # an untrusted file must not fill the memory
+COLUMNS = ("candidate", "hash", "epoch", "hard", "loss", *COSTS, "architecture")
 _REQUIRED = ("candidate", "epoch", "hard", "architecture")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """What one candidate reached, epoch by epoch.
+    """Learning curve of one candidate.
 
     Attributes:
-        candidate: its number.
-        architecture: what was trained.
+        candidate: number of the candidate.
+        architecture: the network that was trained.
         hard: hard AP by evaluated epoch, ascending.
         loss: mean training loss by epoch, ascending; may lack epochs.
     """
@@ -50,12 +49,12 @@ class Curve:
 
     @property
     def last(self) -> int:
-        """The last epoch that anything is known of; 0 if nothing is."""
+        """Last epoch with a value; 0 without values."""
         return max((*self.hard, *self.loss), default=0)
 
 
 def read_curve(folder: str | os.PathLike[str], candidate: int, architecture: Architecture) -> Curve:
-    """The curve in a trial's `metrics.csv`; empty if there is no such file.
+    """Return the curve in a trial's `metrics.csv`; an empty one if there is no such file.
 
     Raises:
         DataError: the file is damaged.
@@ -68,7 +67,7 @@ def read_curve(folder: str | os.PathLike[str], candidate: int, architecture: Arc
 
 
 def write_curves(curves: Iterable[Curve], path: str | os.PathLike[str]) -> None:
-    """Write the curves as one CSV file, whole or not at all."""
+    """Write the curves as one CSV file atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -78,7 +77,7 @@ def write_curves(curves: Iterable[Curve], path: str | os.PathLike[str]) -> None:
 
 
 def read_curves(path: str | os.PathLike[str]) -> list[Curve]:
-    """The curves of a file of `write_curves`, by candidate.
+    """Return the curves of a file of `write_curves`, by candidate.
 
     Raises:
         DataError: the file is missing, too large or damaged; the message names the line.
@@ -96,7 +95,7 @@ def read_curves(path: str | os.PathLike[str]) -> list[Curve]:
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of a CSV file, with its place for messages."""
+    """One line of a CSV file, and its position for messages."""
 
     values: Mapping[str, str]
     place: str
@@ -105,7 +104,7 @@ class _Row:
         return (self.values.get(name) or "").strip()
 
     def number(self, name: str) -> float | None:
-        """None where the field is empty."""
+        """Return the field as a float, None if it is empty."""
         try:
             return float(self.text(name)) if self.text(name) else None
         except ValueError:
@@ -121,7 +120,7 @@ class _Row:
 
 
 def _rows(path: Path, required: Iterable[str]) -> Iterator[_Row]:
-    """The lines of a CSV file that has the `required` columns. Raises DataError."""
+    """Yield the lines of a CSV file that has the `required` columns. Raises DataError."""
     reader = csv.DictReader(io.StringIO(_read(path)), strict=True)
     try:
         missing = sorted(set(required) - set(reader.fieldnames or ()))
@@ -155,7 +154,7 @@ def _curve(candidate: int, architecture: Architecture, rows: list[_Row], source:
     for row in rows:
         epoch = row.integer("epoch")
         if epoch in epochs:
-            raise DataError(f"{row.place}: epoch {epoch} of candidate {candidate} stands twice")
+            raise DataError(f"{row.place}: epoch {epoch} of candidate {candidate} is given twice")
         epochs.add(epoch)
         for name, values in (("hard", hard), ("loss", loss)):
             value = row.number(name)
@@ -168,7 +167,7 @@ def _curve(candidate: int, architecture: Architecture, rows: list[_Row], source:
 
 
 def _architecture(rows: list[_Row]) -> Architecture:
-    """The one architecture of a candidate's lines, checked against their hash."""
+    """Return the architecture of the lines of a candidate, checked against their hash."""
     row = next((row for row in rows if row.text("architecture")), None)
     if row is None:
         place, number = rows[0].place, rows[0].text("candidate")
@@ -187,24 +186,21 @@ def _architecture(rows: list[_Row]) -> Architecture:
 
 
 def _lines(curve: Curve) -> Iterator[list[Any]]:
-    architecture = curve.architecture
-    flops = flops_by_part(architecture)
-    whole = total(flops)
-    cost = [whole, total(params_by_part(architecture))]
-    shares = [f"{flops[part] / whole:.4f}" for part in PARTS]
+    architecture, cost = curve.architecture, costs(curve.architecture)
+    shares = [f"{cost[share]:.4f}" for share in SHARES]
     text = json.dumps(architecture.to_dict(), separators=(",", ":"))
     for epoch in sorted({*curve.hard, *curve.loss}):
         hard = f"{curve.hard[epoch]:.6f}" if epoch in curve.hard else ""
         loss = f"{curve.loss[epoch]:.6g}" if epoch in curve.loss else ""
         start = [curve.candidate, architecture.content_hash, epoch, hard, loss]
-        yield [*start, *cost, *shares, text]
-        text = ""  # once a candidate is enough
+        yield [*start, cost["flops"], cost["params"], *shares, text]
+        text = ""  # only on the first line of a candidate
 
 
 def _checked(
     values: Mapping[int, float], label: str, high: float = float("inf")
 ) -> dict[int, float]:
-    """By ascending epoch from 1, each a finite number from 0. Raises ConfigError."""
+    """Return the values by ascending epoch from 1, each a finite number from 0 to `high`."""
     for epoch in values:
         require_integer(epoch, f"{label}: an epoch", 1)
     return {

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.costs import COSTS, costs
 from reports.statistics.confirmation import Confirmed, confirmed
 from search_spaces.architecture import Architecture
-from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError
-from search_spaces.files import replacing
+from search_spaces.files import write_text
 from trials.result import Outcome, TrialResult, TrialStopped
 
 UNFINISHED = ("waiting", "running", "interrupted")
-SHARES = tuple(f"share_{part}" for part in PARTS)
 COLUMNS = (
-    *("rank", "candidate", "hard", "medium", "easy", "flops", "params"),
-    *SHARES,
+    *("rank", "candidate", "hard", "medium", "easy"),
+    *COSTS,
     *("epochs", "duration_s", "last_hard", "state", "reason", "hash"),
 )
 CONFIRMATION = {  # column -> attribute of `Confirmed`, type
@@ -40,15 +39,14 @@ class Row:
     """One candidate of a leaderboard.
 
     Attributes:
-        candidate: its number.
-        architecture: what was trained.
-        outcome: None while it is unfinished.
-        state: of an unfinished one: waiting, running or interrupted.
-        epochs: epochs that an unfinished or failed one has behind it.
-        select_on: images that its APs are of: `val`, or a part of the training images.
+        candidate: number of the candidate.
+        architecture: the network that was trained.
+        outcome: result of the trial, None while it is unfinished.
+        state: state of an unfinished trial: waiting, running or interrupted.
+        epochs: epochs that an unfinished or failed trial has completed.
+        select_on: images that the APs were measured on: `val`, or a part of the training images.
         crops: probability by crop scale, where these are searched.
-        hards: hard APs of a finished one by seed, the search's own first; one value says
-            that it was not confirmed.
+        hards: hard APs by seed, that of the search first; a single value is unconfirmed.
     """
 
     candidate: int
@@ -66,24 +64,24 @@ class Row:
 
 
 def leaderboard(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rank candidates by hard AP.
+    """Return the candidates ranked by hard AP.
 
-    Finished ones come first, the highest hard AP at the top, equal ones share a rank and
-    stand by number; then the stopped, by the epoch they came to and their hard AP there
-    (`last_hard`: an AP after few epochs is none after many, so it has no rank); then the
-    unfinished, then the failed.
+    Finished candidates come first, the highest hard AP at the top; equal ones share a rank and
+    are sorted by number. Then follow stopped ones by their last epoch and their hard AP there
+    (`last_hard`, without a rank: APs after few epochs are not comparable with final ones), then
+    unfinished, then failed ones.
 
-    Candidates that were trained with several seeds (see `confirmed`) come before all others, by
-    their means, and those that are tied share a rank: a single seed's value, the luckiest of
-    many, is no match for a mean.
+    Candidates that were trained with several seeds (see `confirmed`) precede all others, by
+    their means, and ties share a rank: the best single-seed value of many is biased upwards and
+    not comparable with a mean.
 
     Returns:
-        One row a candidate with `COLUMNS`: APs and shares of compute as fractions of 1,
+        One row per candidate with `COLUMNS`: APs and shares of compute as fractions of 1,
         FLOPs (multiply-adds at 480x640) and parameters as integers, missing values as NA.
-        Where other images than `val` decide, a column `select_on` follows, which says which.
-        Where crop scales are searched, a column `crop_<scale>` follows for each, with its
-        probability. Where candidates were confirmed, `CONFIRMATION` follows: the number of
-        seeds, mean hard AP with its interval, and the number of the group of the tied.
+        If other images than `val` decide, a column `select_on` follows. If crop scales are
+        searched, a column `crop_<scale>` with its probability follows for each. If candidates
+        were confirmed, `CONFIRMATION` follows: number of seeds, mean hard AP with its interval,
+        and the number of the group of ties.
     """
     rows = list(rows)
     table = pd.DataFrame([_values(row) for row in rows], columns=list(COLUMNS))
@@ -109,7 +107,7 @@ def leaderboard(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def _with_confirmations(table: pd.DataFrame, found: Mapping[int, Confirmed]) -> pd.DataFrame:
-    """The confirmed rows first, in the order of `found`, and what was found as columns."""
+    """Move the confirmed rows to the top, in the order of `found`, and add their columns."""
     place = {number: index for index, number in enumerate(found)}
     order = table["candidate"].map(place).astype("float64").fillna(len(place))
     table = table.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
@@ -127,13 +125,13 @@ def _with_confirmations(table: pd.DataFrame, found: Mapping[int, Confirmed]) -> 
 
 
 def _ranks_after(table: pd.DataFrame, first: int) -> list[int | None]:
-    """Ranks by hard AP of the rows from `first` on, which all come after `first` others."""
+    """Return ranks by hard AP, starting after `first`, of the rows from `first` on."""
     hards = table["hard"].mask(table.index < first).rank(ascending=False, method="min") + first
     return [None if np.isnan(rank) else int(rank) for rank in hards]
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as plain JSON data: integers stay integers, missing values are None."""
+    """Return the rows as plain JSON data: integers stay integers, missing values are None."""
     return [
         {key: _plain(value) for key, value in zip(table.columns, row, strict=True)}
         for row in table.itertuples(index=False, name=None)
@@ -141,25 +139,19 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def write_leaderboard(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write the table as CSV, whole or not at all; missing values are empty."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+    """Write the table as CSV atomically; missing values are empty."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _values(row: Row) -> dict[str, Any]:
-    flops = flops_by_part(row.architecture)
-    whole = total(flops)
     values: dict[str, Any] = {
         "candidate": row.candidate,
-        "flops": whole,
-        "params": total(params_by_part(row.architecture)),
+        **costs(row.architecture),
         "epochs": row.epochs,
         "state": row.state,
         "reason": "",
         "hash": row.architecture.content_hash,
     }
-    shares = zip(SHARES, PARTS, strict=True)
-    values |= {share: flops[part] / whole for share, part in shares}
     if isinstance(row.outcome, TrialResult):
         names = ("hard", "medium", "easy", "epochs", "duration_s")
         values |= {name: getattr(row.outcome, name) for name in names}

@@ -1,4 +1,4 @@
-"""What a report is made of: a search as plain data, whoever ran it and wherever it lies."""
+"""The data of a report: a search as plain data, independent of how it ran and was stored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from reports.costs import SHARES, costs
 from reports.curves import Curve
 from reports.statistics.population import Ints
 from search_spaces.architecture import Architecture
-from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError
 from trials.evaluation.latency import Latency
 from trials.result import Outcome, TrialFailure, TrialResult
@@ -17,7 +17,7 @@ from trials.result import Outcome, TrialFailure, TrialResult
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a scheduler decided about a trial after `epoch`: `stopped` or `promoted`."""
+    """Decision of a scheduler on a trial after `epoch`: `stopped` or `promoted`."""
 
     candidate: int
     epoch: int
@@ -29,13 +29,13 @@ class CandidateData:
     """One candidate of a stage.
 
     Attributes:
-        number: its number.
-        architecture: what was trained.
-        outcome: None while it is unfinished.
-        curve: by epoch; empty if nothing is known.
-        epochs: that were spent on it.
-        ended: seconds since 1970 when its trial ended, None if that is not known.
-        hards: hard APs by seed, the search's own first, as in a leaderboard's row.
+        number: number of the candidate.
+        architecture: the network that was trained.
+        outcome: result of the trial, None while it is unfinished.
+        curve: learning curve, if there is one.
+        epochs: epochs trained.
+        ended: end of the trial in seconds since 1970, None if unknown.
+        hards: hard APs by seed, that of the search first, as in `leaderboard.Row`.
         latency: None if it was not measured.
     """
 
@@ -50,17 +50,17 @@ class CandidateData:
 
     @property
     def hard(self) -> float | None:
-        """Hard AP of a finished one."""
+        """Hard AP of a finished candidate, None for any other."""
         return self.outcome.hard if isinstance(self.outcome, TrialResult) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerDraws:
-    """FLOPs of raw draws of the sampler, before any was rejected.
+    """FLOPs of raw draws of the sampler, before rejection.
 
     Attributes:
-        flops: of every draw, (N,).
-        accepted: how many of them the search would have kept.
+        flops: FLOPs of every draw, (N,).
+        accepted: number of draws within the constraints.
         window: least and greatest FLOPs accepted.
     """
 
@@ -75,12 +75,12 @@ class StageData:
 
     Attributes:
         stage: 1 or 2.
-        request: what was asked for, as in `search.yaml`.
-        record: when it was begun, and by which versions (`created`, `versions`).
-        table: its leaderboard (see `reports.leaderboard`).
-        candidates: in the order of their numbers.
-        decisions: of the scheduler, in order.
-        draws: None where nothing is drawn that could be rejected.
+        request: options of the stage, as in `search.yaml`.
+        record: start time and versions of packages (`created`, `versions`).
+        table: leaderboard (see `reports.leaderboard`).
+        candidates: candidates by number.
+        decisions: decisions of the scheduler, in order.
+        draws: draws of a sampler that rejects, None for other samplers.
     """
 
     stage: int
@@ -98,52 +98,46 @@ class StageData:
 
     @property
     def finished(self) -> tuple[CandidateData, ...]:
-        """Those with a hard AP, in the order of the leaderboard."""
+        """Candidates with a hard AP, in the order of the leaderboard."""
         places = {number: place for place, number in enumerate(self.table["candidate"])}
         found = [c for c in self.candidates if c.hard is not None and c.number in places]
         return tuple(sorted(found, key=lambda candidate: places[candidate.number]))
 
     @property
     def failed(self) -> tuple[CandidateData, ...]:
-        """Those that failed, by number."""
+        """Failed candidates, by number."""
         return tuple(c for c in self.candidates if isinstance(c.outcome, TrialFailure))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchData:
-    """A search: its name for a reader, and the stages begun, in order."""
+    """A search: its display name, and its started stages in order."""
 
     name: str
     stages: tuple[StageData, ...]
 
 
-def statistics(candidates: tuple[CandidateData, ...]) -> pd.DataFrame:
-    """Numbers of finished candidates, a row each in the order given.
+def results_table(candidates: tuple[CandidateData, ...]) -> pd.DataFrame:
+    """Return the numbers of finished candidates, a row each in the given order.
 
-    Columns: candidate, hard, error (1 - hard), flops, params, latency_ms (NaN if not
-    measured) and the share of each part of the network as a fraction of 1.
+    Columns: candidate, hard, error (1 - hard), `COSTS` and latency_ms (NaN if not measured).
+
+    Raises:
+        ConfigError: a candidate is not finished.
     """
-    rows = [_statistics(candidate) for candidate in candidates]
     columns = ("candidate", "hard", "error", "flops", "params", "latency_ms", *SHARES)
-    return pd.DataFrame(rows, columns=list(columns))
+    return pd.DataFrame([_result(candidate) for candidate in candidates], columns=list(columns))
 
 
-SHARES = tuple(f"share_{part}" for part in PARTS)
-
-
-def _statistics(candidate: CandidateData) -> dict[str, Any]:
+def _result(candidate: CandidateData) -> dict[str, Any]:
     hard = candidate.hard
     if hard is None:
-        raise ConfigError(f"candidate {candidate.number} must be finished to have statistics")
-    flops = flops_by_part(candidate.architecture)
-    whole = total(flops)
+        raise ConfigError(f"candidate {candidate.number} must be finished to have results")
     latency = candidate.latency.median_ms if candidate.latency else float("nan")
     return {
         "candidate": candidate.number,
         "hard": hard,
         "error": 1 - hard,
-        "flops": whole,
-        "params": total(params_by_part(candidate.architecture)),
         "latency_ms": latency,
-        **{f"share_{part}": flops[part] / whole for part in PARTS},
+        **costs(candidate.architecture),
     }

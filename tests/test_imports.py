@@ -113,7 +113,7 @@ ROOMS = {
         "proxies",
         ("candidate", "convert", "run"),
     ],
-    "reports": ["statistics", ("curves", "leaderboard", "search_data"), "figures", "page"],
+    "reports": ["statistics", ("costs", "curves", "leaderboard", "search_data"), "figures", "page"],
     "nas": [
         "storage",
         "early_stopping",

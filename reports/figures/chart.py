@@ -1,7 +1,7 @@
-"""A chart: a drawing with the numbers behind it, in one style, as SVG, PNG and CSV.
+"""A chart: a drawing and its numbers, in one style, as SVG, PNG and CSV.
 
-No state of pyplot is used. Files are the same, byte for byte, for the same numbers and the
-same version of matplotlib.
+pyplot is not used. Files are equal, byte for byte, for equal numbers and an equal version of
+matplotlib.
 """
 
 import io
@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from search_spaces.files import replacing, write_text
 
-# Told apart with any kind of colour blindness, and readable on white. In a page each becomes the
-# CSS variable of its name, which has another value in the dark (see report.css).
+# Distinguishable with colour blindness, and readable on white. In a page each becomes the CSS
+# variable of its name, which has another value in dark mode (see report.css).
 COLOURS = {
     "paper": "#ffffff",
     "ink": "#1b1f24",
@@ -49,7 +49,7 @@ _STYLE: dict[str, Any] = {
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.labelsize": 9.5,
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib
+    "font.family": ["DejaVu Sans"],  # included in matplotlib
     "font.size": 9.5,
     "grid.color": COLOURS["line"],
     "grid.linewidth": 0.6,
@@ -57,9 +57,9 @@ _STYLE: dict[str, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
     "savefig.facecolor": COLOURS["paper"],
-    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's font
+    "svg.fonttype": "none",  # keeps text: small, searchable, in the font of the page
     "text.color": COLOURS["ink"],
-    "text.parse_math": False,  # a name with dollar signs is a name
+    "text.parse_math": False,  # names may contain dollar signs
     "xtick.color": COLOURS["soft"],
     "ytick.color": COLOURS["soft"],
     "xtick.labelsize": 8.5,
@@ -73,11 +73,10 @@ class Chart:
     """A drawing and its numbers.
 
     Attributes:
-        name: of its files, without ending.
-        title, caption: for a reader; plain text.
-        table: the numbers drawn.
-        svg: the drawing.
-        png: the same in pixels.
+        name: file name without suffix.
+        title, caption: plain text; code between backticks.
+        table: numbers of the drawing.
+        svg, png: the drawing.
     """
 
     name: str
@@ -103,16 +102,16 @@ def draw(
     paint: Callable[[Figure], None],
     size: tuple[float, float] = (8.6, 3.4),
 ) -> Chart:
-    """The chart that `paint` puts onto an empty figure of `size` inches."""
+    """Return the chart that `paint` draws on an empty figure of `size` inches."""
     style: Any = {**_STYLE, "svg.hashsalt": name}
     with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's reader has more fonts
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # browsers have more fonts
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
         svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata=_METADATA)
-        figure.set_layout_engine("none")  # as it was laid out for the SVG
+        figure.set_layout_engine("none")  # keep the layout of the SVG
         figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Chart(
         name=name,
@@ -125,34 +124,33 @@ def draw(
 
 
 def save_table(table: pd.DataFrame, path: Path) -> None:
-    """Write numbers as CSV, whole or not at all; missing ones are empty."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+    """Write a table as CSV atomically; missing values are empty."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def colour(index: int) -> str:
-    """The colour of a series; they repeat."""
+    """Return the colour of a series; colours repeat."""
     return COLOURS[SERIES[index % len(SERIES)]]
 
 
 def marker(index: int) -> str:
-    """The marker of a series, so that no colour is needed to tell them apart."""
+    """Return the marker of a series, which distinguishes it without colour."""
     return MARKERS[index % len(MARKERS)]
 
 
 def shortened(text: str, most: int = 40) -> str:
-    """At most `most` characters of a name, so that it cannot push the drawing aside."""
+    """Return at most `most` characters of a name, so that the legend does not hide the drawing."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """A legend if there is anything to name."""
+    """Add a legend if there are labels."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8.5, **options)
 
 
 def panels(figure: Figure, rows: int, columns: int, count: int) -> list[Axes]:
-    """The first `count` panels of a grid with a common y axis; the others are left empty."""
+    """Return the first `count` panels of a grid with a common y axis; the others are hidden."""
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     found = [axes for row in grid for axes in row]
     for axes in found[count:]:

@@ -1,4 +1,4 @@
-"""The charts of a search: what is drawn, and the sentences below it."""
+"""The charts of a search and their captions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,22 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from reports.costs import SHARES
 from reports.figures.chart import COLOURS, Chart, colour, draw, legend, marker, panels, shortened
 from reports.figures.shares import range_of_best
-from reports.search_data import SHARES, CandidateData, SamplerDraws, StageData, statistics
+from reports.search_data import CandidateData, SamplerDraws, StageData, results_table
 from reports.statistics.population import best_so_far, edf, pareto_front
 from search_spaces.cost.detector import PARTS
 from trials.result import TrialStopped
 
 BINS = 60
-NAMED = 3  # curves that are named, from the best on
+NAMED = 3  # best curves that have a label
 MARKED = 15  # points of a curve that have a marker
-MARKS = {"stopped": "x", "promoted": "+"}  # of a scheduler's decisions
+MARKS = {"stopped": "x", "promoted": "+"}  # decisions of the scheduler
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a column is shown: the name of its axis, and the factor that brings it there."""
+    """Label and scale factor of a column on an axis."""
 
     label: str
     scale: float = 1.0
@@ -34,14 +35,14 @@ class Metric:
 METRICS = {
     "flops": Metric("G FLOPs (multiply-adds at VGA)", 1e-9),
     "params": Metric("M parameters", 1e-6),
-    "latency_ms": Metric("ms an image at VGA"),
+    "latency_ms": Metric("ms per image at VGA"),
     **{f"share_{part}": Metric(f"{part}, % of FLOPs", 100) for part in PARTS},
 }
 
 
 def shares_chart(stage: StageData) -> Chart:
-    """Hard AP against the share of compute of each part, with the range of the best."""
-    numbers = statistics(stage.finished)
+    """Draw hard AP against the share of compute of each part, with the range of the best."""
+    numbers = results_table(stage.finished)
 
     def paint(figure: Figure) -> None:
         all_axes = panels(figure, 2, 4, len(SHARES))
@@ -54,16 +55,16 @@ def shares_chart(stage: StageData) -> Chart:
             axes.margins(y=0.1)  # shared by all
 
     caption = (
-        "Each point is a candidate, the ringed one the best. Band and line: where the best one's "
-        "share lies in 95 % of 10,000 draws of a quarter of the candidates, and its median "
+        "Each point is a candidate; the best has a ring. Band and line: 95 % interval and median "
+        "of the share of the best candidate in 10,000 draws of a quarter of the candidates "
         "(empirical bootstrap)."
     )
-    title = f"Stage {stage.stage}: hard AP and where the compute goes"
+    title = f"Stage {stage.stage}: hard AP and distribution of compute"
     return draw(f"shares_stage{stage.stage}", title, caption, numbers, paint, (8.6, 4.8))
 
 
 def edf_chart(populations: Mapping[str, Sequence[float]], name: str = "edf") -> Chart:
-    """Distributions of the error of at least one population, by name, given as hard APs."""
+    """Draw the error distributions of at least one population of hard APs, by name."""
     tables = []
     for label, hard in populations.items():
         error, share = edf([1 - value for value in hard])
@@ -81,15 +82,15 @@ def edf_chart(populations: Mapping[str, Sequence[float]], name: str = "edf") -> 
         legend(axes, loc="best")
 
     caption = (
-        "How many of the candidates have at most this error. The further to the left a curve "
-        "lies, the better the whole population, not only its luckiest member."
+        "Share of the candidates with at most this error. The further left a curve, the better "
+        "the whole population, not only its best member."
     )
     numbers = pd.concat(tables, ignore_index=True)
     return draw(name, "Error distributions", caption, numbers, paint)
 
 
 def curves_chart(stage: StageData) -> Chart:
-    """Hard AP and training loss by epoch, with what the scheduler decided."""
+    """Draw hard AP and training loss by epoch, with the decisions of the scheduler."""
     named = {c.number: index for index, c in enumerate(stage.finished[:NAMED])}
 
     def paint(figure: Figure) -> None:
@@ -105,13 +106,15 @@ def curves_chart(stage: StageData) -> Chart:
 
     caption = "The best three are coloured."
     if any(isinstance(c.outcome, TrialStopped) for c in stage.candidates) or stage.decisions:
-        caption += " A cross is a trial that the scheduler stopped, a plus one that it let go on."
+        caption += (
+            " A cross marks a trial that the scheduler stopped, a plus one that it continued."
+        )
     title = f"Stage {stage.stage}: learning curves"
     return draw(f"curves_stage{stage.stage}", title, caption, _curve_table(stage), paint)
 
 
 def progress_chart(stages: Sequence[StageData]) -> Chart:
-    """Best hard AP found against epochs spent, of stages with results."""
+    """Draw the best hard AP against the epochs trained, of stages with results."""
     tables = []
     for stage in stages:
         ended = [c for c in stage.candidates if c.outcome is not None]
@@ -131,21 +134,21 @@ def progress_chart(stages: Sequence[StageData]) -> Chart:
                 marker=marker(index),
                 label=f"stage {stage.stage}",
             )
-        axes.set(xlabel="epochs spent", ylabel="best hard AP so far")
+        axes.set(xlabel="epochs trained", ylabel="best hard AP so far")
         axes.set_xlim(left=0)
         legend(axes, loc="lower right")
 
     caption = (
-        "Epochs of all trials that had ended by then, failed and stopped ones included, in the "
-        "order in which they ended (by number where the study does not say)."
+        "Epochs of all ended trials, including failed and stopped ones, in the order of their ends "
+        "(by number where the study has no times)."
     )
     numbers = pd.concat(tables, ignore_index=True)
-    return draw("progress", "Best so far and what it cost", caption, numbers, paint)
+    return draw("progress", "Best hard AP by epochs trained", caption, numbers, paint)
 
 
 def cost_chart(stages: Sequence[StageData]) -> Chart:
-    """Hard AP against its price, with the Pareto fronts, of stages with results."""
-    tables = [statistics(stage.finished).assign(stage=stage.stage) for stage in stages]
+    """Draw hard AP against cost, with the Pareto fronts, of stages with results."""
+    tables = [results_table(stage.finished).assign(stage=stage.stage) for stage in stages]
     columns = ["stage", "candidate", "hard", "flops", "params", "latency_ms"]
     numbers = pd.concat(tables, ignore_index=True)[columns]
     shown = [name for name in columns[3:] if numbers[name].notna().any()]
@@ -161,12 +164,14 @@ def cost_chart(stages: Sequence[StageData]) -> Chart:
         all_axes[0].set_ylabel("hard AP")
         legend(all_axes[0], loc="best")
 
-    caption = "The line is the Pareto front: nobody on it is beaten in both. " + _measured(stages)
-    return draw("cost", "Hard AP and its price", caption, numbers, paint)
+    caption = "The line is the Pareto front: no other candidate is better in both. " + _measured(
+        stages
+    )
+    return draw("cost", "Hard AP and cost", caption, numbers, paint)
 
 
 def sampler_chart(draws: SamplerDraws, stage: int) -> Chart:
-    """FLOPs of what the sampler draws, and the window that a candidate must hit."""
+    """Draw the FLOPs of the sampler's draws, and the window of accepted ones."""
     positive = draws.flops[draws.flops > 0]
     low, high = (np.log10(v) for v in (max(positive.min(), 1), positive.max() + 1))
     edges = np.logspace(low, max(high, low + 0.1), BINS + 1)
@@ -185,10 +190,10 @@ def sampler_chart(draws: SamplerDraws, stage: int) -> Chart:
     total = len(draws.flops)
     odds = f", 1 in {total / draws.accepted:,.0f}" if draws.accepted else ""
     caption = (
-        f"{total:,} raw draws with the seed of the search: {draws.accepted:,} accepted{odds}. All "
-        "others cost nothing: the closed form rejects them before a network is built."
+        f"{total:,} raw draws with the seed of the search: {draws.accepted:,} accepted{odds}. The "
+        "closed-form cost rejects the others before a network is built."
     )
-    title = f"Stage {stage}: what the sampler draws and rejects"
+    title = f"Stage {stage}: accepted and rejected draws of the sampler"
     return draw(f"sampler_stage{stage}", title, caption, table, paint, (8.6, 2.8))
 
 
@@ -201,7 +206,7 @@ def _range_of_best(axes: Axes, numbers: pd.DataFrame, name: str) -> None:
 
 
 def _points(axes: Axes, numbers: pd.DataFrame, name: str, stage: int, ring: bool = True) -> None:
-    """Hard AP against a column; the first row is the best one's."""
+    """Draw hard AP against a column; the first row is the best candidate."""
     index = stage - 1
     values, hard = METRICS[name].scale * numbers[name], numbers["hard"]
     style: Any = {"color": colour(index), "marker": marker(index), "linestyle": "none"}
@@ -219,7 +224,7 @@ def _front(axes: Axes, numbers: pd.DataFrame, name: str) -> None:
 
 
 def _curve(left: Axes, right: Axes, candidate: CandidateData, place: int | None) -> None:
-    """A named curve by its `place` among the best, or one of the many."""
+    """Draw a curve: with a label if it has a `place` among the best, in grey otherwise."""
     if candidate.curve is None:
         return
     style: dict[str, Any] = {"color": COLOURS["grey"], "lw": 0.8, "alpha": 0.55}
@@ -234,7 +239,7 @@ def _curve(left: Axes, right: Axes, candidate: CandidateData, place: int | None)
 
 
 def _decisions(axes: Axes, stage: StageData) -> None:
-    """A cross where a trial was stopped, a plus where it was let go on."""
+    """Mark where the scheduler stopped or promoted a trial."""
     curves = {c.number: c.curve.hard for c in stage.candidates if c.curve is not None}
     found = {(d.candidate, d.epoch, d.kind) for d in stage.decisions}
     for candidate in stage.candidates:
@@ -262,10 +267,12 @@ def _curve_table(stage: StageData) -> pd.DataFrame:
 
 
 def _measured(stages: Sequence[StageData]) -> str:
-    """On what the latencies were measured."""
+    """Return how the latencies were measured."""
     found = [c.latency for stage in stages for c in stage.candidates if c.latency]
     if not found:
-        return "Latency was not measured: `scrfd-nas report --latency` does it for the best."
+        return (
+            "Latency was not measured; `scrfd-nas report --latency` measures the best candidates."
+        )
     one = found[0]
     threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
     where = f"{one.runtime} on {one.device}, {threads}, {one.height} x {one.width}"

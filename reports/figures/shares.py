@@ -1,10 +1,11 @@
-"""Where candidates spend their compute, and where the best ones do."""
+"""Distribution of compute over the parts of the network, for all and for the best candidates."""
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from reports.search_data import SHARES, StageData, statistics
+from reports.costs import SHARES
+from reports.search_data import StageData, results_table
 from reports.statistics.population import Interval, best_indices
 from search_spaces.cost.detector import PARTS
 
@@ -12,22 +13,22 @@ COLUMNS = ("part", "best", "median", "low", "middle", "high", "rho", "p")
 
 
 def range_of_best(numbers: pd.DataFrame, name: str) -> Interval:
-    """Where column `name` of the best one lies, by the empirical bootstrap.
+    """Return the range of column `name` of the best candidate, by the empirical bootstrap.
 
-    `numbers` are those of `search_data.statistics`. Raises ConfigError if there are none.
+    `numbers` is a table of `results_table`. Raises ConfigError if it is empty.
     """
     return Interval.of(numbers[name].to_numpy()[best_indices(numbers["error"])])
 
 
 def share_table(stage: StageData) -> pd.DataFrame:
-    """For each part of the network, how its share of the FLOPs goes with hard AP.
+    """Return the share of the FLOPs of each part of the network, and its relation to hard AP.
 
-    Columns: part; best: the winner's share; median: of all that finished; low, middle, high:
-    the range of the best (95 %) and its median; rho, p: Spearman's rank correlation with hard
-    AP and its two-sided p-value, NaN where it is undefined. Shares are fractions of 1; without
-    results the table is empty.
+    Columns: part; best: share of the winner; median: median of all finished; low, middle, high:
+    range of the best (95 %) and its median; rho, p: Spearman's rank correlation with hard AP and
+    its two-sided p-value, NaN if undefined. Shares are fractions of 1; without results the table
+    is empty.
     """
-    numbers = statistics(stage.finished)
+    numbers = results_table(stage.finished)
     if numbers.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     rows = []

@@ -1,4 +1,4 @@
-"""The page that compares populations of candidates: tables, figure and how to read them."""
+"""The page that compares populations of candidates."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ _PAIRS = ("second - first", "median", "best of n", "n", "KS", "p")
 
 
 def comparison_tables(comparison: Comparison) -> list[tuple[str, tuple[str, ...], list[list[str]]]]:
-    """Title, columns and cells of the two tables."""
+    """Return title, columns and cells of the two tables."""
     rows = [
         [p.name, str(len(p.hard)), *(f"{value:.4f}" for value in summary(p).values())]
         for p in comparison.populations
@@ -30,11 +30,7 @@ def comparison_tables(comparison: Comparison) -> list[tuple[str, tuple[str, ...]
 
 
 def write_comparison(comparison: Comparison, warned: Sequence[str], out: Path) -> Path:
-    """Write `compare.html`, which needs nothing but itself, and its figure and numbers.
-
-    Returns:
-        The page.
-    """
+    """Write the self-contained `compare.html`, its figure and numbers; return the page's path."""
     chart = comparison_chart(comparison)
     chart.save(out)
     write_text(out / COMPARE_FILE, _page(comparison, warned, chart))
@@ -42,7 +38,7 @@ def write_comparison(comparison: Comparison, warned: Sequence[str], out: Path) -
 
 
 def comparison_chart(comparison: Comparison) -> Chart:
-    """The error distributions of all populations."""
+    """Draw the error distributions of all populations."""
     return edf_chart({p.name: p.hard for p in comparison.populations}, name="compare")
 
 
@@ -57,13 +53,13 @@ def _interval(found: Interval) -> str:
 
 
 def _page(comparison: Comparison, warned: Sequence[str], chart: Chart) -> str:
-    content: list[Child] = [tag("h1", "Searches compared")]
+    content: list[Child] = [tag("h1", "Comparison of searches")]
     content += [tag("p", f"Not comparable: {text}", class_="note") for text in warned]
     content.append(figure(chart))
     for title, columns, rows in comparison_tables(comparison):
         content += [tag("h3", title), _table(columns, rows)]
     content.append(tag("p", _HOW_TO_READ, class_="soft"))
-    return page("scrfd-nas: searches compared", *content)
+    return page("scrfd-nas: comparison of searches", *content)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
@@ -76,8 +72,8 @@ def _cells(row: Sequence[str]) -> list[Markup]:
 
 
 _HOW_TO_READ = (
-    "Median: difference of the medians of 10,000 resamplings of both populations. Best of n: "
-    "difference of the best of n candidates drawn from each. An interval that includes 0 says "
-    "that the searches may be equally good. KS: largest vertical distance of the two curves, and "
-    "the p-value of so large a one if both searches were the same."
+    "Median: difference of the medians of 10,000 resamples of both populations. Best of n: "
+    "difference of the best of n candidates drawn from each. If an interval includes 0, the "
+    "searches may be equally good. KS: largest vertical distance of the two curves, and the "
+    "p-value of such a distance for equal populations."
 )

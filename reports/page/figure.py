@@ -13,7 +13,7 @@ def figure(chart: Chart) -> Markup:
 
 
 def _inline(svg: str, title: str) -> Markup:
-    """An SVG document as an element: page colours, a name for those who cannot see it."""
+    """Return an SVG document as an element, with page colours and a label for screen readers."""
     content = svg[svg.index("<svg") :]
     content = content[content.index(">") + 1 :]
     box = re.search(r'viewBox="([\d. ]+)"', svg)
@@ -22,7 +22,7 @@ def _inline(svg: str, title: str) -> Markup:
     referenced = set(re.findall(r"#([\w.-]+)", content))
     content = re.sub(
         r' id="([^"]*)"', lambda m: m.group() if m[1] in referenced else "", content
-    )  # the same numbered names stand in every drawing
+    )  # all drawings use the same numbered ids
     view = box[1] if box else "0 0 600 300"
     opening = tag("svg", viewBox=view, role="img", aria_label=title).removesuffix("</svg>")
     return Markup(opening + content.strip())

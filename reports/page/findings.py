@@ -1,4 +1,4 @@
-"""Why one candidate wins, in sentences computed from the numbers, and how far to trust them."""
+"""Sentences on the best candidate of a stage and the significance of its lead."""
 
 import numpy as np
 
@@ -8,28 +8,28 @@ from reports.statistics.confirmation import Confirmed, confirmed
 from reports.statistics.population import curve_noise, quarter
 from search_spaces.cost.detector import PARTS
 
-FEW = 8  # candidates below which shares say nothing
-WORTH = 0.01  # of the FLOPs: smaller differences are not worth a sentence
+FEW = 8  # fewest candidates for ranges of shares
+WORTH = 0.01  # of the FLOPs: smaller differences are not reported
 _NORMAL_95 = 1.96
 
 
 def why_it_wins(stage: StageData) -> list[str]:
-    """Sentences on the best candidate of a stage; one that says so if there is none."""
+    """Return sentences on the best candidate of a stage, or one sentence if there is none."""
     finished = stage.finished
     if not finished:
         return [f"No candidate of stage {stage.stage} has finished: there is no winner yet."]
     best = finished[0]
     if len(finished) == 1:
-        return [f"Candidate {best.number} is the only one that has finished: nothing to compare."]
+        return [f"Candidate {best.number} is the only finished one: there is no comparison."]
     sentences = [_lead(stage), _trust(stage), _spending(stage)]
     return [*sentences, _agreement(stage) if len(finished) >= FEW else _too_few(stage)]
 
 
 def noise_threshold(stage: StageData) -> float | None:
-    """The difference of two hard APs that evaluation noise alone exceeds once in twenty times.
+    """Return the difference of two hard APs that evaluation noise alone exceeds in 5 % of cases.
 
-    From the jitter of the last epochs of the curves (see `population.curve_noise`); seeds add
-    to it, so it is the least that must be called noise. None without curves of three points.
+    Estimated from the last epochs of the curves (see `curve_noise`). Seeds add further noise, so
+    this is a lower limit. None without curves of three points.
     """
     curves = [list(c.curve.hard.values()) for c in stage.finished if c.curve is not None]
     noise = curve_noise(curves)
@@ -39,24 +39,25 @@ def noise_threshold(stage: StageData) -> float | None:
 def _lead(stage: StageData) -> str:
     best, second = stage.finished[:2]
     finished, everyone = len(stage.finished), len(stage.candidates)
-    whom = f"{finished} of {everyone} that have finished" if finished < everyone else f"{finished}"
+    group = f"{finished} of {everyone}" if finished < everyone else f"{finished}"
     hards = [_hard(candidate) for candidate in stage.finished]
     found = _confirmed(stage).get(best.number)
     if found is not None:
         return (
-            f"Candidate {best.number} leads the {whom} with a mean hard AP of {found.mean:.4f} "
-            f"over {found.seeds} seeds (95 %: {found.low:.4f} to {found.high:.4f}); the median of "
-            f"all with the search's own seed is {np.median(hards):.4f}."
+            f"Candidate {best.number} leads the {group} finished candidates with a mean hard AP of "
+            f"{found.mean:.4f} over {found.seeds} seeds (95 %: {found.low:.4f} to "
+            f"{found.high:.4f}); the median of all with the seed of the search is "
+            f"{np.median(hards):.4f}."
         )
     return (
-        f"Candidate {best.number} leads the {whom} with hard AP {hards[0]:.4f}, "
-        f"{hards[0] - hards[1]:.4f} ahead of candidate {second.number}; the median is "
-        f"{np.median(hards):.4f}."
+        f"Candidate {best.number} leads the {group} finished candidates with hard AP "
+        f"{hards[0]:.4f}, {hards[0] - hards[1]:.4f} ahead of candidate {second.number}; the median "
+        f"is {np.median(hards):.4f}."
     )
 
 
 def _trust(stage: StageData) -> str:
-    """Whether the lead is more than noise."""
+    """Return whether the lead is larger than noise."""
     found = _confirmed(stage)
     if not found:
         return _one_seed(stage)
@@ -64,14 +65,14 @@ def _trust(stage: StageData) -> str:
     if ties:
         names = ", ".join(map(str, ties))
         return (
-            f"Among the {len(found)} that were trained with several seeds it cannot be told from "
-            f"{names}: the lead is not larger than the spread among seeds."
+            f"Among the {len(found)} candidates that were trained with several seeds it does not "
+            f"differ significantly from {names}: the lead is within the spread of the seeds."
         )
     if len(found) == 1:
-        return "No other was trained with several seeds, so that its lead is not confirmed."
+        return "No other candidate was trained with several seeds, so its lead is not confirmed."
     return (
         f"Its lead over the other {len(found) - 1} that were trained with several seeds is larger "
-        "than the spread among seeds (t-test, 5 %)."
+        "than the spread of the seeds (t-test, 5 %)."
     )
 
 
@@ -80,20 +81,20 @@ def _one_seed(stage: StageData) -> str:
     least = noise_threshold(stage)
     if least is None:
         return text + (
-            "how large a difference is noise cannot be told from this search; small ones are ties "
-            "until `scrfd-nas confirm` has trained the best with other seeds."
+            "the noise cannot be estimated from this search; treat small differences as ties "
+            "until `scrfd-nas confirm` has trained the best candidates with other seeds."
         )
     near = sum(_hard(stage.finished[0]) - _hard(c) < least for c in stage.finished[1:])
-    others = "1 other lies" if near == 1 else f"{near} others lie"
-    verdict = f"{others} that close to the best" if near else "the lead is larger"
+    others = "1 other is" if near == 1 else f"{near} others are"
+    verdict = f"{others} as close to the best" if near else "the lead is larger"
     return text + (
-        f"a difference below {least:.4f} is noise, by the jitter of the last epochs alone, and "
-        f"seeds add to that; {verdict}. `scrfd-nas confirm` trains the best with other seeds."
+        f"a difference below {least:.4f} is within the noise of the last epochs, and seeds add "
+        f"more noise; {verdict}. `scrfd-nas confirm` trains the best with other seeds."
     )
 
 
 def _spending(stage: StageData) -> str:
-    """Where the winner differs most from the median candidate."""
+    """Return the parts on which the winner differs most from the median candidate."""
     table = share_table(stage)
     order = (table["best"] - table["median"]).abs().sort_values(ascending=False, kind="stable")
     pieces = []
@@ -102,13 +103,12 @@ def _spending(stage: StageData) -> str:
         pieces.append(f"{row['part']} {_percent(row['best'])} (median {_percent(row['median'])})")
     best = stage.finished[0]
     return (
-        f"Of its FLOPs candidate {best.number} spends, where it differs most from the others: "
-        f"{', '.join(pieces)}."
+        f"The FLOPs of candidate {best.number} differ most from the others in {', '.join(pieces)}."
     )
 
 
 def _agreement(stage: StageData) -> str:
-    """Parts on which the best candidates agree: the range excludes the median of all."""
+    """Return the parts on which the best agree: their range excludes the median of all."""
     table = share_table(stage)
     named = [
         f"{'more' if row['low'] > row['median'] else 'less'} in {row['part']} "
@@ -121,18 +121,18 @@ def _agreement(stage: StageData) -> str:
     drawn = f"the best of {quarter(len(stage.finished))} drawn candidates"
     if not named:
         return (
-            f"For every part the share of {drawn} ranges around the median of all: these "
-            f"{len(stage.finished)} candidates do not say where compute should go."
+            f"For every part the range of the share of {drawn} includes the median of all: these "
+            f"{len(stage.finished)} candidates do not show where compute should go."
         )
     others = len(PARTS) - len(named)
-    rest = f" On the other {others} parts the search does not say." if others else ""
+    rest = f" The other {others} parts show no difference." if others else ""
     return f"In 95 % of the draws {drawn} spends {'; '.join(named)}.{rest}"
 
 
 def _too_few(stage: StageData) -> str:
     return (
-        f"{len(stage.finished)} candidates are too few to say where compute should go; ranges "
-        f"are read from {FEW} on."
+        f"{len(stage.finished)} candidates are too few to show where compute should go; at least "
+        f"{FEW} are needed."
     )
 
 

@@ -1,4 +1,4 @@
-"""HTML that cannot be broken by what it shows: text is escaped unless it was built here."""
+"""HTML elements; text is escaped unless it is `Markup`."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 
 class Markup(str):
-    """HTML, not to be escaped again."""
+    """HTML that must not be escaped again."""
 
     __slots__ = ()
 
@@ -20,10 +20,10 @@ VOID = frozenset({"br", "col", "hr", "meta"})  # elements without an end tag
 
 
 def tag(name: str, /, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
-    """An element. Children that are not `Markup` are escaped, as are attributes.
+    """Return an element. Attributes and children that are not `Markup` are escaped.
 
-    `class_` and `for_` stand for the reserved words, other underscores for hyphens. None leaves
-    out a child or an attribute, as does False; True makes an attribute without value.
+    A trailing underscore is removed (`class_`), other underscores become hyphens. A child None
+    and an attribute None or False are omitted; True makes an attribute without value.
     """
     opening = f"<{name}{''.join(_attribute(key, value) for key, value in attributes.items())}>"
     if name in VOID:
@@ -32,16 +32,15 @@ def tag(name: str, /, *children: Child, **attributes: str | int | float | bool |
 
 
 def join(*children: Child) -> Markup:
-    """Pieces one after the other; what is not `Markup` is escaped, None left out."""
+    """Return the concatenated pieces; those that are not `Markup` are escaped, None is omitted."""
     pieces = (c if isinstance(c, Markup) else escape(str(c)) for c in children if c is not None)
     return Markup("".join(pieces))
 
 
 def page(title: str, *content: Child) -> str:
-    """A whole document with its style and script inside.
+    """Return a self-contained document with style and script.
 
-    Its policy forbids everything that is not in the document: no request is ever made, and
-    no script runs but the one below.
+    Its content security policy forbids all requests and all scripts except its own.
     """
     style, script = _resource("report.css"), _resource("report.js")
     head = tag(
@@ -58,16 +57,19 @@ def page(title: str, *content: Child) -> str:
 
 
 def prose(text: str) -> Markup:
-    """Text for a reader; what stands between backticks becomes code."""
+    """Return text with the parts between backticks as code."""
     pieces = text.split("`")
     marked = (tag("code", p) if i % 2 else join(p) for i, p in enumerate(pieces))
     return join(*marked)
 
 
 def table(columns: Sequence[Markup], rows: Iterable[Sequence[Markup]], **attributes: str) -> Markup:
-    """A table in a box that scrolls by itself.
+    """Return a table in a scrolling box.
 
-    Columns are of `column` or `number_column`, the cells of a row of `cell` or `number`.
+    Args:
+        columns: headings from `column` or `number_column`.
+        rows: cells from `cell` or `number`.
+        attributes: attributes of the table.
     """
     head = tag("thead", tag("tr", *columns))
     body = tag("tbody", *(tag("tr", *row) for row in rows))
@@ -75,22 +77,22 @@ def table(columns: Sequence[Markup], rows: Iterable[Sequence[Markup]], **attribu
 
 
 def column(text: str, title: str | None = None) -> Markup:
-    """The heading of a column of text; `title` explains it."""
+    """Return the heading of a column of text; `title` is its tooltip."""
     return tag("th", text, scope="col", title=title)
 
 
 def number_column(text: str, title: str | None = None) -> Markup:
-    """The heading of a column of numbers."""
+    """Return the heading of a column of numbers."""
     return tag("th", text, scope="col", title=title, class_="number")
 
 
 def cell(text: Child, value: float | None = None, *, class_: str | None = None) -> Markup:
-    """A cell of text; `value` is what it is sorted by, if not its text."""
+    """Return a cell of text; `value` is the sort key, by default the text."""
     return tag("td", text, data_value=value, class_=class_)
 
 
 def number(text: str | None, value: float | None = None) -> Markup:
-    """A cell with a number; None is missing."""
+    """Return a cell with a number, empty for None."""
     return cell("" if text is None else text, value, class_="number")
 
 

@@ -1,18 +1,18 @@
-"""Published detectors of about the same budget, for a reader to compare with.
+"""Published detectors of about the budget of a search, for comparison.
 
-Full WIDER FACE, 640 epochs, VGA; figures from the papers. They were trained differently from
-the candidates of a search and never enter its ranking. SCRFD and baselines: arXiv 2105.04714
-(table at VGA); DamoFD: ICLR 2023; YOLO5Face: arXiv 2105.12931.
+Full WIDER FACE, 640 epochs, VGA; figures from the papers. Their training differs from that of
+the candidates of a search, so they are not ranked with them. SCRFD and baselines: arXiv
+2105.04714 (table at VGA); DamoFD: ICLR 2023; YOLO5Face: arXiv 2105.12931.
 """
 
 from dataclasses import dataclass
 
-NEAR = 1.25  # a budget is the same if neither is more than this times the other
+NEAR = 1.25  # largest ratio of two budgets that count as equal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """APs as fractions of 1, None where the paper's table is not at hand; multiply-adds at VGA."""
+    """A published detector: APs as fractions of 1, None if unknown; multiply-adds at VGA."""
 
     name: str
     family: str
@@ -32,7 +32,7 @@ def _row(
     easy: float | None = None,
     mega: float | None = None,
 ) -> Published:
-    """From the units of the papers: G multiply-adds, APs in %, M parameters."""
+    """Convert from the units of the papers: G multiply-adds, APs in %, M parameters."""
     return Published(
         name=name,
         family=family,
@@ -64,6 +64,6 @@ PUBLISHED = (
 
 
 def published_near(flops: int) -> tuple[Published, ...]:
-    """Those of about this budget, the highest hard AP first."""
+    """Return the detectors of about this budget, the highest hard AP first."""
     near = (row for row in PUBLISHED if flops / NEAR <= row.flops <= flops * NEAR)
     return tuple(sorted(near, key=lambda row: -row.hard))

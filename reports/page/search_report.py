@@ -1,4 +1,4 @@
-"""A search's report: `report.html`, and its figures as files."""
+"""The report of a search: `report.html`, and its figures as files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,18 +15,16 @@ from search_spaces.files import write_text
 
 REPORT_FILE = "report.html"
 FIGURES = "report"
-_NO_DRAWS = (
-    "Nothing was drawn in vain: the members of this space are counted and drawn by their rank."
-)
+_NO_DRAWS = "No draws were rejected: the members of this space are counted and drawn by rank."
 
 
 def write_report(search: SearchData, root: Path) -> Path:
-    """Write `root/report.html`, and below `root/report/` every figure as SVG, PNG and CSV.
+    """Write `root/report.html`, and every figure as SVG, PNG and CSV to `root/report/`.
 
-    The page needs nothing but itself. Equal data make equal files.
+    The page is self-contained. Equal data give equal files.
 
     Returns:
-        The page.
+        Path of the page.
     """
     charts = search_charts(search)
     for chart in charts:
@@ -38,28 +36,28 @@ def write_report(search: SearchData, root: Path) -> Path:
 
 
 def search_charts(search: SearchData) -> list[Chart]:
-    """The charts for which there are data, in the order of the page."""
+    """Return the charts that have data, in the order of the page."""
     return [*_stage_charts(search.stages), *_search_charts(search.stages)]
 
 
 def report_page(search: SearchData, charts: Sequence[Chart]) -> str:
-    """The page with these charts (see `search_charts`)."""
+    """Return the page with these charts (see `search_charts`)."""
     by_name = {chart.name: chart for chart in charts}
     lines = (tag("p", sections.summary_line(stage), class_="soft") for stage in search.stages)
     links = [(f"stage{s.stage}", f"Stage {s.stage}") for s in search.stages]
-    links += [("population", "Population and price"), ("failed", "Failed trials")]
-    links += [("repeat", "Repeat it")]
+    links += [("population", "Population and cost"), ("failed", "Failed trials")]
+    links += [("repeat", "How to repeat")]
     content = [
         tag("h1", f"Search {search.name}"),
         *lines,
         tag("nav", *(tag("a", text, href=f"#{target}") for target, text in links)),
         *(_stage(stage, by_name) for stage in search.stages),
-        tag("h2", "Population and price", id="population"),
+        tag("h2", "Population and cost", id="population"),
         *_figures(by_name, ("edf", "progress", "cost")),
         tag("h2", "Failed trials", id="failed"),
         sections.failure_section(search.stages),
-        tag("h2", "Repeat it", id="repeat"),
-        tag("p", "With the search.yaml of this search, in another folder:"),
+        tag("h2", "How to repeat", id="repeat"),
+        tag("p", "Run with the search.yaml of this search in another folder:"),
         *(sections.repeat_section(stage) for stage in search.stages),
     ]
     return page(f"scrfd-nas: {search.name}", *content)

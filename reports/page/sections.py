@@ -1,4 +1,4 @@
-"""The sections of a search's report: tables and sentences as HTML."""
+"""Sections of the report of a search: tables and text as HTML."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,11 +14,11 @@ from search_spaces.cost.detector import PARTS, flops_by_part, total
 from search_spaces.files import dump_yaml
 from trials.result import TrialFailure
 
-EARLY = ("stem", "c2", "c3")  # where the paper's best networks spend most
+EARLY = ("stem", "c2", "c3")  # parts with most compute in the paper's best networks
 
 
 def leaderboard_section(stage: StageData) -> Markup:
-    """All candidates, and published networks of the same budget in a table of their own."""
+    """Return a table of all candidates, and one of published networks of the same budget."""
     known = {candidate.number: candidate for candidate in stage.candidates}
     timed = any(candidate.latency for candidate in stage.candidates)
     seeded = "seeds" in stage.table
@@ -36,13 +36,13 @@ def leaderboard_section(stage: StageData) -> Markup:
     if not rows:
         return tag("p", f"Stage {stage.stage} has no candidates yet.")
     board = table(columns, rows, class_="sortable")
-    ties = "One rank over several seeds: these candidates cannot be told apart."
+    ties = "Candidates of equal rank do not differ significantly over several seeds."
     note = tag("p", ties, class_="soft") if seeded else None
     return join(_key(), board, note, _published(int(stage.request.get("flops", 0))))
 
 
 def share_section(shares: pd.DataFrame) -> Markup | None:
-    """`reports.figures.shares.share_table` for a reader."""
+    """Return the table of `share_table`, or None without results."""
     if shares.empty:
         return None
     names = ("winner", "median of all", "range of the best (95 %)", "rank correlation")
@@ -60,12 +60,12 @@ def share_section(shares: pd.DataFrame) -> Markup | None:
                 number(rho, row["rho"]),
             ]
         )
-    note = "Seven parts are looked at: of seven p-values one below 0.05 is no surprise."
+    note = "The table has seven tests: one of seven p-values below 0.05 is not unusual."
     return join(table(columns, rows, class_="sortable"), tag("p", note, class_="soft"))
 
 
 def failure_section(stages: Sequence[StageData]) -> Markup:
-    """Failed trials with their reasons."""
+    """Return a table of the failed trials with their reasons."""
     rows = [_failure(stage.stage, candidate) for stage in stages for candidate in stage.failed]
     if not rows:
         return tag("p", "No trial failed.")
@@ -75,12 +75,12 @@ def failure_section(stages: Sequence[StageData]) -> Markup:
 
 
 def repeat_section(stage: StageData) -> Markup:
-    """The command that repeats a stage, what it ran with, and the request itself."""
+    """Return the command that repeats a stage, its environment, and its request."""
     command = f"scrfd-nas stage{stage.stage} --config search.yaml --search-dir again"
     versions = stage.record.get("versions", {})
     data, fingerprint = (stage.request.get(key) for key in ("data", "data_fingerprint"))
     facts = {
-        "begun": stage.record.get("created", "unknown"),
+        "started": stage.record.get("created", "unknown"),
         "data": f"{data} (fingerprint {fingerprint})",
         "seed": stage.request.get("seed"),
         "versions": ", ".join(f"{name} {value}" for name, value in dict(versions).items()),
@@ -100,7 +100,7 @@ def repeat_section(stage: StageData) -> Markup:
 
 
 def summary_line(stage: StageData) -> str:
-    """A stage in one line."""
+    """Return a summary of a stage in one line."""
     request, finished = stage.request, len(stage.finished)
     text = f"Stage {stage.stage}: {finished} of {len(stage.candidates)} candidates finished"
     text += f", {request.get('epochs')} epochs at {request.get('image_size')} px"
@@ -109,18 +109,18 @@ def summary_line(stage: StageData) -> str:
 
 
 def selection_note(request: Mapping[str, Any]) -> str:
-    """On which images the ranks were made."""
+    """Return a note on the images of which the ranks are."""
     chosen = str(request.get("select_on", "val"))
     if chosen == "val":
         return (
-            "Ranks and APs are of the same validation images: the best one's AP is the largest of "
-            "many and therefore too good."
+            "Candidates are ranked by APs of the validation images: the AP of the best is the "
+            "largest of many and therefore biased upwards."
         )
-    return f"Ranks and APs are of {chosen} of the training images; validation is unseen."
+    return f"Ranks and APs are of {chosen} of the training images; validation images are unused."
 
 
 def describe(architecture: Architecture) -> str:
-    """A network in one line: block, stem, depths x widths, neck, head."""
+    """Return a network in one line: block, stem, depths x widths, neck, head."""
     backbone, head = architecture.backbone, architecture.head
     stem = ",".join(map(str, backbone.stem_widths))
     stages = ", ".join(f"{d}x{w}" for d, w in zip(backbone.depths, backbone.widths, strict=True))
@@ -129,7 +129,7 @@ def describe(architecture: Architecture) -> str:
 
 
 def giga(flops: int) -> str:
-    """`2.522G`, `503.9M`."""
+    """Return FLOPs as `2.522G` or `503.9M`."""
     return f"{flops / 1e9:.3f}G" if flops >= 10**9 else f"{flops / 1e6:.1f}M"
 
 
@@ -154,7 +154,7 @@ def _row(
 
 
 def _seeds(record: Mapping[str, Any]) -> Markup:
-    """Mean and half-width of its interval over seeds."""
+    """Return a cell with the mean over seeds and the half-width of its interval."""
     mean = record["hard_mean"]
     if mean is None:
         return number(None)
@@ -163,13 +163,13 @@ def _seeds(record: Mapping[str, Any]) -> Markup:
 
 
 def _state(record: Mapping[str, Any]) -> Markup:
-    """The state, with the last hard AP of one that was stopped."""
+    """Return a cell with the state, and the last hard AP of a stopped trial."""
     last = _ap(record["last_hard"])
     return cell(record["state"] + (f" (hard AP {last})" if last else ""))
 
 
 def _bar(architecture: Architecture) -> Markup:
-    """Shares of compute as a bar; also as text, for those who cannot see it."""
+    """Return a cell with the shares of compute as a bar, and as text for screen readers."""
     flops = flops_by_part(architecture)
     shares = {part: flops[part] / total(flops) for part in PARTS}
     texts = {part: f"{part} {_percent(share)}" for part, share in shares.items()}
@@ -193,9 +193,9 @@ def _published(flops: int) -> Markup | None:
     names = ("hard", "medium", "easy", "FLOPs", "params")
     columns = [column("published"), column("from"), *map(number_column, names)]
     note = (
-        "Published networks of about this budget: 640 epochs on all of WIDER FACE, figures as "
-        "printed in the papers. They are no part of the ranking above, and its APs can be set "
-        "beside them only after a training like theirs."
+        "Published networks of about this budget, trained for 640 epochs on all of WIDER FACE; "
+        "figures from the papers. They are not comparable with the ranking above, whose candidates "
+        "were trained differently."
     )
     rows = [_published_row(row) for row in near]
     board = table(columns, rows, class_="published")

@@ -1,4 +1,4 @@
-"""Populations of candidates beside each other: how they differ, and how sure that is."""
+"""Comparison of populations of candidates: differences with confidence intervals."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ _SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """Finished candidates of one stage of a search; hard APs as fractions of 1, at least one."""
+    """Hard APs, as fractions of 1, of the finished candidates of one stage; at least one."""
 
     name: str
     hard: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if not self.hard:
-            raise ConfigError(f"{self.name}: has no finished candidate to compare")
+            raise ConfigError(f"{self.name} has no finished candidate to compare")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The second population against the first; positive where the second is better.
+    """Difference of a second population to a first; positive where the second is better.
 
     Attributes:
-        first, second: their names.
-        median: of hard AP, with the 95 % bootstrap interval of the difference.
-        best: of the best of `draws` candidates, drawn with replacement from each: as many from
-            both, so that a larger population has no advantage.
+        first, second: names of the populations.
+        median: difference of the median hard APs, with its 95 % bootstrap interval.
+        best: difference of the best of `draws` candidates, drawn with replacement. Equally many
+            are drawn from both, so that a larger population has no advantage.
         draws: a quarter of the smaller population.
         ks, p: Kolmogorov-Smirnov statistic of the two distributions and its p-value.
     """
@@ -51,13 +51,13 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Populations and the differences of every two."""
+    """Populations and the differences of all pairs."""
 
     populations: tuple[Population, ...]
     differences: tuple[Difference, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
+        """Return plain JSON data."""
         rows = [
             {"population": p.name, "candidates": len(p.hard), **summary(p)}
             for p in self.populations
@@ -66,10 +66,10 @@ class Comparison:
 
 
 def compare_populations(populations: Sequence[Population]) -> Comparison:
-    """Compare every two populations, the earlier as the first.
+    """Compare all pairs of populations, in the given order.
 
     Raises:
-        ConfigError: there are fewer than two.
+        ConfigError: there are fewer than two populations.
     """
     if len(populations) < 2:
         found = ", ".join(p.name for p in populations) or "none"
@@ -83,7 +83,9 @@ def _difference(first: Population, second: Population) -> Difference:
     one, two = np.array(first.hard), np.array(second.hard)
     draws = quarter(min(len(one), len(two)))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # ties: it falls back to the asymptotic p
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # ties: falls back to the asymptotic p-value
         found = stats.ks_2samp(one, two)
     return Difference(
         first=first.name,

@@ -1,12 +1,11 @@
-"""What several seeds of the best candidates say: means, intervals, and who is tied with whom.
+"""Statistics of candidates that were trained with several seeds: means, intervals and ties.
 
-Trainings of one network differ from seed to seed. Two or three seeds say little about how
-much, for one candidate; so the spread is pooled over all confirmed candidates (one standard
-deviation for all, as in an analysis of variance), which a t-interval of so many degrees of
-freedom then uses. A single candidate is left with its own.
+The results of one network vary with the seed. Two or three seeds estimate this spread poorly
+for one candidate, so it is pooled over all confirmed candidates (one standard deviation for
+all, as in an analysis of variance) and used in t-intervals with the pooled degrees of freedom.
 
-The search's own seed is one of the seeds, and what it ranked high it may have ranked by luck:
-a mean of n seeds keeps 1/n of that luck. It is the same for all that are compared.
+The seed of the search is one of the seeds. Candidates were selected by it, so a mean of n seeds
+keeps 1/n of the selection bias, equally for all confirmed candidates.
 """
 
 import math
@@ -20,13 +19,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmed:
-    """What is known of a candidate that was trained with several seeds.
+    """Statistics of a candidate that was trained with several seeds.
 
     Attributes:
-        seeds: how many.
-        mean: of the hard APs.
+        seeds: number of seeds.
+        mean: mean of the hard APs.
         low, high: t-interval of the mean at `LEVEL`, cut at 0 and 1.
-        tie: number of its group, from 1: candidates of a group cannot be told from its best.
+        tie: number of the group, from 1; the candidates of a group do not differ significantly
+            from its best.
     """
 
     seeds: int
@@ -37,15 +37,15 @@ class Confirmed:
 
 
 def confirmed(hards: Mapping[int, Sequence[float]], level: float = LEVEL) -> dict[int, Confirmed]:
-    """Mean, interval and group of every candidate with at least two values, best mean first.
+    """Return the statistics of every candidate with at least two values, best mean first.
 
-    The best mean begins group 1. Who follows belongs to the group while a two-sided t-test at
-    `level`, without correction for several tests, finds no difference from the group's best;
-    the first that differs begins the next group.
+    The best mean starts group 1. The next candidates belong to it while a two-sided t-test at
+    `level`, without correction for multiple tests, finds no difference from the best of the
+    group; the first that differs starts the next group.
 
     Args:
-        hards: hard APs by candidate, one a seed.
-        level: of the intervals and of the tests.
+        hards: hard APs by candidate, one per seed.
+        level: confidence level of the intervals and of the tests.
     """
     several = {number: list(values) for number, values in hards.items() if len(values) > 1}
     means = {number: math.fsum(values) / len(values) for number, values in several.items()}
@@ -72,14 +72,14 @@ def confirmed(hards: Mapping[int, Sequence[float]], level: float = LEVEL) -> dic
 
 
 def _students_t(level: float, freedom: int) -> float:
-    """The quantile that a two-sided interval of this level reaches to."""
-    from scipy import stats  # here: `status` does without, and it takes as long as the rest
+    """Return the quantile of Student's t for a two-sided interval."""
+    from scipy import stats  # lazy: doubles the start-up time of `status`, which rarely needs it
 
     return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 def _pooled(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """Standard deviation within the groups, and its degrees of freedom."""
+    """Return the standard deviation within the groups, and its degrees of freedom."""
     freedom = sum(len(values) - 1 for values in groups)
     squares = math.fsum(float(np.var(values)) * len(values) for values in groups)
     return (math.sqrt(squares / freedom), freedom) if freedom else (0.0, 1)

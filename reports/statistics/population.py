@@ -1,6 +1,6 @@
 """Statistics of many candidates: error distributions, ranges of the best, Pareto fronts.
 
-Errors are 1 - hard AP, as fractions of 1. All randomness comes from a seed.
+Errors are 1 - hard AP, as fractions of 1. All random draws come from a seed.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.randomness import raw_words, seeded_generator
 
 BOOTSTRAPS = 10_000
-FRACTION = 0.25  # of the population in each draw (REFERENCE facts, section 8)
+FRACTION = 0.25  # of the population in each draw (arXiv 2003.13678)
 LEVEL = 0.95
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Interval:
-    """The middle 95 % of a distribution, and its median."""
+    """The central 95 % interval and the median of a distribution."""
 
     low: float
     median: float
@@ -30,7 +30,7 @@ class Interval:
 
     @classmethod
     def of(cls, values: ArrayLike) -> "Interval":
-        """Of the values drawn. Raises ConfigError if there are none."""
+        """Return the interval of the values. Raises ConfigError if there are none."""
         array = np.asarray(values, dtype=np.float64)
         if array.size == 0:
             raise ConfigError("an interval needs at least one value, got none")
@@ -40,14 +40,14 @@ class Interval:
 
 
 def edf(values: ArrayLike) -> tuple[Floats, Floats]:
-    """The empirical distribution: distinct values ascending (K,), shares of values <= each (K,)."""
+    """Return the empirical distribution: distinct values (K,), shares of values <= each (K,)."""
     array = np.asarray(values, dtype=np.float64)
     points, counts = np.unique(array, return_counts=True)
     return points, np.cumsum(counts) / max(len(array), 1)
 
 
 def drawn_indices(count: int, draws: int, seed: int, repeats: int = BOOTSTRAPS) -> Ints:
-    """`repeats` draws with replacement of `draws` out of `count`, as indices (repeats, draws)."""
+    """Return `repeats` draws of `draws` out of `count` with replacement, (repeats, draws)."""
     if min(count, draws, repeats) < 1:
         raise ConfigError(
             f"count, draws and repeats must be at least 1, got {count, draws, repeats}"
@@ -57,14 +57,14 @@ def drawn_indices(count: int, draws: int, seed: int, repeats: int = BOOTSTRAPS) 
 
 
 def best_indices(errors: ArrayLike, seed: int = 0, repeats: int = BOOTSTRAPS) -> Ints:
-    """The empirical bootstrap: whose error is the least in each of `repeats` draws, (repeats,).
+    """Return the index of the least error in each draw of the empirical bootstrap, (repeats,).
 
     Each draw takes a quarter of the candidates (at least one) with replacement; among equal
-    errors the first in order wins. `statistic[best_indices(errors)]` is the distribution of
-    the best one's statistic (Radosavovic et al., "Designing Network Design Spaces").
+    errors the first in order wins. `statistic[best_indices(errors)]` is the distribution of the
+    statistic of the best candidate (Radosavovic et al., "Designing Network Design Spaces").
 
     Raises:
-        ConfigError: there are no errors.
+        ConfigError: `errors` is empty.
     """
     array = np.asarray(errors, dtype=np.float64)
     if len(array) == 0:
@@ -76,14 +76,14 @@ def best_indices(errors: ArrayLike, seed: int = 0, repeats: int = BOOTSTRAPS) ->
 
 
 def quarter(count: int) -> int:
-    """How many candidates a draw of the empirical bootstrap takes: 25 %, at least one."""
+    """Return the size of a draw of the empirical bootstrap: 25 %, at least one."""
     return max(1, round(FRACTION * count))
 
 
 def pareto_front(costs: ArrayLike, values: ArrayLike) -> list[int]:
-    """Indices of those that nobody beats: none costs no more and is worth more (or vice versa).
+    """Return the indices of the Pareto front of low cost and high value, cheapest first.
 
-    Cheapest first; of equal ones the first in order.
+    Of equal entries only the first is included.
     """
     cost, value = np.asarray(costs, dtype=np.float64), np.asarray(values, dtype=np.float64)
     front: list[int] = []
@@ -96,14 +96,14 @@ def pareto_front(costs: ArrayLike, values: ArrayLike) -> list[int]:
 def best_so_far(
     epochs: Sequence[int], values: Sequence[float | None]
 ) -> tuple[list[int], list[float]]:
-    """Epochs spent and the best value found, after each trial that has improved on it.
+    """Return the epochs spent and the best value, after each trial that improves on it.
 
     Args:
-        epochs: of the trials in the order in which they ended.
-        values: theirs; None for one that has none, whose epochs were spent all the same.
+        epochs: epochs of the trials in the order in which they ended.
+        values: values of the trials; None for one without a value, whose epochs still count.
 
     Returns:
-        Both ascending, of one length; the last epochs are all that were spent.
+        Both ascending and of equal length; the last entry has all epochs.
     """
     spent = 0
     points: list[int] = []
@@ -120,11 +120,11 @@ def best_so_far(
 
 
 def curve_noise(curves: Sequence[Sequence[float]]) -> float | None:
-    """Standard deviation of one evaluation around its curve, from the curves' last three points.
+    """Return the standard deviation of one evaluation, from the last three points of the curves.
 
-    The second difference of three points is free of a straight trend and has six times the
-    variance of one point; the median of its size over the curves, divided by that of a
-    standard normal (0.6745), is robust. None without a curve of three points.
+    The second difference of three points has no linear trend and six times the variance of one
+    point; the median of its absolute value over the curves, divided by that of a standard normal
+    (0.6745), is robust. None without a curve of three points.
     """
     ends = [curve[-3:] for curve in curves if len(curve) >= 3]
     if not ends:

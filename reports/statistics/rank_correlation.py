@@ -1,14 +1,14 @@
-"""How well one number ranks candidates by another: Kendall's tau-b with a bootstrap interval.
+"""Rank correlation of two scores of candidates: Kendall's tau-b with a bootstrap interval.
 
 For candidates with scores x and values y, each of the n (n - 1) / 2 pairs either agrees
 (sign(x_i - x_j) = sign(y_i - y_j)), disagrees, or is tied in x or y. Then
 
     tau_b = (agreeing - disagreeing) / sqrt(pairs not tied in x * pairs not tied in y)
 
-(Kendall 1945; the definition of scipy.stats.kendalltau). A percentile bootstrap draws n
-candidates with replacement, again and again (Efron and Tibshirani 1993, chapter 13). A drawn
-candidate counts as often as it was drawn, and pairs of itself are ties, so that with counts
-w all resamples are products of w with the matrices of signs.
+(Kendall 1945; the definition of scipy.stats.kendalltau). Each resample of the percentile
+bootstrap draws n candidates with replacement (Efron and Tibshirani 1993, chapter 13). A
+candidate counts as often as it was drawn, and pairs of itself are ties, so all resamples are
+products of the counts with the matrices of signs.
 
 Shapes: N candidates, R resamples.
 """
@@ -24,7 +24,7 @@ from search_spaces.errors import ConfigError
 
 Floats = NDArray[np.float64]
 
-LEAST_CANDIDATES = 3  # two can only agree or disagree
+LEAST_CANDIDATES = 3  # two have only the values -1 and 1
 RESAMPLES = 2000
 LEVEL = 0.95
 
@@ -34,11 +34,11 @@ class RankCorrelation:
     """Kendall's tau-b and its interval.
 
     Attributes:
-        num: candidates that it was computed from.
+        num: number of candidates.
         tau: from -1 (reversed) through 0 (no relation) to 1 (same order); None for fewer than
-            three candidates, or where all scores or all values are equal.
-        low, high: ends of the percentile bootstrap interval; None where tau is.
-        level: of the interval, such as 0.95.
+            three candidates, or if all scores or all values are equal.
+        low, high: ends of the percentile bootstrap interval; None if tau is None.
+        level: confidence level of the interval, such as 0.95.
     """
 
     num: int
@@ -56,20 +56,22 @@ def rank_correlation(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> RankCorrelation:
-    """Kendall's tau-b of `scores` with `values`, candidate by candidate.
+    """Return Kendall's tau-b of `scores` and `values` with its bootstrap interval.
 
     Args:
-        scores, values: finite numbers, as many of one as of the other.
-        generator: draws the resamples.
-        resamples: how many, at least 1.
-        level: of the interval, between 0 and 1.
+        scores, values: finite numbers, one each per candidate.
+        generator: source of the resamples.
+        resamples: number of resamples, at least 1.
+        level: confidence level of the interval, between 0 and 1.
 
     Raises:
         ConfigError: an argument breaks a rule.
     """
     x_N, y_N = _finite(scores, "scores"), _finite(values, "values")
     if len(x_N) != len(y_N):
-        raise ConfigError(f"there must be a score a value, got {len(x_N)} and {len(y_N)}")
+        raise ConfigError(
+            f"scores and values must have equal lengths, got {len(x_N)} and {len(y_N)}"
+        )
     require_integer(resamples, "resamples", 1)
     require_number(level, "the interval's level", 0, 1)
     num = len(x_N)
@@ -79,7 +81,7 @@ def rank_correlation(
     tau = float(_tau_b(*signs, np.ones((1, num)))[0])
     if np.isnan(tau):
         return RankCorrelation(num=num, level=level)
-    # An order cannot be known from a resample of equals: it counts as no relation.
+    # A resample of equal candidates has no order and counts as no relation.
     taus_R = np.nan_to_num(_tau_b(*signs, _counts(generator, resamples, num)), nan=0.0)
     low, high = np.quantile(taus_R, [(1 - level) / 2, (1 + level) / 2])
     return RankCorrelation(num=num, tau=tau, low=float(low), high=float(high), level=level)
@@ -93,7 +95,7 @@ def _finite(numbers: Sequence[float], what: str) -> Floats:
 
 
 def _counts(generator: np.random.Generator, resamples: int, num: int) -> Floats:
-    """How often each candidate is drawn in each resample, (R, N); rows add up to N."""
+    """Return how often each candidate is drawn in each resample, (R, N); rows add up to N."""
     drawn = generator.integers(num, size=(resamples, num))
     rows = np.arange(resamples)[:, None]
     flat = np.bincount((rows * num + drawn).ravel(), minlength=resamples * num)
@@ -101,7 +103,7 @@ def _counts(generator: np.random.Generator, resamples: int, num: int) -> Floats:
 
 
 def _tau_b(x_NN: Floats, y_NN: Floats, counts_RN: Floats) -> Floats:
-    """tau-b of each resample from the signs of all pairs' differences, (R,); NaN if undefined."""
+    """Return tau-b of each resample from the signs of all differences, (R,); NaN if undefined."""
 
     def pairs(signs_NN: Floats) -> Floats:
         weighted: Floats = np.einsum("rn,rn->r", counts_RN @ signs_NN, counts_RN)

@@ -71,7 +71,7 @@ def test_a_trial_that_has_not_begun_has_an_empty_curve(tmp_path: Path) -> None:
         ("0.500000", "half", "line 5: hard must be a number, got 'half'"),
         ("0.500000", "nan", "candidate 1: hard at epoch 4 must be a finite number"),
         ("0.500000", "1.5", "must be a finite number from 0 to 1, got 1.5"),
-        (",4,0.5", ",3,0.5", "epoch 3 of candidate 1 stands twice"),
+        (",4,0.5", ",3,0.5", "epoch 3 of candidate 1 is given twice"),
         (",4,0.5", ",0,0.5", "epoch must be an integer of at least 1, got '0'"),
         (",4,0.5", ",,0.5", "epoch must be an integer of at least 1, got ''"),
         ("""depths"":[1,1,1,1]""", """depths"":[1,1,1,2]""", "hash must be that of the"),

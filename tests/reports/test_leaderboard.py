@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from reports.costs import SHARES
 from reports.leaderboard import (
     COLUMNS,
     CONFIRMATION,
-    SHARES,
     Row,
     leaderboard,
     to_records,

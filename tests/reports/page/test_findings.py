@@ -23,18 +23,18 @@ def test_without_results_there_is_no_winner(make_stage: MakeStage) -> None:
 
 
 def test_one_result_has_nothing_to_compare_with(make_stage: MakeStage) -> None:
-    assert "Candidate 2 is the only one" in text(make_stage([None, 0.5]))
+    assert "Candidate 2 is the only finished one" in text(make_stage([None, 0.5]))
 
 
 def test_lead_and_median_are_those_of_the_finished(make_stage: MakeStage) -> None:
     found = text(make_stage([0.25, 0.5, "failed", 0.125]))
-    assert "Candidate 2 leads the 3 of 4 that have finished with hard AP 0.5000" in found
+    assert "Candidate 2 leads the 3 of 4 finished candidates with hard AP 0.5000" in found
     assert "0.2500 ahead of candidate 1; the median is 0.2500" in found
 
 
 def test_without_seeds_and_curves_the_noise_is_unknown(make_stage: MakeStage) -> None:
     found = text(make_stage([0.25, 0.5]))
-    assert "2 candidates, one seed each: how large a difference is noise cannot be told" in found
+    assert "2 candidates, one seed each: the noise cannot be estimated" in found
 
 
 def test_the_noise_comes_from_the_curves(
@@ -51,8 +51,8 @@ def test_the_noise_comes_from_the_curves(
     threshold = 1.96 * 2**0.5 * 0.0165 / 0.6745 / 6**0.5
     assert noise_threshold(stage) == pytest.approx(threshold)
     found = text(stage)
-    assert f"a difference below {threshold:.4f} is noise" in found
-    assert "1 other lies that close to the best" in found
+    assert f"a difference below {threshold:.4f} is within the noise" in found
+    assert "1 other is as close to the best" in found
 
 
 def test_seeds_decide_whether_the_lead_is_real(
@@ -65,9 +65,9 @@ def test_seeds_decide_whether_the_lead_is_real(
 
     apart = text(stage((0.30, 0.31, 0.32)))
     assert "mean hard AP of 0.5100 over 3 seeds" in apart
-    assert "larger than the spread among seeds" in apart
+    assert "larger than the spread of the seeds" in apart
     tied = text(stage((0.40, 0.51, 0.59)))
-    assert "cannot be told from 2: the lead is not larger" in tied
+    assert "does not differ significantly from 2: the lead is within" in tied
 
 
 def test_a_confirmed_candidate_beats_a_lucky_one(
@@ -76,7 +76,7 @@ def test_a_confirmed_candidate_beats_a_lucky_one(
     confirmed = replace(make_candidate(1, 0.30), hards=(0.30, 0.31))
     stage = make_stage([confirmed, 0.9])
     assert [c.number for c in stage.finished] == [1, 2]
-    assert "No other was trained with several seeds" in text(stage)
+    assert "No other candidate was trained with several seeds" in text(stage)
 
 
 def test_spending_is_compared_with_the_median(make_stage: MakeStage) -> None:
@@ -87,7 +87,7 @@ def test_spending_is_compared_with_the_median(make_stage: MakeStage) -> None:
         shares.append(flops["c5"] / total(flops))
     found = text(stage)
     assert f"c5 {100 * shares[0]:.1f} % (median {100 * sorted(shares)[1]:.1f} %)" in found
-    assert "3 candidates are too few to say where compute should go" in found
+    assert "3 candidates are too few to show where compute should go" in found
 
 
 def test_the_parts_on_which_the_best_agree_are_named(make_stage: MakeStage) -> None:
@@ -100,7 +100,7 @@ def test_the_parts_on_which_the_best_agree_are_named(make_stage: MakeStage) -> N
 def test_where_the_best_do_not_agree_nothing_is_said(make_stage: MakeStage) -> None:
     aps = [0.5 + 0.001 * ((7 * number) % 20) for number in range(20)]
     found = text(make_stage(aps))
-    assert "do not say where compute should go" in found
+    assert "do not show where compute should go" in found
 
 
 def test_shares_correlate_by_rank(make_stage: MakeStage) -> None:

@@ -63,5 +63,5 @@ def test_ties_are_compared_without_a_warning() -> None:
 def test_less_than_two_cannot_be_compared() -> None:
     with pytest.raises(ConfigError, match="needs two stages with finished candidates, got low"):
         compare_populations([LOW])
-    with pytest.raises(ConfigError, match="empty: has no finished candidate"):
+    with pytest.raises(ConfigError, match="empty has no finished candidate"):
         Population(name="empty", hard=())

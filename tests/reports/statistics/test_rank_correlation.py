@@ -97,7 +97,7 @@ def test_no_tau_for_too_few_or_equal_ones(scores: list[float], values: list[floa
 @pytest.mark.parametrize(
     ("scores", "values", "rule"),
     [
-        ([1.0, 2.0, 3.0], [1.0, 2.0], "got 3 and 2"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0], "equal lengths, got 3 and 2"),
         ([1.0, float("nan"), 3.0], [1.0, 2.0, 3.0], "scores must be a list of finite numbers"),
         ([1.0, 2.0, 3.0], [1.0, 2.0, float("inf")], "values must be a list of finite numbers"),
     ],
