@@ -1,12 +1,11 @@
-"""Recipe: how a network is trained, as plain data. `reference` is SCRFD's, `quick` is ours."""
+"""Training recipes as plain data. `reference` is that of SCRFD, `quick` suits short trainings."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from search_spaces.checks import require_integer, require_number
+from search_spaces.checks import require_integer, require_mapping, require_number
 from search_spaces.errors import ConfigError, shown
 
 CROP_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
@@ -17,14 +16,14 @@ SCHEDULES = ("step", "cosine", "linear")
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How training samples are drawn.
+    """Random augmentation of training samples.
 
     Attributes:
         crop_scales: sides of the random crop, relative to the image's shorter side.
-        crop_probabilities: of each scale; None: all alike.
+        crop_probabilities: probability of each scale; None: all equal.
         flip: probability of a left-right flip.
         distort: whether to distort brightness, contrast and colours.
-        clip_boxes: whether faces that a crop cuts keep only what lies inside.
+        clip_boxes: whether to clip faces to the crop.
     """
 
     crop_scales: tuple[float, ...] = CROP_SCALES
@@ -51,33 +50,33 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A training recipe; the defaults are the reference's (REFERENCE facts, section 7).
+    """A training recipe; the defaults are those of SCRFD's published configurations.
 
     Positions in the schedule are fractions of all iterations, so that a recipe fits any
     number of epochs.
 
     Attributes:
         optimizer: `sgd` or `adamw`.
-        learning_rate: after the warm-up, for one batch of `batch_size`.
-        momentum, nesterov: of SGD.
-        weight_decay: on every parameter, as the reference does.
-        batch_size: images an iteration.
-        warmup_iterations, warmup_fraction: the warm-up takes the first, but at most the
-            second's share of all iterations.
-        warmup_start: share of the rate at the first iteration; linear from there.
-        schedule: `step`, `cosine` or `linear` (both fall to `final_ratio`).
-        drops, drop_factor: of `step`: at these fractions the rate is multiplied.
-        final_ratio: of `cosine` and `linear`: share of the rate at the end.
+        learning_rate: rate after the warm-up.
+        momentum, nesterov: parameters of SGD.
+        weight_decay: decay of every parameter, as in the reference.
+        batch_size: images per iteration.
+        warmup_iterations, warmup_fraction: length of the warm-up, as a number of iterations
+            and as a share of all iterations; the shorter one counts.
+        warmup_start: share of the rate at the first iteration, from where it rises linearly.
+        schedule: `step`, `cosine` or `linear` (the last two fall to `final_ratio`).
+        drops, drop_factor: fractions of the training at which `step` multiplies the rate.
+        final_ratio: share of the rate at the end of `cosine` and `linear`.
         gradient_clip: largest global norm of the gradients; 0: none.
-        crop_scales: sides of the random square crop, as shares of the image's short side.
-        crop_weights: how often each scale is drawn, relatively; empty: equally often.
-        clip_boxes: clip faces to the crop.
-        flip: probability of a mirrored image.
-        distort: photometric distortion.
-        ema_decay: of a moving average of the weights, which is then what is evaluated; 0: none.
-        boxes_from_anchors: let the untrained network answer its anchors instead of boxes of
-            no size, whose IoU is 0 and whose score and weight are too (see
-            `trials.training.epoch.start_from_anchors`). The reference does not.
+        crop_scales: sides of the random square crop, relative to the image's shorter side.
+        crop_weights: relative frequency of each scale; empty: all equal.
+        clip_boxes: whether to clip faces to the crop.
+        flip: probability of a left-right flip.
+        distort: whether to distort brightness, contrast and colours.
+        ema_decay: decay of a moving average of the weights, which is then evaluated; 0: none.
+        boxes_from_anchors: whether the untrained network predicts its anchors instead of
+            boxes of size 0 (see `trials.training.state.start_from_anchors`); the reference
+            does not.
     """
 
     optimizer: str = "sgd"
@@ -103,19 +102,26 @@ class Recipe:
     boxes_from_anchors: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice(self, "optimizer", OPTIMIZERS)
-        _check_choice(self, "schedule", SCHEDULES)
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                found = shown(getattr(self, name))
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {found}")
         for name, (low, high) in _RANGES.items():
-            _set_number(self, name, low, high)
-        for name, top in (("batch_size", 65536), ("warmup_iterations", 10**9)):
-            _set_integer(self, name, int(name == "batch_size"), top)
-        for name in ("nesterov", "clip_boxes", "distort", "boxes_from_anchors"):
+            self._set(name, require_number(getattr(self, name), name, low, high))
+        for name, (least, most) in _COUNTS.items():
+            self._set(name, require_integer(getattr(self, name), name, least, most))
+        for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {shown(getattr(self, name))}")
-        _set_numbers(self, "drops", 0.0, 1.0)
-        _set_numbers(self, "crop_scales", 0.01, MAX_CROP_SCALE)
-        _set_numbers(self, "crop_weights", 0.0, 1e9)
+        for name, (low, high) in _LISTS.items():
+            values = getattr(self, name)
+            if not isinstance(values, list | tuple):
+                raise ConfigError(f"{name} must be a list of numbers, got {shown(values)}")
+            self._set(name, tuple(require_number(v, name, low, high) for v in values))
         self._check_combinations()
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     def _check_combinations(self) -> None:
         if self.nesterov and self.momentum == 0.0:
@@ -131,14 +137,14 @@ class Recipe:
 
     @classmethod
     def named(cls, name: str) -> "Recipe":
-        """A built-in recipe. Raises ConfigError listing the names."""
+        """Return a built-in recipe. Raises ConfigError, which lists the names."""
         if name not in BUILTIN:
             raise ConfigError(f"the built-in recipes are {', '.join(BUILTIN)}, got {shown(name)}")
         return BUILTIN[name]
 
     @property
     def augmentation(self) -> Augmentation:
-        """How the recipe draws its training samples."""
+        """The augmentation of the training samples."""
         total = sum(self.crop_weights)
         chances = tuple(weight / total for weight in self.crop_weights)
         return Augmentation(
@@ -150,35 +156,34 @@ class Recipe:
         )
 
     def warmup_length(self, iterations: int) -> int:
-        """Iterations of warm-up in a training of `iterations`."""
+        """Return the iterations of warm-up in a training of `iterations`."""
         return min(self.warmup_iterations, round(self.warmup_fraction * iterations))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, lists instead of tuples."""
+        """Return plain data with lists instead of tuples."""
         content = asdict(self)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in content.items()}
 
     @classmethod
     def from_dict(cls, content: object, source: str = "recipe") -> "Recipe":
-        """Build from plain data: the fields, and `base`, a built-in recipe to start from.
+        """Return the recipe of plain data: fields, and `base`, a built-in recipe to start from.
 
         Raises:
-            ConfigError: an unknown key or a value that breaks a rule; begins with `source`.
+            ConfigError: a key is unknown or a value breaks a rule; begins with `source`.
         """
-        if not isinstance(content, Mapping):
-            kind = type(content).__name__
-            raise ConfigError(f"{source}: a recipe must be a mapping, got {kind}")
-        known = [item.name for item in fields(cls)]
-        unknown = sorted(str(key) for key in content if key not in (*known, "base"))
-        if unknown:
-            raise ConfigError(f"{source}: unknown keys {unknown}; known are {['base', *known]}")
+        known = ["base", *(item.name for item in fields(cls))]
+        values = require_mapping(content, f"{source}: a recipe", known)
         try:
-            base = cls.named(str(content.get("base", "reference")))
-            return replace(base, **{key: content[key] for key in content if key != "base"})
+            base = cls.named(str(values.pop("base", "reference")))
+            return replace(base, **values)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
 
 
+_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+_FLAGS = ("nesterov", "clip_boxes", "distort", "boxes_from_anchors")
+_COUNTS = {"batch_size": (1, 65536), "warmup_iterations": (0, 10**9)}
+_LISTS = {"drops": (0.0, 1.0), "crop_scales": (0.01, MAX_CROP_SCALE), "crop_weights": (0.0, 1e9)}
 _RANGES = {
     "learning_rate": (1e-12, 1e3),
     "momentum": (0.0, 0.9999),
@@ -194,10 +199,10 @@ _RANGES = {
 
 
 def load_recipe(reference: str | os.PathLike[str]) -> Recipe:
-    """A built-in recipe by its name, or a user's YAML file.
+    """Return a built-in recipe by its name, or that of a YAML file.
 
     Raises:
-        ConfigError: neither, or the file breaks a rule (the message names the file).
+        ConfigError: the reference is neither, or the file breaks a rule (names the file).
     """
     if str(reference) in BUILTIN:
         return BUILTIN[str(reference)]
@@ -207,28 +212,6 @@ def load_recipe(reference: str | os.PathLike[str]) -> Recipe:
     from search_spaces.files import read_yaml
 
     return Recipe.from_dict(read_yaml(reference), str(reference))
-
-
-def _check_choice(recipe: Recipe, name: str, choices: tuple[str, ...]) -> None:
-    value = getattr(recipe, name)
-    if value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
-
-
-def _set_integer(recipe: Recipe, name: str, low: int, high: int) -> None:
-    object.__setattr__(recipe, name, require_integer(getattr(recipe, name), name, low, high))
-
-
-def _set_number(recipe: Recipe, name: str, low: float, high: float) -> None:
-    value = require_number(getattr(recipe, name), name, low, high)
-    object.__setattr__(recipe, name, value)
-
-
-def _set_numbers(recipe: Recipe, name: str, low: float, high: float) -> None:
-    values = getattr(recipe, name)
-    if not isinstance(values, list | tuple):
-        raise ConfigError(f"{name} must be a list of numbers, got {shown(values)}")
-    object.__setattr__(recipe, name, tuple(require_number(v, name, low, high) for v in values))
 
 
 BUILTIN: dict[str, Recipe] = {

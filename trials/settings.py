@@ -1,4 +1,4 @@
-"""How one trial is run: its length and size (part of the result) and the machine's share."""
+"""Settings of a trial: its length and size, which define the result, and its resources."""
 
 import math
 import os
@@ -28,10 +28,10 @@ _LIMITS = {
 
 
 def parse_select_on(text: object) -> float:
-    """The held-out share of the training images: 0 for `val`, S for `holdout:S`.
+    """Return the held-out share of the training images: 0 for `val`, S for `holdout:S`.
 
     Raises:
-        ConfigError: neither, or a share that is not above 0 and at most a half.
+        ConfigError: the text is neither, or the share is not above 0 and at most a half.
     """
     rule = f"select_on must be {VALIDATION}, or {HOLDOUT}SHARE with a share up to {LARGEST_SHARE}"
     if text == VALIDATION:
@@ -48,38 +48,37 @@ def parse_select_on(text: object) -> float:
 
 
 def format_select_on(share: float) -> str:
-    """The one text of a share: the inverse of `parse_select_on`."""
+    """Return the canonical text of a share, the inverse of `parse_select_on`."""
     return f"{HOLDOUT}{share!r}" if share else VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings:
-    """What a search fixes for all its trials.
+    """Settings that all trials of a search share.
 
     Attributes:
         epochs: passes over the training images.
         image_size: side of the square training crops, and long side at evaluation.
-        seed: of weights, sample order and augmentation.
+        seed: seed of weights, sample order and augmentation.
         device: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`.
-        threads: CPU threads of torch; None leaves torch's setting alone.
+        threads: CPU threads of torch; None keeps torch's own setting.
         precision: `fp32`, `bf16`, `fp16`, or `auto`: fp32 on CPU, bf16 on a GPU that has it.
-        loader_workers: processes that prepare samples; None: none beside a CPU's training,
-            all cores but one beside a GPU's.
-        cache: where decoded images are kept: `auto` (in this trial's memory), `off`, or a
-            folder on the machine, which all its trials share; made absolute here.
-        cache_gb: bound of it, in 10^9 bytes; None: 0.5 in memory, 40 in files.
+        loader_workers: processes that prepare samples; None: 0 on a CPU, all cores but one
+            with a GPU.
+        cache: location of decoded images: `auto` (memory of this trial), `off`, or a folder
+            that all trials of a machine share, which is made absolute.
+        cache_gb: largest size of the cache in 10^9 bytes; None: 0.5 in memory, 40 in a folder.
         augment_on: where images are cropped, resized and flipped: `cpu`, `device`, or `auto`:
-            on a GPU if it trains on one.
-        eval_every: evaluate after every so many epochs; 0: only after the last. The last
-            epoch, the rungs and the epochs of `eval_at` are always evaluated.
-        eval_at: more epochs to evaluate after, ascending and below `epochs`.
-        workers: data-parallel processes, each with the recipe's batch size.
+            on the GPU if the trial has one.
+        eval_every: epochs between evaluations; 0: only the last epoch. The last epoch, the
+            rungs and the epochs of `eval_at` are always evaluated.
+        eval_at: further epochs to evaluate, ascending and below `epochs`.
+        workers: number of data-parallel processes, each with the recipe's batch size.
         rungs: epochs after which a scheduler may stop the trial, ascending and below
             `epochs`. Each is evaluated and ends a complete learning-rate schedule, so that
-            what is compared there has been trained to an end (see `trials.training.schedule`).
-        select_on: what its APs are measured on: `val`, or `holdout:S`, a share S of the
-            training images, which then takes no part in training (see
-            `trials.data.holdout`).
+            trials compared there are fully trained (see `trials.training.schedule`).
+        select_on: images that the APs are measured on: `val`, or `holdout:S`, a share S of
+            the training images, which are then not trained on (see `trials.data.holdout`).
     """
 
     epochs: int = 80
@@ -119,13 +118,13 @@ class TrialSettings:
 
     @property
     def held_out(self) -> float:
-        """Share of the training images that is held out and evaluated on; 0: none."""
+        """Share of the training images that is held out for evaluation, 0 for none."""
         return parse_select_on(self.select_on)
 
     def comparable(self) -> dict[str, Any]:
-        """The settings that define the result: the rest may differ from run to run.
+        """Return the settings that define the result; the others may change between runs.
 
-        What was added later is left out at its default: folders of before stay valid.
+        Rungs and held-out images are absent at their defaults.
         """
         content: dict[str, Any] = {
             "epochs": self.epochs,
@@ -141,17 +140,17 @@ class TrialSettings:
         return content
 
     def is_evaluated(self, epoch: int) -> bool:
-        """Whether epoch `epoch`, from 1, ends with an evaluation."""
+        """Return whether epoch `epoch`, counted from 1, ends with an evaluation."""
         if epoch == self.epochs or epoch in self.rungs or epoch in self.eval_at:
             return True
         return self.eval_every > 0 and epoch % self.eval_every == 0
 
 
 def _checked_cache(cache: object, cache_gb: object) -> str:
-    """`auto`, `off`, or a folder's absolute path. Raises ConfigError."""
+    """Return `auto`, `off`, or the absolute path of a folder. Raises ConfigError."""
     if cache_gb is not None:
         require_number(cache_gb, "cache_gb", 0, LARGEST_CACHE_GB)
-    if cache is False:  # YAML's meaning of off
+    if cache is False:  # YAML reads the word off as False
         return CACHE_OFF
     if not isinstance(cache, str) or not cache:
         raise ConfigError(f"cache must be auto, off or a folder, got {cache!r}")
@@ -161,7 +160,7 @@ def _checked_cache(cache: object, cache_gb: object) -> str:
 
 
 def _checked_epochs(name: str, given: object, epochs: int) -> tuple[int, ...]:
-    """Distinct epochs from 1 to below `epochs`, ascending. Raises ConfigError."""
+    """Return distinct epochs from 1 to below `epochs`, ascending. Raises ConfigError."""
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise ConfigError(f"{name} must be a list of epochs, got {given!r}")
     checked = tuple(require_integer(epoch, f"an epoch of {name}", 1) for epoch in given)

@@ -85,7 +85,10 @@ def test_a_file_without_base_starts_from_the_reference(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning_rat: 0.1", r"mine.yaml: unknown keys \['learning_rat'\]; known are .*base"),
+        (
+            "learning_rat: 0.1",
+            r"mine.yaml: a recipe has unknown keys \['learning_rat'\]; known are .*base",
+        ),
         ("base: fast", "mine.yaml: the built-in recipes are reference, quick, got 'fast'"),
         ("- 1", "mine.yaml: a recipe must be a mapping, got list"),
         (

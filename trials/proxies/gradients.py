@@ -1,6 +1,6 @@
-"""Scores from the gradients of an untrained detector: synflow and gradient norm.
+"""Proxies from the gradients of an untrained detector: synflow and gradient norm.
 
-Both see the whole detector, neck and head included.
+Both include neck and head.
 """
 
 import math
@@ -21,12 +21,12 @@ BATCH = 4
 
 
 def synflow(architecture: Architecture, probe: Probe) -> float:
-    """log of sum |w * dR/dw|, for R the sum of all outputs (Tanaka et al., NeurIPS 2020).
+    """Return log of sum |w * dR/dw|, where R is the sum of all outputs.
 
-    arXiv 2006.05467, equations 2 and 3, summed over all weights as in Abdelfattah et al.,
-    ICLR 2021 (arXiv 2101.08134, section 3.1): weights are replaced by their magnitudes,
-    biases by 0, norms by nothing, and the image is all ones. No random image is needed; the
-    weights are those that training starts from.
+    Tanaka et al., NeurIPS 2020 (arXiv 2006.05467, equations 2 and 3), summed over all weights
+    as in Abdelfattah et al., ICLR 2021 (arXiv 2101.08134, section 3.1): weights are replaced
+    by their magnitudes, biases by 0, norms are removed, and the image is all ones. The
+    weights are the initial ones of training.
     """
     detector = untrained(architecture, probe).double()
     _make_positive(detector)
@@ -44,10 +44,10 @@ def synflow(architecture: Architecture, probe: Probe) -> float:
 
 
 def grad_norm(architecture: Architecture, probe: Probe) -> float:
-    """log of the sum over weight tensors of the Euclidean norm of the loss's gradient.
+    """Return log of the sum over weight tensors of the Euclidean norm of the loss's gradient.
 
-    Abdelfattah et al., ICLR 2021 (arXiv 2101.08134, section 3.1). A detector has no labels for
-    random images, so the loss is a stand-in: binary cross-entropy of the scores against
+    Abdelfattah et al., ICLR 2021 (arXiv 2101.08134, section 3.1). Random images have no
+    labels, so that the loss is a substitute: binary cross-entropy of the scores against
     random labels plus the mean distance of all other outputs from 1; means over each output.
     """
     detector = untrained(architecture, probe).train()
@@ -65,8 +65,10 @@ def grad_norm(architecture: Architecture, probe: Probe) -> float:
 
 
 def _make_positive(detector: Detector) -> None:
-    """Magnitudes for weights, nothing for biases and norms: every output is then a polynomial
-    with positive coefficients in the weights."""
+    """Replace weights by magnitudes and remove biases and norms.
+
+    Every output is then a polynomial with positive coefficients in the weights.
+    """
     for module in detector.modules():
         if isinstance(module, ConvUnit | Shortcut):
             module.register_module("norm", nn.Identity())
@@ -77,14 +79,11 @@ def _make_positive(detector: Detector) -> None:
 
 
 def _scaled_features(backbone: Backbone, image: Tensor) -> tuple[list[Tensor], float]:
-    """The maps of C3, C4, C5 divided by one number so large that nothing overflows.
+    """Return the maps of C3, C4 and C5 divided by a common factor, and its logarithm.
 
     Without norms, deep networks leave the range of floating point. Each block's output is
-    divided by its greatest value, which changes the gradient of every weight by the
-    same factor, since all that follows is linear in it; the factors are kept as logarithms.
-
-    Returns:
-        The maps, and the logarithm of the number.
+    therefore divided by its greatest value, which changes the gradient of every weight by
+    the same factor, since all that follows is linear in it.
     """
     x, log_scale = _rescaled(backbone.pool(backbone.stem(image)))
     maps, logs = [], []

@@ -1,4 +1,4 @@
-"""The untrained networks and random images that proxies look at."""
+"""Untrained networks and random images, the inputs of proxies."""
 
 import math
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from search_spaces.errors import ConfigError, TrialError
 from search_spaces.network.detector import Detector, build_detector
 from search_spaces.network.layers import ResidualBlock
 
-IMAGE_SIZE = 64  # C5 then has 2 x 2 cells, the fewest of which statistics can be taken
+IMAGE_SIZE = 64  # C5 then has 2 x 2 cells, the fewest with a variance
 LARGEST = 1024
 _MULTIPLE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """How a network is looked at; equal probes give equal scores.
+    """Random inputs of a proxy; equal probes give equal scores.
 
     Attributes:
-        seed: of weights and images.
+        seed: seed of weights and images.
         image_size: side of the square images in pixels, a multiple of 32 from 64 to 1024.
     """
 
@@ -36,20 +36,20 @@ class Probe:
             raise ConfigError(f"a proxy's image size must be a multiple of 32, got {size}")
 
     def generator(self, purpose: int) -> torch.Generator:
-        """A stream of random numbers, another one for each purpose (0 is the weights)."""
+        """Return a stream of random numbers, a different one for each purpose (0: weights)."""
         return torch.Generator().manual_seed(1000 * self.seed + purpose)
 
     def images(self, batch: int, purpose: int = 1) -> Tensor:
-        """Standard normal images, (batch, 3, size, size), float32."""
+        """Return standard normal images, (batch, 3, size, size), float32."""
         shape = (batch, 3, self.image_size, self.image_size)
         return torch.randn(shape, generator=self.generator(purpose))
 
 
 def untrained(architecture: Architecture, probe: Probe) -> Detector:
-    """The detector as training starts it, but with every residual branch switched on.
+    """Return the detector as initialised for training, but with active residual branches.
 
-    Training starts the last norm of a branch at zero. No signal would pass the branch then,
-    and no score could see what is in it.
+    Training initialises the last norm of a branch to zero, so that no signal passes it and
+    the score would not depend on the branch.
     """
     detector = build_detector(architecture, probe.generator(0))
     for block in detector.modules():
@@ -59,7 +59,7 @@ def untrained(architecture: Architecture, probe: Probe) -> Detector:
 
 
 def finite(score: float, what: str) -> float:
-    """`score` as it is. Raises TrialError if it is infinite or no number."""
+    """Return `score` unchanged. Raises TrialError if it is infinite or NaN."""
     if not math.isfinite(score):
         raise TrialError(
             f"{what} of this network is {score}, not a finite number; its layers are too "

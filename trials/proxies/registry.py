@@ -1,7 +1,7 @@
-"""The proxies by name. More is more promising; of `-NAME`, the opposite of a proxy, less is.
+"""The proxies by name. A higher score is more promising; `-NAME` negates a proxy.
 
-Which of the two holds for a search, or neither, is not known beforehand: `nas.audit` compares
-each with the APs of finished trials. Short trainings, for instance, favour shallow networks.
+Which of the two ranks the candidates of a search, if any, is not known beforehand: compare each
+with the APs of finished trials. Short trainings, for instance, favour shallow networks.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +24,9 @@ class Proxy:
     """A training-free score.
 
     Attributes:
-        name: what users call it.
+        name: name for users.
         about: the formula in a few words.
-        compute: architecture and probe to the score.
+        compute: function from architecture and probe to the score.
     """
 
     name: str
@@ -51,42 +51,41 @@ PROXIES: Mapping[str, Proxy] = MappingProxyType({proxy.name: proxy for proxy in 
 
 
 def require_proxy(name: object) -> Proxy:
-    """The proxy of this name, or the opposite of NAME for `-NAME`.
+    """Return the proxy of this name; `-NAME` is the negative of NAME.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the name is unknown.
     """
     text = name if isinstance(name, str) else ""
     proxy = PROXIES.get(text.removeprefix(_OPPOSITE))
     if proxy is None:
         known = ", ".join(PROXIES)
         raise ConfigError(f"a proxy is one of {known}, or its opposite (-zen), got {name!r}")
-    return _opposite(proxy) if text.startswith(_OPPOSITE) else proxy
-
-
-def _opposite(proxy: Proxy) -> Proxy:
-    def compute(architecture: Architecture, probe: Probe) -> float:
-        return -proxy.compute(architecture, probe)
-
-    return Proxy(name=f"{_OPPOSITE}{proxy.name}", about=f"less {proxy.about}", compute=compute)
+    if not text.startswith(_OPPOSITE):
+        return proxy
+    return Proxy(
+        name=text,
+        about=f"less {proxy.about}",
+        compute=lambda architecture, probe: -proxy.compute(architecture, probe),
+    )
 
 
 def score(
     name: str, architecture: Architecture, *, seed: int = 0, image_size: int = IMAGE_SIZE
 ) -> float:
-    """The score of one architecture, always finite; the same for the same arguments.
+    """Return the finite score of an architecture; equal arguments give equal scores.
 
-    Computed with one thread, since sums depend on how they are split among threads. The
-    global random state is left alone.
+    It is computed with one thread, since sums depend on their split among threads. The
+    global random state is not used.
 
     Args:
-        name: of the proxy.
-        architecture: what to score.
-        seed: of the weights and images, where the proxy has any.
-        image_size: side of those images in pixels, a multiple of 32 from 64 to 1024.
+        name: name of the proxy.
+        architecture: the architecture to score.
+        seed: seed of the weights and images.
+        image_size: side of the images in pixels, a multiple of 32 from 64 to 1024.
 
     Raises:
-        ConfigError: there is no such proxy, or an argument breaks a rule.
+        ConfigError: the proxy is unknown, or an argument breaks a rule.
         TrialError: the score is not finite.
     """
     proxy, probe = require_proxy(name), Probe(seed=seed, image_size=image_size)

@@ -1,4 +1,4 @@
-"""How strongly a random backbone responds to a small change of its input.
+"""Zen-scores: the response of a random backbone to a small change of its input.
 
 Zen-score (Lin et al., Zen-NAS, ICCV 2021, arXiv 2102.01063, algorithm 1): with weights and
 images drawn from N(0, 1), all biases 0 and the residual links taken out,
@@ -7,12 +7,12 @@ images drawn from N(0, 1), all biases 0 and the residual links taken out,
 
 where x and e are standard normal images, f is the map of the last stage, and sigma_j is
 the standard deviation of channel j before a BatchNorm. BatchNorm keeps the numbers of a deep
-network finite; the second term puts back the scale that it took away.
+network finite; the second term restores the scale that it removes.
 
-`stage_zen` is our reading of DamoFD's stage-aware score (Liu et al., ICLR 2023), which
-says that a face detector's backbone must be expressive at every stage that detects, weighted
-by how much each stage has to find. It is in the manner of that paper, not its formula:
-the zen-score is taken after C3, C4 and C5 and averaged with `LEVEL_WEIGHTS`.
+`stage_zen` follows the idea of DamoFD's stage-aware score (Liu et al., ICLR 2023), not its
+formula: the backbone of a face detector must be expressive at every stage that detects,
+weighted by the faces found there. It averages the zen-scores after C3, C4 and C5 with
+`LEVEL_WEIGHTS`.
 
 Shapes: B images, of which the first half are x and the second half x + 0.01 e.
 """
@@ -30,20 +30,20 @@ from trials.proxies.probe import Probe, finite, untrained
 
 BATCH = 4
 STEP = 0.01
-# Of the faces that count in WIDER FACE's hard set, 78.93 % are smaller than 32 pixels at 640
-# (arXiv 2105.04714, figure 3): the anchors of stride 8. The rest is shared equally; our choice.
+# Of the faces in WIDER FACE's hard set, 78.93 % are smaller than 32 pixels at 640 (arXiv
+# 2105.04714, figure 3): those of stride 8. Sharing the rest equally is this project's choice.
 _SMALL_FACES = 0.7893
 LEVEL_WEIGHTS = (_SMALL_FACES, (1 - _SMALL_FACES) / 2, (1 - _SMALL_FACES) / 2)
 _EPSILON = 1e-5  # as BatchNorm has
 
 
 def zen(architecture: Architecture, probe: Probe) -> float:
-    """The zen-score of the backbone at C5."""
+    """Return the zen-score of the backbone at C5."""
     return finite(stage_scores(architecture, probe)[-1], "the zen-score")
 
 
 def stage_zen(architecture: Architecture, probe: Probe) -> float:
-    """The zen-scores at C3, C4 and C5, averaged with `LEVEL_WEIGHTS`."""
+    """Return the zen-scores at C3, C4 and C5, averaged with `LEVEL_WEIGHTS`."""
     levels = stage_scores(architecture, probe)[1:]
     score = sum(weight * level for weight, level in zip(LEVEL_WEIGHTS, levels, strict=True))
     return finite(score, "the stage-aware zen-score")
@@ -51,7 +51,7 @@ def stage_zen(architecture: Architecture, probe: Probe) -> float:
 
 @torch.no_grad()
 def stage_scores(architecture: Architecture, probe: Probe) -> list[float]:
-    """The zen-score of the map after each of C2, C3, C4, C5, deeper stages including earlier."""
+    """Return the zen-scores after C2, C3, C4 and C5, each of all stages up to there."""
     backbone = untrained(architecture, probe).backbone
     generator = probe.generator(0)
     for conv in (module for module in backbone.modules() if isinstance(module, nn.Conv2d)):
@@ -71,10 +71,10 @@ def _responses(backbone: Backbone, x: Tensor) -> Iterator[float]:
 
 
 def plain_pass(layers: nn.Module, x: Tensor) -> tuple[Tensor, float]:
-    """Conv, norm and ReLU of every unit in order, without residual links.
+    """Apply convolution, norm and ReLU of every unit in order, without residual links.
 
     Returns:
-        The map after the last unit, and the logarithm of the scale that the norms took away.
+        The map after the last unit, and the logarithm of the scale that the norms removed.
     """
     log_scale = 0.0
     for unit in layers.modules():
@@ -87,7 +87,7 @@ def plain_pass(layers: nn.Module, x: Tensor) -> tuple[Tensor, float]:
 
 
 def log_response(pair_BCHW: Tensor) -> float:
-    """log of the mean Euclidean distance between the two halves of the batch."""
+    """Return log of the mean Euclidean distance between the two halves of the batch."""
     one, other = pair_BCHW.chunk(2)
     return _log(float((one - other).flatten(1).norm(dim=1).mean()))
 
