@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from trials.data.widerface_mat import write_ground_truth
-from trials.result import APs, EpochReport, TrialResult
+from trials.result import APs, EpochReport, TrialResult, load_result
+from trials.training.metrics import read_metrics
 
 TINY = Architecture(
     backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
@@ -97,3 +99,28 @@ def make_data(root: Path, num_train: int, num_val: int) -> Path:
     boxes = {name: np.array([[20.0, 16.0, 40.0, 44.0]]) for name in names}
     write_ground_truth(root / "val" / "gt", boxes, easy=counted, medium=counted, hard=counted)
     return root
+
+
+def metrics_of(folder: Path) -> list[EpochReport]:
+    """The reports in a trial's metrics file without their timing."""
+    return [replace(report, images_per_second=1.0) for report in read_metrics(folder, epochs=5)]
+
+
+def result_of(folder: Path) -> TrialResult:
+    """The result of a finished trial."""
+    result = load_result(folder)
+    assert result is not None
+    return result
+
+
+def assert_same_outcome(folder: Path, other: Path) -> None:
+    """Two finished trials agree in all but their timing, the weights to the bit."""
+    ours, theirs = (torch.load(path / "last.pt", weights_only=True) for path in (folder, other))
+    for part in ("model", "average"):
+        assert ours[part].keys() == theirs[part].keys()
+        assert all(torch.equal(value, theirs[part][name]) for name, value in ours[part].items())
+    assert metrics_of(folder) == metrics_of(other)
+    one, two = (
+        replace(result_of(path), duration_s=1.0, images_per_second=1.0) for path in (folder, other)
+    )
+    assert one == two

@@ -11,7 +11,6 @@ import torch
 from PIL import Image as Pillow
 from tiny import HEIGHT, TINY, WIDTH, make_data
 
-from search_spaces.errors import ConfigError
 from trials.device import available_cores, default_loader_workers
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
@@ -132,35 +131,6 @@ def test_a_folder_that_cannot_be_made_is_said_and_stops_nothing(
         found = epochs_of(data, cache=str(blocked))
     assert_same(found, epochs_of(data, cache="off"))
     assert "labelv2.txt/cache: no decoded images are cached here" in caplog.text
-
-
-def test_where_images_lie_does_not_define_a_result(tmp_path: Path) -> None:
-    chosen = replace(SETTINGS, cache=str(tmp_path), cache_gb=3, augment_on="device")
-    assert chosen.comparable() == SETTINGS.comparable()
-
-
-def test_a_cache_folder_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert replace(SETTINGS, cache="images").cache == str(tmp_path / "images")
-    assert replace(SETTINGS, cache="~/images").cache == "/home/someone/images"
-    assert [replace(SETTINGS, cache=word).cache for word in ("auto", "off")] == ["auto", "off"]
-    assert replace(SETTINGS, cache=False).cache == "off"  # as YAML reads the word
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"cache": ""}, "cache must be auto, off or a folder, got ''"),
-        ({"cache": 3}, "cache must be auto, off or a folder, got 3"),
-        ({"cache_gb": -1}, "cache_gb must be a finite number"),
-        ({"cache_gb": float("nan")}, "cache_gb must be a finite number"),
-        ({"augment_on": "gpu"}, "augment_on must be one of .*, got 'gpu'"),
-    ],
-)
-def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        replace(SETTINGS, **settings)
 
 
 def test_images_are_cut_where_the_network_trains_unless_told_otherwise() -> None:
