@@ -17,7 +17,7 @@ from reports.costs import COSTS, SHARES, costs
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer, require_number
 from search_spaces.errors import ConfigError, DataError
-from search_spaces.files import write_text
+from search_spaces.files import read_text, write_text
 from trials.training.metrics import METRICS_FILE
 
 MAX_BYTES = 64 << 20  # an untrusted file must not fill the memory
@@ -121,7 +121,10 @@ class _Row:
 
 def _rows(path: Path, required: Iterable[str]) -> Iterator[_Row]:
     """Yield the lines of a CSV file that has the `required` columns. Raises DataError."""
-    reader = csv.DictReader(io.StringIO(_read(path)), strict=True)
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path, MAX_BYTES)), strict=True)
+    except ConfigError as error:
+        raise DataError(str(error)) from error
     try:
         missing = sorted(set(required) - set(reader.fieldnames or ()))
         if missing:
@@ -133,18 +136,6 @@ def _rows(path: Path, required: Iterable[str]) -> Iterator[_Row]:
             yield _Row(values, place)
     except csv.Error as error:
         raise DataError(f"{path}: line {reader.line_num}: {error}") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: curves may have {MAX_BYTES >> 20} MiB, got {size} bytes")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text ({error.reason})") from error
 
 
 def _curve(candidate: int, architecture: Architecture, rows: list[_Row], source: str) -> Curve:

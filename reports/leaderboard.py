@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.costs import COSTS, costs
-from reports.statistics.confirmation import Confirmed, confirmed
+from reports.statistics.confirmation import confirmed
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from search_spaces.files import write_text
@@ -31,7 +31,6 @@ CONFIRMATION = {  # column -> attribute of `Confirmed`, type
 _INTEGERS = ("rank", "candidate", "flops", "params", "epochs")
 _TEXTS = ("state", "reason", "hash")
 _STATES = ("finished", "stopped", "running", "interrupted", "waiting", "failed")
-_ORDER = {state: place for place, state in enumerate(_STATES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,50 +83,27 @@ def leaderboard(rows: Iterable[Row]) -> pd.DataFrame:
         and the number of the group of ties.
     """
     rows = list(rows)
+    found = confirmed({row.candidate: row.hards for row in rows})
+    places = {number: place for place, number in enumerate(found)}
+    rows.sort(key=lambda row: (places.get(row.candidate, len(places)), *_order(row)))
     table = pd.DataFrame([_values(row) for row in rows], columns=list(COLUMNS))
-    order = table["state"].map(_ORDER)
-    aps = {"least": "hard", "least_last": "last_hard"}
-    keys = {key: -table[name].astype("float64") for key, name in aps.items()}
-    stopped_at = -table["epochs"].where(table["state"] == "stopped", 0).astype("int64")
-    table = table.assign(order=order, stopped_at=stopped_at, **keys)
-    by = ["order", "least", "stopped_at", "least_last", "candidate"]
-    table = table.sort_values(by, kind="stable", ignore_index=True)
-    table["rank"] = table["hard"].astype("float64").rank(ascending=False, method="min")
+    alone = table["hard"].astype("float64").mask(table["candidate"].isin(places))
+    table["rank"] = alone.rank(ascending=False, method="min") + len(found)
+    ties = [item.tie for item in found.values()]
+    table.loc[table.index < len(ties), "rank"] = [ties.index(tie) + 1.0 for tie in ties]
     kinds = dict.fromkeys(COLUMNS, "float64")
     kinds |= dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(_TEXTS, "object")
-    table = table[list(COLUMNS)].astype(kinds)
+    table = table.astype(kinds)
     if any(row.select_on != "val" for row in rows):
-        names = {row.candidate: row.select_on for row in rows}
-        table["select_on"] = table["candidate"].map(names)
-    crops = {row.candidate: row.crops for row in rows}
-    for scale in dict.fromkeys(scale for shares in crops.values() for scale in shares):
-        table[f"crop_{scale:g}"] = [crops[n].get(scale, np.nan) for n in table["candidate"]]
-    found = confirmed({row.candidate: row.hards for row in rows})
-    return _with_confirmations(table, found) if found else table
-
-
-def _with_confirmations(table: pd.DataFrame, found: Mapping[int, Confirmed]) -> pd.DataFrame:
-    """Move the confirmed rows to the top, in the order of `found`, and add their columns."""
-    place = {number: index for index, number in enumerate(found)}
-    order = table["candidate"].map(place).astype("float64").fillna(len(place))
-    table = table.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
-    items = [found.get(number) for number in table["candidate"]]
-    ties = [item.tie for item in found.values()]
-    ranks = [
-        rank if item is None else ties.index(item.tie) + 1
-        for rank, item in zip(_ranks_after(table, len(found)), items, strict=True)
-    ]
-    table["rank"] = pd.array(ranks, dtype="Int64")
-    for column, (name, dtype) in CONFIRMATION.items():
-        values = [getattr(item, name) if item else None for item in items]
-        table[column] = pd.Series(values, dtype=dtype)
+        table["select_on"] = [row.select_on for row in rows]
+    for scale in dict.fromkeys(scale for row in rows for scale in row.crops):
+        table[f"crop_{scale:g}"] = [row.crops.get(scale, np.nan) for row in rows]
+    if found:
+        items = [found.get(row.candidate) for row in rows]
+        for column, (name, dtype) in CONFIRMATION.items():
+            values = [getattr(item, name, None) for item in items]
+            table[column] = pd.Series(values, dtype=dtype)
     return table
-
-
-def _ranks_after(table: pd.DataFrame, first: int) -> list[int | None]:
-    """Return ranks by hard AP, starting after `first`, of the rows from `first` on."""
-    hards = table["hard"].mask(table.index < first).rank(ascending=False, method="min") + first
-    return [None if np.isnan(rank) else int(rank) for rank in hards]
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -161,6 +137,17 @@ def _values(row: Row) -> dict[str, Any]:
     if isinstance(row.outcome, TrialStopped):
         values |= {"epochs": row.outcome.epoch, "last_hard": row.outcome.hard}
     return values
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    """Return the sort key of a row among the unconfirmed ones."""
+    outcome = row.outcome
+    state = _STATES.index(row.state if outcome is None else outcome.state)
+    if isinstance(outcome, TrialResult):
+        return state, -outcome.hard, 0.0, row.candidate
+    if isinstance(outcome, TrialStopped):
+        return state, -outcome.epoch, 1.0 if outcome.hard is None else -outcome.hard, row.candidate
+    return state, 0.0, 0.0, row.candidate
 
 
 def _plain(value: Any) -> Any:

@@ -89,16 +89,16 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ConfigError(f"{path}: is not valid JSON ({error})") from error
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a small UTF-8 configuration file.
+def read_text(path: str | os.PathLike[str], limit: int = MAX_CONFIG_BYTES) -> str:
+    """Read a UTF-8 file of at most `limit` bytes.
 
     Raises:
-        ConfigError: missing, unreadable, larger than 1 MiB, or not UTF-8.
+        ConfigError: the file is missing, unreadable, too large, or not UTF-8.
     """
     try:
         size = os.stat(path).st_size
-        if size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: a configuration file may have 1 MiB, got {size} bytes")
+        if size > limit:
+            raise ConfigError(f"{path}: the file may have {limit >> 20} MiB, got {size} bytes")
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error

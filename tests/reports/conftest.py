@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from tiny import make_architecture, make_result
 
 from reports.curves import Curve
 from reports.leaderboard import Row, leaderboard
 from reports.search_data import CandidateData, StageData
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
-from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
+from search_spaces.architecture import Architecture
+from trials.result import Outcome, TrialFailure, TrialStopped
 
 Made = float | str | tuple[int, float] | None
 REQUEST = {
@@ -24,33 +25,14 @@ RECORD = {"created": "2026-01-02T03:04:05+0000", "versions": {"python": "3.11.7"
 
 
 def architecture(number: int) -> Architecture:
-    """Networks whose C5 grows with the number."""
-    backbone = Backbone(
-        block="basic", stem_widths=(8,), depths=(1, 1, 1, number), widths=(8, 8, 8, 32)
-    )
-    head = Head(convs=1, width=8, groups=8)
-    return Architecture(backbone=backbone, neck=Neck(width=8), head=head)
-
-
-def result(hard: float) -> TrialResult:
-    return TrialResult(
-        easy=min(1.0, hard + 0.2),
-        medium=min(1.0, hard + 0.1),
-        hard=hard,
-        epochs=4,
-        best_epoch=4,
-        best_hard=hard,
-        loss=1.0,
-        duration_s=90.0,
-        images_per_second=10.0,
-        params=1,
-    )
+    """Return a network whose share of C5 grows with the number."""
+    return make_architecture(depths=(1, 1, 1, number), widths=(8, 8, 8, 32))
 
 
 def outcome(made: Made) -> Outcome | None:
     """A hard AP: finished; text: failed for that reason; (epoch, AP): stopped; None: waiting."""
     if isinstance(made, float):
-        return result(made)
+        return make_result(made, epochs=4, duration_s=90.0)
     if isinstance(made, str):
         return TrialFailure(reason=made, kind="data", epoch=2, attempts=2)
     if made is None:

@@ -2,23 +2,15 @@ import csv
 from pathlib import Path
 
 import pytest
+from tiny import make_architecture
 
 from reports.curves import COLUMNS, Curve, read_curve, read_curves, write_curves
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.cost.detector import flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, DataError
 
 
-def make_architecture(depth: int = 1) -> Architecture:
-    backbone = Backbone(
-        block="basic", stem_widths=(8,), depths=(1, 1, 1, depth), widths=(8, 8, 8, 8)
-    )
-    head = Head(convs=1, width=8, groups=8)
-    return Architecture(backbone=backbone, neck=Neck(width=8), head=head)
-
-
 def make_curve(candidate: int, hard: dict[int, float], **other: dict[int, float]) -> Curve:
-    architecture = make_architecture(candidate)
+    architecture = make_architecture(depths=(1, 1, 1, candidate))
     return Curve(candidate=candidate, architecture=architecture, hard=hard, **other)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny import make_architecture, make_result
 
 from reports.costs import SHARES
 from reports.leaderboard import (
@@ -14,34 +15,18 @@ from reports.leaderboard import (
     to_records,
     write_leaderboard,
 )
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError
 from trials.result import Outcome, TrialFailure, TrialResult
 
 
-def make_architecture(depth: int = 1) -> Architecture:
-    backbone = Backbone(
-        block="basic", stem_widths=(8,), depths=(1, 1, 1, depth), widths=(8, 8, 8, 8)
-    )
-    return Architecture(
-        backbone=backbone, neck=Neck(width=8), head=Head(convs=1, width=8, groups=8)
-    )
+def network(number: int) -> Architecture:
+    return make_architecture(depths=(1, 1, 1, number))
 
 
 def result(hard: float) -> TrialResult:
-    return TrialResult(
-        easy=0.9,
-        medium=0.8,
-        hard=hard,
-        epochs=80,
-        best_epoch=80,
-        best_hard=hard,
-        loss=1.0,
-        duration_s=60.5,
-        images_per_second=1.0,
-        params=1,
-    )
+    return make_result(hard, epochs=80, duration_s=60.5)
 
 
 def row(
@@ -49,7 +34,7 @@ def row(
 ) -> Row:
     return Row(
         candidate=number,
-        architecture=make_architecture(number),
+        architecture=network(number),
         outcome=outcome,
         state=state,
         epochs=epochs,
@@ -92,12 +77,12 @@ def test_unfinished_stand_between_finished_and_failed() -> None:
 
 def test_cost_is_that_of_the_architecture() -> None:
     record = to_records(leaderboard([row(1, result(0.5))]))[0]
-    flops = flops_by_part(make_architecture(1))
+    flops = flops_by_part(network(1))
     assert record["flops"] == total(flops)
-    assert record["params"] == total(params_by_part(make_architecture(1)))
+    assert record["params"] == total(params_by_part(network(1)))
     assert record["share_stem"] == flops["stem"] / total(flops)
     assert sum(record[name] for name in SHARES) == pytest.approx(1.0)
-    assert record["hash"] == make_architecture(1).content_hash
+    assert record["hash"] == network(1).content_hash
 
 
 def test_records_are_plain_json_with_whole_numbers() -> None:

@@ -1,4 +1,3 @@
-import json
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -11,21 +10,6 @@ from search_spaces.cost.layers import PUBLISHED
 from search_spaces.errors import ConfigError
 from search_spaces.zoo import load_zoo, zoo_names
 
-GOLDEN = {
-    "scrfd_0.5g": "scrfd_500m",
-    "scrfd_1g": "scrfd_1g",
-    "scrfd_2.5g": "scrfd_2.5g",
-    "scrfd_10g": "scrfd_10g",
-    "scrfd_34g": "scrfd_34g",
-    "scrfd_0.5g_kps": "scrfd_500m_bnkps",
-    "scrfd_2.5g_kps": "scrfd_2.5g_bnkps",
-    "scrfd_10g_kps": "scrfd_10g_bnkps",
-    "resnet_2.5g": "base_2.5g",
-    "resnet_10g": "base_10g",
-    "resnet_34g": "base_34g",
-    "mobilenet_0.5g": "base_500m",
-    "mobilenet_1g": "base_1g",
-}
 REFERENCE_PARTS = {
     "stem": "backbone.stem",
     "pool": "backbone.maxpool",
@@ -116,8 +100,8 @@ def test_level_scales_are_three_parameters_and_free():
 
 
 @pytest.mark.parametrize("name", zoo_names())
-def test_parameters_by_part_equal_the_reference(name, golden_dir):
-    golden = json.loads((golden_dir / f"model_{GOLDEN[name]}.json").read_text())
+def test_parameters_by_part_equal_the_reference(name, reference_model):
+    golden = reference_model(name)
     params = cost.params_by_part(load_zoo(name))
     expected = golden["params_by_part"]
     assert params == {part: expected[REFERENCE_PARTS[part]] for part in cost.PARTS}
@@ -125,8 +109,8 @@ def test_parameters_by_part_equal_the_reference(name, golden_dir):
 
 
 @pytest.mark.parametrize("name", zoo_names())
-def test_published_flops_by_part_equal_the_reference_counter(name, golden_dir):
-    golden = json.loads((golden_dir / f"model_{GOLDEN[name]}.json").read_text())
+def test_published_flops_by_part_equal_the_reference_counter(name, reference_model):
+    golden = reference_model(name)
     expected = {
         part: golden["flops_by_part_exact"].get(key, 0) for part, key in REFERENCE_PARTS.items()
     }

@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -16,18 +15,6 @@ from search_spaces.network.reference_keys import (
     reference_key,
 )
 from search_spaces.zoo import load_zoo, zoo_names
-
-GOLDEN = {
-    "scrfd_0.5g": "scrfd_500m",
-    "scrfd_0.5g_kps": "scrfd_500m_bnkps",
-    "scrfd_2.5g_kps": "scrfd_2.5g_bnkps",
-    "scrfd_10g_kps": "scrfd_10g_bnkps",
-    "resnet_2.5g": "base_2.5g",
-    "resnet_10g": "base_10g",
-    "resnet_34g": "base_34g",
-    "mobilenet_0.5g": "base_500m",
-    "mobilenet_1g": "base_1g",
-}
 
 
 def tiny(block="basic", **head):
@@ -47,8 +34,8 @@ def meta_detector(architecture):
 
 
 @pytest.mark.parametrize("name", zoo_names())
-def test_names_shapes_and_types_equal_the_reference(name, golden_dir):
-    golden = json.loads((golden_dir / f"model_{GOLDEN.get(name, name)}.json").read_text())
+def test_names_shapes_and_types_equal_the_reference(name, reference_model):
+    golden = reference_model(name)
     architecture = load_zoo(name)
     ours = {
         reference_key(key, architecture): [list(value.shape), str(value.dtype).split(".")[1]]
