@@ -1,8 +1,8 @@
-"""What the benchmarks share: interleaved timing in CPU seconds, and how a ratio is printed.
+"""Shared functions of the benchmarks: arguments, interleaved timing, output.
 
-Timed by `time.process_time`, the CPU time of all threads of this process, so that other
-programs on the machine disturb a figure little (they still take caches and memory
-bandwidth). `WALL` times what waits for other processes or a disk.
+The default clock is `time.process_time`, the CPU time of all threads of this process, which
+other programs on the machine affect only through caches and memory bandwidth. `WALL` is for
+work that waits for other processes or a disk.
 """
 
 import argparse
@@ -24,39 +24,39 @@ Clock = Callable[[], float]
 def arguments(
     description: str | None, *flags: tuple[str, dict[str, Any]]
 ) -> argparse.ArgumentParser:
-    """A parser with `--quick`, `--threads` and the script's own flags."""
+    """Return a parser with `--quick`, `--threads`, `--rounds` and the flags of the script."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="seconds, only to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="run in seconds, as a test")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (1)")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each side is run (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side (3)")
     for name, options in flags:
         parser.add_argument(name, **options)
     return parser
 
 
 def set_threads(threads: int) -> None:
-    """CPU threads of torch."""
+    """Set the CPU threads of torch."""
     import torch
 
     torch.set_num_threads(threads)
 
 
 def seconds(run: Run, clock: Clock = CPU) -> float:
-    """What one call takes."""
+    """Return the seconds of one call."""
     start = clock()
     run()
     return clock() - start
 
 
 def best_of(run: Run, rounds: int, clock: Clock = CPU) -> float:
-    """The median over `rounds` calls, after one that does not count."""
+    """Return the median seconds of `rounds` calls, after a warm-up call."""
     return medians([run], rounds, clock)[0]
 
 
 def medians(runs: Sequence[Run], rounds: int, clock: Clock = CPU) -> list[float]:
-    """Median seconds of each of `runs`, called in turn, after a round that does not count."""
+    """Return the median seconds of each of `runs`, called in turn, after a warm-up round."""
     times: list[list[float]] = [[] for _ in runs]
     for number in range(rounds + 1):
         for run, measured in zip(runs, times, strict=True):
@@ -67,7 +67,7 @@ def medians(runs: Sequence[Run], rounds: int, clock: Clock = CPU) -> list[float]
 
 
 def show(text: str, value: float, unit: str = "s") -> None:
-    """One measured figure."""
+    """Print one measurement."""
     scale, name = next(
         (scale, name)
         for scale, name in ((1, "s"), (1e3, "ms"), (1e6, "us"), (1e9, "ns"))
@@ -77,7 +77,7 @@ def show(text: str, value: float, unit: str = "s") -> None:
 
 
 def verdict(text: str, ratio: float, goal: float | None = None) -> float:
-    """Print and return the ratio that the script is about."""
+    """Print and return a ratio."""
     against = "" if goal is None else f" (goal {goal:,g}: {'met' if ratio >= goal else 'missed'})"
     print(f"{text}: {ratio:,.4g} times{against}")
     return ratio

@@ -1,4 +1,4 @@
-"""Networks and training steps of `gpu.py`."""
+"""Networks and training steps of `gpu.py` and `training_step.py`."""
 
 import time
 
@@ -14,11 +14,11 @@ FAMILY = {
         128,
         (2, 256, False, 32),
     ),
-}  # as search_spaces/zoo has them, whose files need PyYAML
+}  # copies of search_spaces/zoo, whose files need PyYAML
 
 
 def family_member(name):
-    """The architecture, without reading YAML."""
+    """Return an architecture of the family without reading YAML."""
     from search_spaces.architecture import Architecture, Backbone, Head, Neck
 
     block, stem, depths, widths, neck, (convs, width, separable, groups) = FAMILY[name]
@@ -31,7 +31,7 @@ def family_member(name):
 
 
 def architecture_of(reference):
-    """A member of the family by name, or a YAML file, for which PyYAML must be there."""
+    """Return a member of the family by name, or the content of a YAML file (needs PyYAML)."""
     if reference in FAMILY:
         return family_member(reference)
     try:
@@ -47,8 +47,8 @@ def architecture_of(reference):
     return resolve_architecture(reference)
 
 
-def make_steps(architecture, precision, options, channels_last=True):
-    """Our training step, the network's forward and backward alone, and the training."""
+def make_steps(architecture, precision, options, channels_last=True, recipe=None):
+    """Return a training step, the forward and backward pass alone, and the training."""
     import torch
 
     from trials.device import resolve_precision
@@ -59,7 +59,9 @@ def make_steps(architecture, precision, options, channels_last=True):
     where = torch.device(options.device)
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
     named = resolve_precision("fp32" if precision == "tf32" else precision, where)
-    training = start_training(architecture, Recipe(), seed=0, device=where, precision=named)
+    training = start_training(
+        architecture, recipe or Recipe(), seed=0, device=where, precision=named
+    )
     layout = torch.channels_last if channels_last else torch.contiguous_format
     training.model.to(memory_format=layout)
     resident = resident_batch(options.batch_size, options.image_size, where)
@@ -77,7 +79,7 @@ def make_steps(architecture, precision, options, channels_last=True):
 
 
 def resident_batch(images, size, where):
-    """Random images with 20 random faces each, on the device."""
+    """Return random images with 20 random faces each, on the device."""
     import torch
 
     from trials.training.epoch import Batch
@@ -104,7 +106,7 @@ def finish_work(device):
 
 
 def rate(step, options):
-    """Images a second of `step` over at least `options.seconds`, after a warm-up."""
+    """Return images per second of `step` over at least `options.seconds`, after a warm-up."""
     warm_up(step, options)
     steps, started = 0, time.perf_counter()
     while True:
@@ -118,7 +120,7 @@ def rate(step, options):
 
 
 def warm_up(step, options):
-    """Steps that do not count."""
+    """Run the steps of the warm-up."""
     for _ in range(options.warm_up):
         step()
     finish_work(options.device)

@@ -1,4 +1,4 @@
-"""Several trials at once on one device, as processes, for `gpu.py`."""
+"""Several concurrent trials on one device, as processes, for `gpu.py`."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ _START_S = 600.0
 
 
 def _worker(name, precision, options, barrier, results):
-    """One of several trials: warm up, wait for the others, train."""
+    """Run one of several trials: warm up, wait for the others, train."""
     step, _, _ = make_steps(architecture_of(name), precision, options)
     warm_up(step, options)
     barrier.wait(timeout=_START_S)
@@ -23,7 +23,7 @@ def _worker(name, precision, options, barrier, results):
 
 
 def measure_together(name, precision, options, trials):
-    """Images a second of `trials` processes that train at the same time."""
+    """Return the images per second of `trials` concurrent training processes."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(trials), context.Queue()
     values = (name, precision, options, barrier, results)
@@ -42,7 +42,7 @@ def measure_together(name, precision, options, trials):
 
 
 def _next_rate(results, processes):
-    """One result, unless a process has died."""
+    """Return one result. Raises RuntimeError if a process failed."""
     while True:
         try:
             return results.get(timeout=5)
@@ -54,10 +54,10 @@ def _next_rate(results, processes):
 
 @contextmanager
 def mps(wanted):
-    """NVIDIA's Multi-Process Service for the processes started inside, if it is wanted.
+    """Start NVIDIA's Multi-Process Service for the processes of this block, if wanted.
 
-    It is this script's own: its sockets lie in a folder of their own, and it ends with the
-    block. Nothing of the GPU's settings is changed.
+    It has its own folder for sockets and ends with the block. The settings of the GPU are not
+    changed.
     """
     if not wanted:
         yield
@@ -66,8 +66,8 @@ def mps(wanted):
     if control is None:
         raise RuntimeError("nvidia-cuda-mps-control is not on the PATH")
     with tempfile.TemporaryDirectory(prefix="mps") as folder:
-        places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        with mock.patch.dict(os.environ, places):
+        variables = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        with mock.patch.dict(os.environ, variables):
             subprocess.run([control, "-d"], check=True, capture_output=True, timeout=60)
             try:
                 yield

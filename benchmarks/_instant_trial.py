@@ -1,8 +1,8 @@
-"""A trial that trains nothing: it lasts as long as `seconds.json` beside the data says."""
+"""A trial without training that sleeps for the seconds in `seconds.json` of the data folder."""
 
 
 def run(trial, folder, *, until, callbacks):
-    """As `trials.run.advance_trial`; writes when it ran to `times.json` in its folder."""
+    """As `trials.run.advance_trial`; write start and end to `times.json` in the folder."""
     import json
     import os
     import time

@@ -1,8 +1,8 @@
-"""What the reference's generator does to cost a candidate: build it, run it under hooks."""
+"""FLOPs of a candidate as the reference's generator counts them: a forward pass with hooks."""
 
 
 def forward_counter(model):
-    """Hooks on every convolution and norm; returns the dict that a forward adds to."""
+    """Add counting hooks to every convolution and norm; return the dict that they update."""
     from torch import nn
 
     counts = {"flops": 0}
@@ -21,7 +21,7 @@ def forward_counter(model):
 
 
 def build_and_count(architecture):
-    """FLOPs of a network that is built with random weights and run at VGA."""
+    """Return the FLOPs of a network with random weights at VGA."""
     import torch
 
     from search_spaces.network.detector import build_detector

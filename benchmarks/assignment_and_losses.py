@@ -1,19 +1,22 @@
-"""What do ATSS and the losses cost: batch 8, 640 px, 20 faces an image?
+"""Time of ATSS and the losses: batch 8, 640 px, 20 faces per image.
 
-Baseline: the same mathematics with a loop over images and, inside, over faces. Ours:
+Baseline: the same computation with loops over images and faces. Ours:
 `trials.training.losses.detection_loss`. Both include the gradients with respect to the outputs and
 must agree. The share of a training step is that of SCRFD-0.5G on this CPU (`--architecture`).
 """
 
+from argparse import Namespace
+
 import numpy as np
 from _common import arguments, best_of, medians, set_threads, show, verdict
+from _gpu_steps import make_steps
 
 STRIDES = (8, 16, 32)
 GRIDS = (80, 40, 20)
 
 
 def make_batch(images, faces, seed=0):
-    """Random outputs that require gradients, and random faces."""
+    """Return random outputs that require gradients, and random faces."""
     import torch
 
     from search_spaces.network.head import HeadOutputs
@@ -35,7 +38,7 @@ def make_batch(images, faces, seed=0):
 
 
 def one_iou(box, boxes):
-    """IoU of one box with many."""
+    """Return the IoU of one box with many."""
     import torch
 
     low, high = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
@@ -45,7 +48,7 @@ def one_iou(box, boxes):
 
 
 def assign_by_loops(anchors, boxes_G4):
-    """ATSS for one image, face by face and level by level."""
+    """Assign by ATSS for one image, face by face and level by level."""
     import torch
 
     assigned = torch.zeros(len(anchors), dtype=torch.int64)
@@ -71,7 +74,7 @@ def assign_by_loops(anchors, boxes_G4):
 
 
 def loss_by_loops(outputs, targets):
-    """Quality focal loss and DIoU, image by image."""
+    """Return the quality focal loss plus the DIoU loss, image by image."""
     import torch
     from torch.nn import functional as F
 
@@ -106,10 +109,11 @@ def loss_by_loops(outputs, targets):
 
 
 def training_step_seconds(architecture, images, rounds):
-    """A whole training step of SCRFD on a resident batch."""
-    from training_step import resident_step
+    """Return the time of a whole training step on a batch in memory."""
+    from search_spaces.zoo import resolve_architecture
 
-    return best_of(resident_step(architecture, images, 640)[0], rounds)
+    options = Namespace(batch_size=images, image_size=640, device="cpu")
+    return best_of(make_steps(resolve_architecture(architecture), "fp32", options)[0], rounds)
 
 
 def main(argv=None):

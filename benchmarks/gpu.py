@@ -1,23 +1,23 @@
 """Training throughput on a GPU, in one command; needs torch and torchvision only.
 
-    python benchmarks/gpu.py                    everything but the search, half an hour
-    python benchmarks/gpu.py --data DATA        and with images of a data folder, not drawn ones
-    python benchmarks/gpu.py --search DATA      and a real search: 16 candidates, 80 epochs, 0.5G
-    python benchmarks/gpu.py --only together --trials 1 2 4 8        one of the parts alone
+    python benchmarks/gpu.py                    all parts except the search, half an hour
+    python benchmarks/gpu.py --data DATA        with images of a data folder, not drawn ones
+    python benchmarks/gpu.py --search DATA      also a real search: 16 candidates, 80 epochs, 0.5G
+    python benchmarks/gpu.py --only together --trials 1 2 4 8        one part
 
-The parts (`--only`), each row of which is in `--out` as soon as it is measured:
+The parts (`--only`); each row is written to `--out` immediately:
 
-- `step`: images a second of our training step (assignment, losses, optimiser) at 640 px on a
-  resident batch, and its share of the limit, which is the same network's forward and backward
-  pass alone. fp32 is exact; tf32 is what torch takes for it unless told otherwise.
-- `layout`: the network alone in channels-last memory, which is ours, and in torch's default.
-- `compile`: our step under `torch.compile`, what the compilation costs, and after how many
-  steps it has paid for itself (80 epochs of WIDER FACE in batches of 8 are 128,800).
-- `together`: several trials as many processes, whose images are added up; without and with
-  NVIDIA's MPS, which lets their kernels run at the same time.
-- `input`: a whole step with its samples from JPEG files, augmented on the CPU or on the GPU.
+- `step`: images per second of our training step (assignment, losses, optimiser) at 640 px on a
+  batch in memory, and its share of the limit, which is the forward and backward pass of the
+  same network. fp32 is exact; tf32 is torch's default for cuDNN convolutions.
+- `layout`: the network alone in channels-last memory (ours) and in torch's default.
+- `compile`: our step with `torch.compile`, the time of the compilation, and the number of steps
+  after which it pays (80 epochs of WIDER FACE in batches of 8 are 128,800).
+- `together`: images per second of several trials as concurrent processes, without and with
+  NVIDIA's MPS, which lets their kernels run concurrently.
+- `input`: a whole step with samples from JPEG files, augmented on the CPU or on the GPU.
 
-What fails becomes a row with the error, and the rest is measured.
+A failure becomes a row with the error, and the other parts are measured.
 """
 
 import json
@@ -38,13 +38,13 @@ PARTS = ("step", "layout", "compile", "together", "input")
 
 
 class Rows:
-    """Measured rows, on disk at once."""
+    """Measured rows, written to disk immediately."""
 
     def __init__(self, path, machine):
         self.path, self.content = path, {"machine": machine, "rows": []}
 
     def measure(self, part, name, function, *arguments, **labels):
-        """Run one measurement, print and keep what it returns, or its error."""
+        """Run one measurement; print and store its values or its error."""
         try:
             values = function(*arguments)
         except (Exception, SystemExit) as error:  # out of memory, no compiler, no MPS, ...
@@ -61,7 +61,7 @@ def _shown(value):
 
 
 def measure_step(name, precision, options):
-    """Our step and its share of the network alone."""
+    """Measure our step and its share of the network alone."""
     import torch
 
     on_gpu = options.device.startswith("cuda")
@@ -77,7 +77,7 @@ def measure_step(name, precision, options):
 
 
 def measure_layout(name, precision, options):
-    """The network alone, in both orders of memory."""
+    """Measure the network alone, in both memory formats."""
     rates = []
     for last in (True, False):
         _, alone, _ = make_steps(architecture_of(name), precision, options, channels_last=last)
@@ -86,7 +86,7 @@ def measure_layout(name, precision, options):
 
 
 def measure_compile(name, precision, options):
-    """Our step as it is and compiled; seconds until the first compiled step is done."""
+    """Measure our step with and without compilation, and the seconds to the first compiled step."""
     step, _, training = make_steps(architecture_of(name), precision, options)
     plain = rate(step, options)
     started = time.perf_counter()
@@ -95,7 +95,7 @@ def measure_compile(name, precision, options):
     finish_work(options.device)
     seconds = time.perf_counter() - started
     compiled = rate(step, options)
-    gained = options.batch_size * (1 / plain - 1 / compiled)  # seconds a step
+    gained = options.batch_size * (1 / plain - 1 / compiled)  # seconds per step
     pays_after = round(seconds / gained) if gained > 0 else None
     return {
         "plain": plain, "compiled": compiled, "times": compiled / plain, "compile_s": seconds,
@@ -104,7 +104,7 @@ def measure_compile(name, precision, options):
 
 
 def measure_input(name, precision, where, root, options):
-    """Images a second of training steps that prepare their own samples (second epoch)."""
+    """Measure training steps that prepare their own samples (second epoch)."""
     import torch
 
     from trials.device import resolve_precision
@@ -134,7 +134,7 @@ def measure_input(name, precision, where, root, options):
 
 
 def measure_search(data, trials_a_gpu):
-    """Wall time of a real search of 16 candidates."""
+    """Measure the wall time of a real search of 16 candidates."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [
             sys.executable, "-m", "nas.cli.main", "stage1", "--flops", "0.5G", "--data", str(data),
@@ -142,13 +142,12 @@ def measure_search(data, trials_a_gpu):
             "--gpus-per-trial", str(1 / trials_a_gpu),
         ]  # fmt: skip
         started = time.perf_counter()
-        # The names of the packages are asked of the process that has them.
         subprocess.run(command, check=True, cwd=Path(__file__).resolve().parents[1])
         return {"minutes": (time.perf_counter() - started) / 60}
 
 
 def machine_of(device):
-    """What the figures were measured on."""
+    """Return a description of the machine."""
     import torch
 
     gpu = torch.cuda.get_device_name() if device.startswith("cuda") else None
@@ -161,7 +160,7 @@ def machine_of(device):
 
 
 def parsed(argv):
-    """The options, smaller ones for `--quick`."""
+    """Return the options, smaller ones for `--quick`."""
     parser = arguments(
         __doc__,
         ("--networks", {"nargs": "+", "default": list(FAMILY), "help": "names or YAML files"}),
@@ -170,11 +169,14 @@ def parsed(argv):
         ("--only", {"nargs": "+", "choices": PARTS, "default": list(PARTS)}),
         ("--batch-size", {"type": int, "default": 8}),
         ("--image-size", {"type": int, "default": 640}),
-        ("--seconds", {"type": float, "default": 5.0, "help": "of each measurement (5)"}),
+        ("--seconds", {"type": float, "default": 5.0, "help": "seconds of each measurement (5)"}),
         ("--device", {"default": "cuda"}),
-        ("--data", {"type": Path, "help": "data folder for `input`; else images are drawn"}),
+        ("--data", {"type": Path, "help": "data folder for `input` (default: drawn images)"}),
         ("--search", {"type": Path, "help": "data folder for a real search"}),
-        ("--search-trials-per-gpu", {"type": int, "default": 4, "help": "of --search (4)"}),
+        (
+            "--search-trials-per-gpu",
+            {"type": int, "default": 4, "help": "trials per GPU of --search (4)"},
+        ),
         ("--out", {"type": Path, "help": "JSON file of the rows (gpu.json)"}),
     )
     options = parser.parse_args(argv)
@@ -189,7 +191,7 @@ def parsed(argv):
 
 
 def measure(options, rows, scratch):
-    """All parts that were asked for."""
+    """Run the selected parts."""
     best = options.precisions[-1]
     for name in options.networks:
         for precision in options.precisions if "step" in options.only else ():
@@ -212,7 +214,7 @@ def measure(options, rows, scratch):
 
 
 def measure_trials(name, precision, options, rows):
-    """One to several trials at once, without and with MPS."""
+    """Measure one or more concurrent trials, without and with MPS."""
     for shares in (False, True) if options.device.startswith("cuda") else (False,):
         for trials in options.trials:
             labels = {"precision": precision, "trials": trials, "mps": shares}
@@ -221,13 +223,13 @@ def measure_trials(name, precision, options, rows):
 
 
 def together(name, precision, options, trials, shares):
-    """Images a second of all trials together."""
+    """Measure the images per second of all concurrent trials."""
     with mps(shares):
         return {"images_per_second": measure_together(name, precision, options, trials)}
 
 
 def drawn_data(scratch, options):
-    """A data folder of drawn faces, JPEGs of 1024 px."""
+    """Write a data folder of drawn faces, JPEGs of 1024 px."""
     from trials.data.generated.generate import generate
 
     root, number = Path(scratch) / "data", 4 if options.quick else 256
@@ -241,13 +243,13 @@ def main(argv=None):
     import torch
 
     if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise SystemExit("torch finds no GPU here; --device cpu runs the same on the CPU")
+        raise SystemExit("torch finds no GPU; use --device cpu for the CPU")
     machine = machine_of(options.device)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch if options.quick else ".") / "gpu.json"
         measure(options, Rows(out, machine), scratch)
-        print(f"{out}: all rows, of which `share` is that of the network's own limit")
+        print(f"{out}: all rows; `share` is relative to the network alone")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How fast are candidates of step 1 proposed at 2.5G?
+"""Time of proposing the candidates of stage 1 at 2.5G.
 
-Baseline: what the reference's generator does, written plainly: draw a backbone, build its
-network with random weights, run it once on a 480x640 image under hooks that count, keep it
-if its FLOPs are within 2 % of the target. A few draws are timed and multiplied by the 141
-that one acceptance takes (measured for the reference's space; the window is the same).
+Baseline: the algorithm of the reference's generator: draw a backbone, build its network with
+random weights, run it once on a 480x640 image with counting hooks, keep it if its FLOPs are
+within 2 % of the target. A few draws are timed and multiplied by the 141 draws per acceptance
+(measured for the reference's space with the same window).
 
-Ours: `nas.candidates.proposals.propose_stage1`, every candidate confirmed by fvcore, set-up
-(counting the feasible set) included; and the closed form alone, which draws and rejects.
+Ours: `nas.candidates.proposals.propose_stage1`, with every candidate confirmed by fvcore and
+including the set-up (counting the feasible set); and the closed form alone, with rejection.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ TARGET = 2_500_000_000
 
 
 def drawn_architectures(space, number):
-    """The first drawn residual backbones whose widths are valid, whatever they cost."""
+    """Return the first drawn residual backbones with valid widths and any FLOPs."""
     from search_spaces.architecture import Architecture, Backbone
     from search_spaces.spaces.backbone_draws import draw
 
@@ -38,7 +38,7 @@ def drawn_architectures(space, number):
 
 
 def closed_form_rate(space, draws):
-    """Seconds an accepted draw takes when the closed form rejects, and draws an acceptance."""
+    """Return seconds and draws per accepted draw of the closed form."""
     from search_spaces.spaces.backbone_draws import draw
 
     generator = np.random.default_rng(0)
@@ -54,7 +54,8 @@ def closed_form_rate(space, draws):
 
 def main(argv=None):
     options = arguments(
-        __doc__, ("--candidates", {"type": int, "default": 64, "help": "that are proposed (64)"})
+        __doc__,
+        ("--candidates", {"type": int, "default": 64, "help": "candidates to propose (64)"}),
     ).parse_args(argv)
     set_threads(options.threads)
     from nas.candidates.call_counting import forget_counts
@@ -70,7 +71,7 @@ def main(argv=None):
     forget_counts()
     ours = seconds(lambda: propose_stage1(TARGET, number, seed=0)) / number
     alone, draws = closed_form_rate(space, CHUNK)
-    show("baseline: build, forward at VGA, reject; a draw", one_draw)
+    show("baseline: build, forward at VGA, reject; per draw", one_draw)
     show(f"baseline: an accepted proposal ({DRAWS_AN_ACCEPTANCE} draws)", baseline)
     show(f"ours: an accepted, fvcore-confirmed proposal of {number}", ours)
     show(f"ours: closed form alone, accepted ({draws:.0f} draws each)", alone)

@@ -1,13 +1,13 @@
-"""How fast are candidates of step 2 proposed around a template at 2.5G?
+"""Time of proposing the candidates of stage 2 around a template at 2.5G.
 
-Baseline: what the reference's generator does, written plainly: draw one depth ratio and one
-width ratio for all stages, the neck's and the head's width and the head's convs; build the
-network with random weights, run it once on a 480x640 image under hooks that count, keep it
-if the total and each stage's share fit. A few draws are timed and multiplied by the 22,800
-that one acceptance took (measured, around SCRFD-2.5G).
+Baseline: the algorithm of the reference's generator: draw one depth ratio and one width ratio
+for all stages, the widths of neck and head and the convs of the head; build the network with
+random weights, run it once on a 480x640 image with counting hooks, keep it if the total and
+the ratio of each stage fit. A few draws are timed and multiplied by the 22,800 draws per
+acceptance (measured around SCRFD-2.5G).
 
-Ours: `nas.candidates.proposals.propose_stage2`, every candidate confirmed by fvcore, set-up
-(listing and counting the feasible set) included; and the sampling alone.
+Ours: `nas.candidates.proposals.propose_stage2`, with every candidate confirmed by fvcore and
+including the set-up (listing and counting the feasible set); and the sampling alone.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ TARGET = 2_500_000_000
 
 
 def drawn_networks(template, number):
-    """What the reference would draw around a template."""
+    """Return networks as the reference draws them around a template."""
     from search_spaces.architecture import Neck
 
     rng, found = np.random.default_rng(0), []
@@ -68,7 +68,7 @@ def main(argv=None):
         )
 
     ours, alone = (best_of(run, 1) / number for run in (confirmed, sampled))
-    show("baseline: build, forward at VGA, reject; a draw", one_draw)
+    show("baseline: build, forward at VGA, reject; per draw", one_draw)
     show(f"baseline: an accepted proposal ({DRAWS_AN_ACCEPTANCE:,} draws)", baseline)
     show(f"ours ({space}): an accepted, fvcore-confirmed proposal of {number}", ours)
     show(f"ours ({space}): counted and sampled, without fvcore", alone)

@@ -1,8 +1,9 @@
-"""Does our trainer learn as the published code does?
+"""Comparison of our training with the reference's.
 
-Trains scrfd_0.5g from scratch as the reference was run on the same photos (320 px, batch 8,
-30 epochs, boxes not clipped to the crop) and prints the mean loss of four epochs and the final
-hard AP beside the reference's three seeds. About 15 minutes a seed on one core.
+Trains scrfd_0.5g from scratch with the settings of the reference's runs on the same photos (320
+px, batch 8, 30 epochs, boxes not clipped to the crop), and prints the mean loss of four epochs
+and the final hard AP next to those of the reference's three seeds. About 15 minutes per seed
+on one core.
 
     python benchmarks/reference_training.py DATA --seed 0 --out runs/reference/0
 """

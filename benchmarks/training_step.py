@@ -1,55 +1,20 @@
-"""How much of a training step is the network's own arithmetic?
+"""Share of the forward and backward pass of the network in a training step.
 
-Baseline: forward and backward of the same network (channels-last, as ours) on a batch that
-lies in memory, with the sum of the outputs as loss and nothing else. Ours: a whole step of
-`trials.training.epoch` (assignment, losses, optimiser, moving average) on the resident batch, and
-one that prepares its samples too, from the file cache.
+Baseline: forward and backward of the same network (channels-last) on a batch in memory, with
+the sum of the outputs as loss. Ours: a whole step of `trials.training.epoch` (assignment,
+losses, optimiser, moving average) on the same batch, and one that also prepares its samples,
+from the file cache.
 """
 
 import tempfile
 from pathlib import Path
 
 from _common import WALL, arguments, medians, set_threads, show, verdict
-
-
-def resident_step(architecture, images, size, recipe="reference", device="cpu"):
-    """Our training step on a batch in memory, and the network's forward and backward alone."""
-    import torch
-
-    from search_spaces.zoo import resolve_architecture
-    from trials.device import resolve_precision
-    from trials.recipe import load_recipe
-    from trials.training.epoch import Batch, train_step
-    from trials.training.state import start_training
-    from trials.training.targets import Targets
-
-    where = torch.device(device)
-    training = start_training(
-        resolve_architecture(architecture),
-        load_recipe(recipe),
-        seed=0,
-        device=where,
-        precision=resolve_precision("fp32", where),
-    )
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randn(images, 3, size, size, generator=generator).to(where)
-    corners = (size - 100) * torch.rand(images, 20, 2, generator=generator)
-    sides = 8 + 80 * torch.rand(images, 20, 2, generator=generator)
-    boxes = torch.cat([corners, corners + sides], dim=2).to(where)
-    targets = [Targets(boxes_G4=box, keypoints_G53=None) for box in boxes]
-    batch = Batch(images_B3HW=pixels, targets=targets, names=["?"] * images)
-    resident = pixels.contiguous(memory_format=torch.channels_last)
-
-    def alone():
-        training.model.zero_grad(set_to_none=True)
-        outputs = training.model(resident)
-        torch.stack([level.sum() for level in (*outputs.scores, *outputs.boxes)]).sum().backward()
-
-    return (lambda: train_step(training, batch, 1e-6)), alone, training
+from _gpu_steps import make_steps
 
 
 def fed_step(training, root, cache, images, size):
-    """A training step whose samples come from the file cache, which is filled first."""
+    """Return a training step whose samples come from the file cache, which is filled first."""
     from trials.data.cache import ImageCache
     from trials.data.dataset import FaceDataset
     from trials.loading.loader import TrainingLoader
@@ -58,7 +23,7 @@ def fed_step(training, root, cache, images, size):
     from trials.training.targets import Targets
 
     dataset = FaceDataset(root, "train", faceless=False)
-    dataset.images = dataset.images[: 2 * images]  # few, so that all are in the cache below
+    dataset.images = dataset.images[: 2 * images]  # few, so that all are cached
     samples = TrainingSet(dataset, image_size=size, seed=0, cache=ImageCache(cache, dataset.images))
     loader = TrainingLoader(samples, batch_size=images, drop_last=True)
 
@@ -81,18 +46,22 @@ def fed_step(training, root, cache, images, size):
 def main(argv=None):
     options = arguments(
         __doc__,
-        ("--architecture", {"default": "scrfd_0.5g", "help": "what to train (scrfd_0.5g)"}),
+        ("--architecture", {"default": "scrfd_0.5g", "help": "network to train (scrfd_0.5g)"}),
         ("--image-size", {"type": int, "default": 640}),
         ("--batch-size", {"type": int, "default": 8}),
         ("--recipe", {"default": "reference"}),
-        ("--data", {"type": Path, "help": "data folder; else images of 1024 px are drawn"}),
-        ("--wall", {"action": "store_true", "help": "wall time, on a machine of one's own"}),
+        ("--data", {"type": Path, "help": "data folder (default: drawn images of 1024 px)"}),
+        ("--wall", {"action": "store_true", "help": "wall time, on an otherwise idle machine"}),
     ).parse_args(argv)
     set_threads(options.threads)
+    from search_spaces.zoo import resolve_architecture
     from trials.data.generated.generate import generate
+    from trials.recipe import load_recipe
 
     images, size = (2, 64) if options.quick else (options.batch_size, options.image_size)
-    resident, alone, training = resident_step(options.architecture, images, size, options.recipe)
+    options.batch_size, options.image_size, options.device = images, size, "cpu"
+    architecture, recipe = resolve_architecture(options.architecture), load_recipe(options.recipe)
+    resident, alone, training = make_steps(architecture, "fp32", options, recipe=recipe)
     with tempfile.TemporaryDirectory() as scratch:
         root = options.data
         if root is None:

@@ -1,13 +1,13 @@
-"""How long does WIDER FACE's AP of 3,226 images take, from arrays and from text files?
+"""Time of WIDER FACE AP for 3,226 images, from arrays and from text files.
 
-Baseline: the evaluator that is in common use, written plainly: for each subset and image the
-IoUs in one numpy call (which takes the place of its compiled one), a loop over predictions,
-a loop over the 1,000 thresholds. It is linear in the images, so it runs on the first ones
-(`--baseline-images`) and its time is multiplied; on those both must give the same AP.
+Baseline: the algorithm of the common evaluator: for each subset and image the IoUs in one
+numpy call (instead of its compiled one), a loop over predictions and a loop over the 1,000
+thresholds. It is linear in the images, so it runs on the first ones (`--baseline-images`) and
+its time is multiplied; on those both must give the same AP.
 
-Ours: `trials.evaluation.widerface_ap.evaluate` on arrays, `read_predictions` of
-`trials.evaluation.predictions` before it for
-text. Without `--predictions` and `--gt` a set of the same size is made up.
+Ours: `trials.evaluation.widerface_ap.evaluate` on arrays, and on text files after
+`trials.evaluation.predictions.read_predictions`. Without `--predictions` and `--gt` a set of the
+same size is generated.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ IMAGES = 3226
 
 
 def make_set(images, seed=0):
-    """Truth, and predictions around it: about 12 faces and 120 predictions an image."""
+    """Return a ground truth with about 12 faces per image, and about 120 predictions each."""
     from trials.data.ground_truth import make_truth
 
     rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def make_set(images, seed=0):
 
 
 def common_evaluator(predictions, truth, images):
-    """AP of each subset over the first `images` images."""
+    """Return the AP of each subset over the first `images` images."""
     names = truth.names[:images]
     scores = np.concatenate([predictions[name][:, 4] for name in names if name in predictions])
     low, span = scores.min(), np.ptp(scores)
@@ -67,7 +67,7 @@ def common_evaluator(predictions, truth, images):
 
 
 def image_counts(rows, scores, boxes, counted):
-    """Predictions that count and faces found at each of the 1,000 thresholds."""
+    """Return the counted predictions and the detected faces at each of the 1,000 thresholds."""
     overlaps = inclusive_iou(rows, boxes)
     found, ignored, kept = np.zeros(len(boxes), bool), np.zeros(len(boxes), bool), []
     recall = np.zeros(len(rows))
@@ -92,7 +92,7 @@ def image_counts(rows, scores, boxes, counted):
 
 
 def inclusive_iou(rows, boxes):
-    """IoU (N, G) of xywh boxes with the +1 convention."""
+    """Return the IoU (N, G) of xywh boxes with the +1 convention."""
     low = np.maximum(rows[:, None, :2], boxes[None, :, :2])
     high = np.minimum(
         rows[:, None, :2] + rows[:, None, 2:4], boxes[None, :, :2] + boxes[None, :, 2:]
@@ -103,7 +103,7 @@ def inclusive_iou(rows, boxes):
 
 
 def area(recall, precision):
-    """Area under the curve with monotone precision."""
+    """Return the area under the curve with monotone precision."""
     recall = np.concatenate([[0.0], recall, [1.0]])
     precision = np.concatenate([[0.0], precision, [0.0]])
     for index in range(len(precision) - 1, 0, -1):
@@ -113,7 +113,7 @@ def area(recall, precision):
 
 
 def first_images(truth, images):
-    """The truth of the first images alone."""
+    """Return the ground truth of the first images."""
     from trials.data.ground_truth import Truth
 
     end = truth.offsets[images]

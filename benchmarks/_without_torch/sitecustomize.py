@@ -1,7 +1,6 @@
-"""Python runs this at its start: torch and torchvision become names without content.
+"""Replacement of torch and torchvision by empty modules; Python imports this file at its start.
 
-Workers whose trials train nothing then need 112 MB of their own, so that 64 of them fit on a
-small machine.
+Workers whose trials do not train then need 112 MB each, so that 64 fit on a small machine.
 """
 
 import sys
@@ -11,7 +10,7 @@ from types import ModuleType
 
 
 class _Names(type):
-    """A class that has every attribute, each a class like itself."""
+    """A metaclass whose classes have every attribute, each again such a class."""
 
     def __getattr__(cls, name):
         if name.startswith("__"):
