@@ -1,10 +1,10 @@
-"""`scrfd-nas simulate`: other ways to search, replayed from the curves of a finished search."""
+"""`scrfd-nas simulate`: replay a finished search under other strategies and schedulers."""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +13,7 @@ from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
 
 if TYPE_CHECKING:
     from nas.planning.recording import Recording
-    from nas.planning.simulation import MethodSummary, RungRank
-
-_QUARTERS = ("median", "lower", "upper")
+    from nas.planning.simulation import MethodSummary, Quartiles, RungRank, Simulation
 
 
 def register(app: typer.Typer) -> None:
@@ -69,36 +67,31 @@ def simulate(
     if export is not None:
         _export(source, stage, export)
         return
-    from nas.planning.methods import Rules, complete_rungs_method, methods
-    from nas.planning.recording import splice
-    from nas.planning.simulation import rung_ranks
+    from nas.planning.methods import Choices
+    from nas.planning.simulation import Replays
     from nas.planning.simulation import simulate as simulate_methods
 
-    rules = Rules(reduction_factor=reduction_factor, grace_epochs=grace_epochs, slots=slots)
-    recording, shorter = _recording(source, stage), [_recording(p, stage) for p in short or ()]
-    if shorter:
-        recording, spliced = splice(recording, shorter)
-    chosen = methods(recording, _names(strategy), _names(scheduler), rules)
-    ranks = rung_ranks(recording, seed)
-    if shorter:
-        lengths = sorted(other.epochs for other in shorter)
-        chosen.append(complete_rungs_method(spliced, lengths, rules))
-        ranks += rung_ranks(spliced, seed, lengths)
+    choices = Choices(
+        strategies=_names(strategy),
+        schedulers=_names(scheduler),
+        reduction_factor=reduction_factor,
+        grace_epochs=grace_epochs,
+    )
     with common.console.status("replaying") as status:
-        summaries = simulate_methods(
-            chosen,
-            repeats=repeats,
-            seed=seed,
-            margin=margin,
-            progress=lambda done, wanted: status.update(f"replaying: {done}/{wanted}"),
+        found = simulate_methods(
+            _recording(source, stage),
+            [_recording(path, stage) for path in short or ()],
+            choices,
+            Replays(repeats=repeats, seed=seed, slots=slots, margin=margin),
+            lambda method: status.update(f"replaying: {method.strategy}, {method.scheduler}"),
         )
     if out is not None:
-        _write(summaries, out)
-    options = {"repeats": repeats, "seed": seed, "slots": slots, "margin": margin}
+        _write(found.summaries, out)
     if as_json:
-        common.print_json(_document(source, recording, summaries, ranks, options))
+        common.print_json({"source": str(source), **found.to_dict()})
     else:
-        _print(source, recording, summaries, ranks, options)
+        _print_methods(source, found)
+        _print_ranks(found.ranks)
 
 
 def _search(given: Path | None) -> Path:
@@ -133,68 +126,37 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _document(
-    source: Path,
-    recording: "Recording",
-    summaries: "Sequence[MethodSummary]",
-    ranks: "Sequence[RungRank]",
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
-    best = max(recording.numbers, key=recording.final)
-    return {
-        "source": str(source),
-        "candidates": len(recording.numbers),
-        "epochs_each": recording.epochs,
-        "epochs_of_all": recording.total_epochs,
-        "best": {"candidate": best, "hard": recording.best},
-        **options,
-        "choices": [summary.to_dict() for summary in summaries],
-        "rank_correlation": [rank.to_dict() for rank in ranks],
-    }
-
-
-def _print(
-    source: Path,
-    recording: "Recording",
-    summaries: "Sequence[MethodSummary]",
-    ranks: "Sequence[RungRank]",
-    options: Mapping[str, Any],
-) -> None:
-    shares = list(summaries[0].at)
-    spent = [f"{share * recording.total_epochs:.0f} epochs" for share in shares]
+def _print_methods(source: Path, found: "Simulation") -> None:
+    recording, replays = found.recording, found.replays
+    spent = [f"{share * recording.total_epochs:.0f} epochs" for share in found.summaries[0].at]
     columns = ["strategy", "scheduler", *spent, "at its end", "after epochs", "near the best"]
-    rows = [_cells(summary) for summary in summaries]
-    best = max(recording.numbers, key=recording.final)
     what = f"{len(recording.numbers)} candidates x {recording.epochs} epochs"
     title = f"{source}: {what} = {recording.total_epochs}; hard AP found, median (quartiles)"
-    text = ("strategy", "scheduler")
-    common.print_table(title, columns, rows, text_columns=text)
+    rows = [_cells(summary) for summary in found.summaries]
+    common.print_table(title, columns, rows, text_columns=("strategy", "scheduler"))
     common.print_rich(
-        f"{options['repeats']} replays each; slots: {options['slots']}; -: nothing was trained to "
-        f"the end\nnear the best: epochs until hard AP was within {options['margin']:g} of the "
-        f"best of all, {recording.best:.4f} (candidate {best}), and how often it was\n"
+        f"{replays.repeats} replays each; slots: {replays.slots}; -: no trial was finished\n"
+        f"near the best: epochs until hard AP was within {replays.margin:g} of the best of all, "
+        f"{recording.best:.4f} (candidate {recording.best_number}), and how often it was\n"
     )
-    title, header = "Ranks against the final ones", ("epoch", "schedule", "tau", "95 % interval")
-    common.print_table(title, header, [_rank(rank) for rank in ranks])
-    common.print_rich("tau: Kendall's tau-b of hard AP after that epoch with that after the last")
 
 
 def _cells(summary: "MethodSummary") -> list[str]:
-    def hard(values: Sequence[float]) -> str:
-        return _spread([f"{value:.4f}" if value >= 0 else "-" for value in values])
-
-    def epochs(values: Sequence[float]) -> str:
-        return _spread([f"{value:g}" if value < float("inf") else "-" for value in values])
-
-    near = f"{epochs(summary.within)} {100 * summary.reached:.0f}%"
-    found = [hard(values) for values in summary.at.values()]
-    names = [summary.strategy, summary.scheduler]
-    return [*names, *found, hard(summary.end), epochs(summary.spent), near]
+    near = f"{_spread(summary.within, 'g')} {100 * summary.reached:.0f}%"
+    found = [_spread(hard, ".4f") for hard in (*summary.at.values(), summary.end)]
+    return [summary.strategy, summary.scheduler, *found, _spread(summary.spent, "g"), near]
 
 
-def _spread(quartiles: Sequence[str]) -> str:
-    low, median, high = quartiles
+def _spread(quartiles: "Quartiles", form: str) -> str:
+    values = quartiles.to_dict().values()
+    low, median, high = ("-" if value is None else f"{value:{form}}" for value in values)
     return median if low == median == high else f"{median} ({low} {high})"
+
+
+def _print_ranks(ranks: "Sequence[RungRank]") -> None:
+    columns = ("epoch", "schedule", "tau", "95 % interval")
+    common.print_table("Rank correlation with the final ranks", columns, map(_rank, ranks))
+    common.print_rich("tau: Kendall's tau-b of hard AP after that epoch with that after the last")
 
 
 def _rank(rank: "RungRank") -> tuple[str, str, str, str]:
@@ -205,18 +167,19 @@ def _rank(rank: "RungRank") -> tuple[str, str, str, str]:
 
 
 def _write(summaries: "Sequence[MethodSummary]", path: Path) -> None:
-    """One line a choice and measure."""
+    """Write a CSV file with a line for each method and measure."""
     from search_spaces.files import write_text
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("strategy", "scheduler", "repeats", "measure", *_QUARTERS))
+    quartiles = ("median", "lower", "upper")
+    writer.writerow(("strategy", "scheduler", "repeats", "measure", *quartiles))
     for summary in summaries:
-        content = summary.to_dict()
-        measures = {f"hard_at_{item['share']:g}": item for item in content["hard_at"]}
-        names = ("hard_at_end", "epochs_at_end", "epochs_within_margin")
-        measures |= {name: content[name] for name in names}
-        for name, values in measures.items():
+        measures = {f"hard_at_{share:g}": hard for share, hard in summary.at.items()}
+        measures |= {"hard_at_end": summary.end, "epochs_at_end": summary.spent}
+        measures["epochs_within_margin"] = summary.within
+        for name, found in measures.items():
             start = (summary.strategy, summary.scheduler, summary.repeats, name)
-            writer.writerow([*start, *(values[quarter] for quarter in _QUARTERS)])
+            values = found.to_dict()
+            writer.writerow([*start, *(values[quartile] for quartile in quartiles)])
     write_text(path, text.getvalue())

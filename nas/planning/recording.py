@@ -35,9 +35,14 @@ class Recording:
         return self.epochs * len(self.hard)
 
     @property
+    def best_number(self) -> int:
+        """The candidate with the highest final hard AP."""
+        return max(self.numbers, key=self.final)
+
+    @property
     def best(self) -> float:
         """The highest final hard AP of all candidates."""
-        return max(map(self.final, self.hard))
+        return self.final(self.best_number)
 
     def final(self, number: int) -> float:
         """Return the hard AP of a candidate after the last epoch."""
@@ -46,15 +51,6 @@ class Recording:
     def evaluated(self) -> tuple[int, ...]:
         """Return the epochs after which every candidate was evaluated, ascending."""
         return tuple(sorted(set.intersection(*(set(values) for values in self.hard.values()))))
-
-    def check_rungs(self, rungs: Iterable[int], scheduler: str) -> None:
-        """Refuse rungs without a value of every candidate. Raises ConfigError."""
-        missing = sorted(set(rungs) - set(self.evaluated()))
-        if missing:
-            raise ConfigError(
-                f"{scheduler} decides after epochs {missing}, at which not every candidate was "
-                "evaluated; record the curves of a search with --eval-every 1"
-            )
 
 
 def record(curves: Iterable[Curve], epochs: int | None = None) -> tuple[Recording, list[int]]:
@@ -125,12 +121,12 @@ def load_recording(path: Path, stage: int) -> tuple[Recording, list[int]]:
 
 
 def splice(recording: Recording, short: Sequence[Recording]) -> tuple[Recording, Recording]:
-    """Combine a recording with complete shorter trainings of the same candidates.
+    """Combine a recording with complete short trainings of the same candidates.
 
     Returns:
-        The recording of the candidates that all have, and the same with the values of the
-        shorter trainings: an epoch has the value of the shortest training of at least so many
-        epochs, as in a trial that continues from one complete schedule into a longer one.
+        The recording of the candidates that all have, and the same with the values of the short
+        trainings: an epoch has the value of the shortest training of at least so many epochs, as
+        in a trial that continues from one complete schedule into a longer one.
 
     Raises:
         DataError: a training is not shorter, has as many epochs as another one or other

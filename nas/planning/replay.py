@@ -13,7 +13,6 @@ from nas.early_stopping.asha import continues
 from nas.early_stopping.rounds import next_round
 from nas.early_stopping.schedule import Schedule
 from nas.planning.recording import Recording
-from search_spaces.checks import require_integer
 from search_spaces.randomness import seeded_generator, shuffled
 
 # Returns one of the candidates left, given the final hard AP of those that are finished.
@@ -62,12 +61,8 @@ def replay(
         order: the candidates in the order in which they start.
         choose: chooses the next candidate instead, whenever a slot is free; not for complete
             rungs.
-        slots: trials that run at the same time.
-
-    Raises:
-        ConfigError: `slots` is below 1.
+        slots: trials that run at the same time, at least 1.
     """
-    require_integer(slots, "slots", 1)
     search = _Search(recording, schedule)
     if schedule.is_complete:
         _replay_rounds(search, order, slots)

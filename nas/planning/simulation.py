@@ -1,4 +1,4 @@
-"""Search methods compared by many replays of one recording."""
+"""Search methods compared by many replays of recorded curves."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,25 +7,67 @@ from typing import Any
 
 import numpy as np
 
-from nas.planning.methods import Method
-from nas.planning.recording import Recording
+from nas.planning.methods import Choices, Method
+from nas.planning.recording import Recording, splice
 from nas.planning.replay import Replay, random_order
 from reports.statistics.rank_correlation import RankCorrelation, rank_correlation
 from search_spaces.checks import require_integer, require_number
 from search_spaces.randomness import seeded_generator
 
-BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1.0)
-QUARTILES = (0.25, 0.5, 0.75)
+BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # shares of the epochs that training every candidate takes
+QUARTILES = {"lower": 0.25, "median": 0.5, "upper": 0.75}
 
-Quartiles = tuple[float, float, float]
+
+@dataclass(frozen=True, kw_only=True)
+class Replays:
+    """Settings of the replays of each method.
+
+    Attributes:
+        repeats: replays of each method; replay k of each has the same random order.
+        seed: seed of the orders and of the strategies.
+        slots: trials that run at the same time.
+        margin: distance from the best hard AP that counts as having found it.
+    """
+
+    repeats: int = 200
+    seed: int = 0
+    slots: int = 1
+    margin: float = 0.005
+
+    def __post_init__(self) -> None:
+        require_integer(self.repeats, "repeats", 1)
+        require_integer(self.seed, "the seed", 0)
+        require_integer(self.slots, "slots", 1)
+        require_number(self.margin, "the margin", 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quartiles:
+    """Observed values of many replays; infinite ones count like others.
+
+    A quartile is the smallest observed value that at least its share of the replays does not
+    exceed, so that replays without a value count as the worst.
+    """
+
+    lower: float
+    median: float
+    upper: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Quartiles":
+        """Return the quartiles of `values`."""
+        array = np.asarray(values, dtype=float)
+        found = np.quantile(array, list(QUARTILES.values()), method="inverted_cdf")
+        return cls(**dict(zip(QUARTILES, map(float, found), strict=True)))
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return plain JSON data; infinite values become None."""
+        return {k: value if math.isfinite(value) else None for k, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSummary:
-    """Lower quartile, median and upper quartile over the replays of one method.
-
-    A quartile is an observed value (the smallest that at least that share of the replays does
-    not exceed), so that replays without a value count as the worst.
+    """Summary of the replays of one method.
 
     Attributes:
         strategy, scheduler: names of the method.
@@ -48,57 +90,47 @@ class MethodSummary:
     reached: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data; infinite values become None."""
+        """Return plain JSON data."""
         return {
             "strategy": self.strategy,
             "scheduler": self.scheduler,
             "repeats": self.repeats,
-            "hard_at": [{"share": share, **_plain(hard)} for share, hard in self.at.items()],
-            "hard_at_end": _plain(self.end),
-            "epochs_at_end": _plain(self.spent),
-            "epochs_within_margin": _plain(self.within),
+            "hard_at": [{"share": share, **hard.to_dict()} for share, hard in self.at.items()],
+            "hard_at_end": self.end.to_dict(),
+            "epochs_at_end": self.spent.to_dict(),
+            "epochs_within_margin": self.within.to_dict(),
             "reached_margin": self.reached,
         }
 
 
-def simulate(
-    chosen: Sequence[Method],
-    *,
-    repeats: int = 200,
-    seed: int = 0,
-    budgets: Sequence[float] = BUDGETS,
-    margin: float = 0.005,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[MethodSummary]:
-    """Replay every method `repeats` times; replay k of each has the same random order.
+def replay_method(method: Method, replays: Replays) -> MethodSummary:
+    """Replay a method and summarise what its searches find."""
+    found = []
+    for repeat in range(replays.repeats):
+        order = random_order(method.recording, replays.seed, repeat)
+        # One number for two: a strategy has one seed, and each replay needs another one.
+        found.append(method.replay(order, replays.seed * 1_000_003 + repeat, replays.slots))
+    return _summary(method, found, replays.margin)
 
-    Args:
-        chosen: methods to compare.
-        repeats: replays of each.
-        seed: seed of the orders and of the strategies.
-        budgets: shares of the epochs that training every candidate takes.
-        margin: distance from the best hard AP that counts as having found it.
-        progress: called with the replays done and wanted.
 
-    Raises:
-        ConfigError: a value is out of range.
-    """
-    require_integer(repeats, "repeats", 1)
-    require_integer(seed, "the seed", 0)
-    require_number(margin, "the margin", 0, 1)
-    for budget in budgets:
-        require_number(budget, "a budget", 0, 1)
-    summaries = []
-    for position, method in enumerate(chosen):
-        replays = []
-        for repeat in range(repeats):
-            # One number for two: a strategy has one seed, and each replay needs another one.
-            order = random_order(method.recording, seed, repeat)
-            replays.append(method.replay(order, seed * 1_000_003 + repeat))
-            if progress:
-                progress(position * repeats + repeat + 1, repeats * len(chosen))
-        summaries.append(_summary(method, replays, budgets, margin))
-    return summaries
+def _summary(method: Method, found: Sequence[Replay], margin: float) -> MethodSummary:
+    recording = method.recording
+    within = [run.spent_until(recording.best - margin, recording) for run in found]
+
+    def hard_at(share: float) -> Quartiles:
+        budget = share * recording.total_epochs
+        return Quartiles.of([run.best_at(budget, recording) for run in found])
+
+    return MethodSummary(
+        strategy=method.strategy,
+        scheduler=method.scheduler,
+        repeats=len(found),
+        at={share: hard_at(share) for share in BUDGETS},
+        end=Quartiles.of([run.best_at(run.spent, recording) for run in found]),
+        spent=Quartiles.of([run.spent for run in found]),
+        within=Quartiles.of(within),
+        reached=sum(map(math.isfinite, within)) / len(within),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,35 +167,57 @@ def rung_ranks(
     return ranks
 
 
-def quartiles(values: Sequence[float]) -> Quartiles:
-    """Return the observed values at the three quarters; infinite ones count like others."""
-    found = np.quantile(np.asarray(values, dtype=float), QUARTILES, method="inverted_cdf")
-    return float(found[0]), float(found[1]), float(found[2])
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """Comparison of methods on one recording."""
+
+    recording: Recording
+    replays: Replays
+    summaries: Sequence[MethodSummary]
+    ranks: Sequence[RungRank]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        recording = self.recording
+        return {
+            "candidates": len(recording.numbers),
+            "epochs_each": recording.epochs,
+            "epochs_of_all": recording.total_epochs,
+            "best": {"candidate": recording.best_number, "hard": recording.best},
+            **asdict(self.replays),
+            "choices": [summary.to_dict() for summary in self.summaries],
+            "rank_correlation": [rank.to_dict() for rank in self.ranks],
+        }
 
 
-def _summary(
-    method: Method, replays: Sequence[Replay], budgets: Sequence[float], margin: float
-) -> MethodSummary:
-    recording = method.recording
-    within = [run.spent_until(recording.best - margin, recording) for run in replays]
-    return MethodSummary(
-        strategy=method.strategy,
-        scheduler=method.scheduler,
-        repeats=len(replays),
-        at={
-            share: quartiles(
-                [run.best_at(share * recording.total_epochs, recording) for run in replays]
-            )
-            for share in budgets
-        },
-        end=quartiles([run.best_at(run.spent, recording) for run in replays]),
-        spent=quartiles([run.spent for run in replays]),
-        within=quartiles(within),
-        reached=sum(map(math.isfinite, within)) / len(within),
-    )
+def simulate(
+    recording: Recording,
+    short: Sequence[Recording],
+    choices: Choices,
+    replays: Replays,
+    on_method: Callable[[Method], None] = lambda method: None,
+) -> Simulation:
+    """Compare methods on the recording of a finished search.
 
+    Args:
+        recording: curves of the search.
+        short: recordings of complete short trainings of the same candidates; if there are any,
+            search with complete rungs is compared too.
+        choices: methods to compare.
+        replays: settings of the replays.
+        on_method: called with each method before its replays.
 
-def _plain(values: Quartiles) -> dict[str, float | None]:
-    names = ("lower", "median", "upper")
-    finite = (value if math.isfinite(value) else None for value in values)
-    return dict(zip(names, finite, strict=True))
+    Raises:
+        ConfigError, DataError: see `Choices` and `nas.planning.recording.splice`.
+    """
+    lengths = sorted(other.epochs for other in short)
+    whole, spliced = splice(recording, short) if short else (recording, recording)
+    methods, ranks = choices.methods(whole), rung_ranks(whole, replays.seed)
+    if short:
+        methods.append(choices.complete_method(spliced, lengths))
+        ranks += rung_ranks(spliced, replays.seed, lengths)
+    summaries = []
+    for method in methods:
+        on_method(method)
+        summaries.append(replay_method(method, replays))
+    return Simulation(recording=whole, replays=replays, summaries=summaries, ranks=ranks)

@@ -1,12 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from fake_recordings import constant, make_recording
+from fake_recordings import constant
 from fake_trials import make_architecture
 
 from nas.planning.recording import Recording, record, splice
 from reports.curves import Curve
-from search_spaces.errors import ConfigError, DataError
+from search_spaces.errors import DataError
 
 
 def curve(candidate: int, hard: dict[int, float]) -> Curve:
@@ -36,13 +36,6 @@ def test_curves_that_cannot_be_replayed_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         record(curves, epochs)
-
-
-def test_rungs_without_a_value_are_refused() -> None:
-    recording = make_recording({1: {2: 0.1, 4: 0.2}, 2: {1: 0.1, 2: 0.1, 4: 0.2}})
-    recording.check_rungs((2,), "asha")
-    with pytest.raises(ConfigError, match=r"asha decides after epochs \[1, 3\]"):
-        recording.check_rungs((1, 2, 3), "asha")
 
 
 def test_short_schedules_replace_the_curve_up_to_their_end() -> None:

@@ -1,12 +1,10 @@
 import math
 from typing import Any
 
-import pytest
 from fake_recordings import NINE, constant, make_recording
 
 from nas.early_stopping.schedule import Schedule
 from nas.planning.replay import replay
-from search_spaces.errors import ConfigError
 
 FIFO = Schedule(epochs=9)
 ASHA = Schedule(epochs=9, scheduler="asha")  # rungs 1 and 3
@@ -84,8 +82,3 @@ def test_a_strategy_chooses_when_a_slot_is_free_knowing_what_is_finished() -> No
     found = replay(recording, Schedule(epochs=2), (2, 1, 3), choose=choose)
     assert [number for _, number in found.finished] == [3, 2, 1]
     assert asked == [({}, (2, 1, 3)), ({3: 0.3}, (2, 1)), ({3: 0.3, 2: 0.2}, (1,))]
-
-
-def test_slots_are_at_least_one() -> None:
-    with pytest.raises(ConfigError, match="slots must be an integer of at least 1, got 0"):
-        replay(NINE, FIFO, RISING, slots=0)

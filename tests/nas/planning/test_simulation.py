@@ -5,67 +5,70 @@ from typing import Any
 import pytest
 from fake_recordings import NINE, constant, make_recording
 
-from nas.planning.methods import Method, Rules, complete_rungs_method, methods
-from nas.planning.recording import Recording, load_recording, splice
-from nas.planning.simulation import quartiles, rung_ranks, simulate
+from nas.planning.methods import Choices
+from nas.planning.recording import load_recording, splice
+from nas.planning.simulation import Quartiles, Replays, replay_method, rung_ranks, simulate
 from search_spaces.errors import ConfigError
 
 SEARCH = Path(__file__).parents[3] / "benchmarks/data/search_0.5g_photos_stage1.csv"
+RANDOM = Choices(strategies=("random",))
+FIFO = Choices(strategies=("random",), schedulers=("fifo",))
 
 
-def random_fifo(recording: Recording) -> Method:
-    return methods(recording, ["random"], ["fifo"], Rules())[0]
+def same(value: float) -> Quartiles:
+    return Quartiles(lower=value, median=value, upper=value)
+
+
+def quartiles(lower: float, median: float, upper: float) -> Quartiles:
+    return Quartiles(lower=lower, median=median, upper=upper)
 
 
 def test_the_replays_of_a_real_search_keep_their_figures() -> None:
     # docs/LOG.md, 2026-11-23: 24 candidates of 9 epochs, two trials at a time.
     recording, _ = load_recording(SEARCH, 1)
-    found = simulate(methods(recording, ["random"], ["all"], Rules(slots=2)))
-    assert [(summary.scheduler, summary.within) for summary in found] == [
-        ("fifo", (54, 108, 162)),
-        ("asha", (37, 55, 69)),
-    ]
-    assert [summary.spent for summary in found] == [(216, 216, 216), (64, 74, 86)]
+    fifo, asha = simulate(recording, (), RANDOM, Replays(slots=2)).summaries
+    assert (fifo.within, fifo.spent) == (quartiles(54, 108, 162), same(216))
+    assert (asha.within, asha.spent) == (quartiles(37, 55, 69), quartiles(64, 74, 86))
 
 
 def test_early_stopping_loses_where_curves_cross() -> None:
     hard = {}
     for n in range(1, 10):  # the first after epoch 1 is the last in the end
         hard[n] = {e: (0.9 - 0.05 * n if e == 1 else 0.05 * n) for e in range(1, 10)}
-    crossing = methods(make_recording(hard), ["random"], ["fifo", "asha"], Rules())
-    fifo, asha = simulate(crossing, repeats=50, margin=0.001)
-    assert (fifo.end, fifo.reached) == ((0.45, 0.45, 0.45), 1.0)
-    assert asha.end[1] < 0.45
+    replays = Replays(repeats=50, margin=0.001)
+    fifo, asha = simulate(make_recording(hard), (), RANDOM, replays).summaries
+    assert (fifo.end, fifo.reached) == (same(0.45), 1.0)
+    assert asha.end.median < 0.45
     assert asha.reached < 0.5
-    assert asha.spent[1] < fifo.spent[1] == 81
+    assert asha.spent.median < fifo.spent.median == 81
 
 
 def test_random_search_finds_the_best_as_often_as_expected() -> None:
     # The best of 5 is at each place of the order with probability 1/5: among the first 2 in
     # 0.4, the first 3 in 0.6, the first 4 in 0.8 of the replays.
-    method = random_fifo(constant([0.1, 0.2, 0.3, 0.4, 0.5], epochs=2))
-    (found,) = simulate([method], repeats=1000, budgets=(1 / 10, 1 / 5, 1.0))
-    assert found.within == (4, 6, 8)
-    assert found.at[1 / 10] == (-math.inf,) * 3  # one epoch: none is finished
-    assert found.at[1 / 5] == (0.2, 0.3, 0.4)  # two epochs: one random candidate
-    assert found.at[1.0] == found.end == (0.5, 0.5, 0.5)
-    assert found.spent == (10, 10, 10)
+    (method,) = FIFO.methods(constant([0.1, 0.2, 0.3, 0.4, 0.5], epochs=2))
+    found = replay_method(method, Replays(repeats=1000))
+    assert found.within == quartiles(4, 6, 8)
+    assert found.at[1 / 8] == same(-math.inf)  # one epoch: none is finished
+    assert found.at[1 / 4] == quartiles(0.2, 0.3, 0.4)  # two epochs: one random candidate
+    assert found.at[1.0] == found.end == same(0.5)
+    assert found.spent == same(10)
     shown = found.to_dict()["hard_at"]
-    assert shown[0] == {"share": 1 / 10, "lower": None, "median": None, "upper": None}
-    assert shown[1] == {"share": 1 / 5, "lower": 0.2, "median": 0.3, "upper": 0.4}
+    assert shown[0] == {"share": 1 / 8, "lower": None, "median": None, "upper": None}
+    assert shown[1] == {"share": 1 / 4, "lower": 0.2, "median": 0.3, "upper": 0.4}
 
 
 def test_the_seed_gives_the_orders_which_all_methods_share() -> None:
-    method = random_fifo(constant([0.01 * n for n in range(1, 25)], epochs=3))
-    first, second = simulate([method, method], repeats=20, seed=1)
-    assert first == second
-    assert simulate([method], repeats=20, seed=2) != [first]
+    (method,) = FIFO.methods(constant([0.01 * n for n in range(1, 25)], epochs=3))
+    first = replay_method(method, Replays(repeats=20, seed=1))
+    assert replay_method(method, Replays(repeats=20, seed=1)) == first
+    assert replay_method(method, Replays(repeats=20, seed=2)) != first
 
 
 def test_quartiles_are_observed_values_and_bear_infinities() -> None:
-    assert quartiles([4.0, 1.0, 3.0, 2.0]) == (1.0, 2.0, 3.0)
-    assert quartiles([math.inf, 1.0, math.inf, 2.0]) == (1.0, 2.0, math.inf)
-    assert quartiles([0.5]) == (0.5, 0.5, 0.5)
+    assert Quartiles.of([4.0, 1.0, 3.0, 2.0]) == quartiles(1.0, 2.0, 3.0)
+    assert Quartiles.of([math.inf, 1.0, math.inf, 2.0]) == quartiles(1.0, 2.0, math.inf)
+    assert Quartiles.of([0.5]) == same(0.5)
 
 
 @pytest.mark.parametrize(
@@ -74,38 +77,38 @@ def test_quartiles_are_observed_values_and_bear_infinities() -> None:
         ({"repeats": 0}, "repeats must be an integer of at least 1, got 0"),
         ({"seed": -1}, "the seed must be an integer of at least 0, got -1"),
         ({"margin": 2.0}, "the margin must be a finite number from 0 to 1, got 2.0"),
-        ({"budgets": (1.5,)}, "a budget must be a finite number from 0 to 1, got 1.5"),
+        ({"slots": 0}, "slots must be an integer of at least 1, got 0"),
     ],
 )
 def test_values_out_of_range_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        simulate([random_fifo(NINE)], **changed)
+        Replays(**changed)
 
 
 def test_all_is_every_name_and_each_can_be_replayed() -> None:
     recording = constant([0.01 * n for n in range(1, 13)])
-    chosen = methods(recording, ["all"], ["asha", "all"], Rules())
-    assert [(method.strategy, method.scheduler) for method in chosen[:3]] == [
-        ("random", "asha"),
-        ("random", "fifo"),
-        ("tpe", "asha"),
+    choices = Choices(strategies=("all",), schedulers=("asha", "all"))
+    found = simulate(recording, (), choices, Replays(repeats=1)).summaries
+    assert [(summary.strategy, summary.scheduler) for summary in found] == [
+        (strategy, scheduler)
+        for strategy in ("random", "tpe", "evolution")
+        for scheduler in ("asha", "fifo")
     ]
-    assert len(chosen) == 6
-    for summary in simulate(chosen, repeats=1):
-        assert 0 < summary.spent[1] <= recording.total_epochs
+    for summary in found:
+        assert 0 < summary.spent.median <= recording.total_epochs
         if summary.scheduler == "fifo":
-            assert summary.end == (0.12, 0.12, 0.12)
+            assert summary.end == same(0.12)
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "evolution"])
 def test_a_strategy_takes_each_candidate_once_and_begins_in_the_given_order(strategy: str) -> None:
     recording = constant([0.01 * n for n in range(1, 17)], epochs=1)
     order = tuple((7 * n) % 16 + 1 for n in range(16))
-    (method,) = methods(recording, [strategy], ["fifo"], Rules())
-    taken = [number for _, number in method.replay(order, 3).finished]
+    (method,) = Choices(strategies=(strategy,), schedulers=("fifo",)).methods(recording)
+    taken = [number for _, number in method.replay(order, 3, slots=1).finished]
     assert sorted(taken) == list(range(1, 17))
     assert taken[:10] == list(order[:10])  # it has nothing to learn from yet
-    assert method.replay(order, 3) == method.replay(order, 3)
+    assert method.replay(order, 3, slots=1) == method.replay(order, 3, slots=1)
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "evolution"])
@@ -114,25 +117,21 @@ def test_a_strategy_that_learns_finds_the_end_of_a_slope_before_random_search(
 ) -> None:
     # Candidates differ in one depth, and the deepest is the best.
     recording = constant([0.01 * n for n in range(1, 31)], epochs=1)
-    random, learning = simulate(
-        methods(recording, ["random", strategy], ["fifo"], Rules()), repeats=20
-    )
-    assert learning.within[1] < random.within[1]
-    assert learning.within[2] < random.within[2]
+    choices = Choices(strategies=("random", strategy), schedulers=("fifo",))
+    random, learning = simulate(recording, (), choices, Replays(repeats=20)).summaries
+    assert learning.within.median < random.within.median
+    assert learning.within.upper < random.within.upper
 
 
-def test_unknown_and_removed_names_are_refused() -> None:
+def test_choices_that_cannot_be_replayed_are_refused() -> None:
     with pytest.raises(ConfigError, match="strategy must be one of"):
-        methods(NINE, ["bayes"], ["fifo"], Rules())
+        Choices(strategies=("bayes",)).methods(NINE)
     with pytest.raises(ConfigError, match="'median' was removed"):
-        methods(NINE, ["random"], ["median"], Rules())
-
-
-def test_a_scheduler_without_values_at_its_rungs_is_refused() -> None:
+        Choices(schedulers=("median",)).methods(NINE)
     recording = make_recording({n: {3: 0.1, 9: 0.2} for n in (1, 2)})
-    methods(recording, ["random"], ["asha"], Rules(grace_epochs=3))
+    assert Choices(schedulers=("asha",), grace_epochs=3).methods(recording)
     with pytest.raises(ConfigError, match=r"asha decides after epochs \[1\]"):
-        methods(recording, ["random"], ["asha"], Rules())
+        Choices(schedulers=("asha",)).methods(recording)
 
 
 def test_complete_rungs_rank_by_the_short_schedules() -> None:
@@ -142,12 +141,12 @@ def test_complete_rungs_rank_by_the_short_schedules() -> None:
     )
     short = [constant([0.1, 0.2, 0.3], epochs=epochs) for epochs in (1, 3)]
     _, spliced = splice(misleading, short)
-    method = complete_rungs_method(spliced, (1, 3), Rules())
-    assert method.replay((1, 2, 3), 0).finished == ((11, 3),)  # 3 x 1, 2, 6
+    method = RANDOM.complete_method(spliced, (1, 3))
+    assert method.replay((1, 2, 3), 0, slots=1).finished == ((11, 3),)  # 3 x 1, 2, 6
     assert [rank.correlation.tau for rank in rung_ranks(misleading)[:3]] == [-1.0, -1.0, -1.0]
     assert [
         (rank.epoch, rank.schedule, rank.correlation.tau)
         for rank in rung_ranks(spliced, lengths=(1, 3))
     ] == [(1, 1, 1.0), (3, 3, 1.0)]
     with pytest.raises(ConfigError, match=r"schedules of \[3\] epochs too"):
-        complete_rungs_method(spliced, (1,), Rules())
+        RANDOM.complete_method(spliced, (1,))
