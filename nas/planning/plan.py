@@ -1,7 +1,6 @@
-"""What a stage would cost, before anything is spent: arithmetic on counts and a measured pace.
+"""Estimate of a stage's cost: arithmetic on counts and a pace (`nas.planning.plan_measuring`).
 
-Nothing here trains; `nas.planning.plan_measuring` times some steps. Every figure that is an
-estimate has its basis in words beside it.
+Every figure that rests on an assumption has its basis in words beside it.
 """
 
 import heapq
@@ -17,22 +16,18 @@ from nas.search.budget import devices_of
 from search_spaces.checks import require_integer, require_number
 
 EXPECTATION_REPLAYS = 20
-# Of a training image's time, what an evaluated one takes where that was not measured:
-# forward is a third of forward and backward.
-EVALUATED_SHARE = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How fast one trial is while as many run beside it as will in the search.
+    """Speed of one trial while as many run beside it as in the search.
 
     Attributes:
         images_per_second: training images.
-        evaluation_s: of one validation image, from its file to its detections.
-        weights_bytes: a trial's weights in a file.
-        optimizer_copies: how often a checkpoint holds as much again, for the optimiser and the
-            moving average.
-        basis: where the figures come from.
+        evaluation_s: seconds for one validation image, from its file to its detections.
+        weights_bytes: size of a trial's weights in a file.
+        optimizer_copies: copies of that size in a checkpoint, for optimiser and moving average.
+        basis: source of the figures.
     """
 
     images_per_second: float
@@ -48,17 +43,16 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What there is to do.
+    """Trials of a stage.
 
     Attributes:
-        candidates: of the stage, those with an outcome included.
-        feasible: architectures that satisfy the constraints, None if uncounted.
-        draws, accepted: of rejection sampling; 0 where the space is enumerated.
-        schedule: which trials end early.
-        done: epochs that each candidate has behind it, by number; those with an outcome
-            are left out. Its length is that of the trials to run.
-        training_images, validation_images: of an epoch and of an evaluation.
-        evaluations: of a trial that is trained to the end.
+        candidates: candidates of the stage, those with an outcome included.
+        feasible: architectures that satisfy the constraints; None: not counted.
+        draws, accepted: counts of rejection sampling; 0 where the space is enumerated.
+        schedule: rule by which trials end early.
+        done: epochs done by each candidate without an outcome.
+        training_images, validation_images: images of an epoch and of an evaluation.
+        evaluations: evaluations of a whole trial.
     """
 
     candidates: int
@@ -84,18 +78,16 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A stage's cost.
+    """Cost of a stage.
 
     Attributes:
-        work, pace: what it follows from.
-        resources: of each trial.
+        work, pace: what the cost follows from.
+        resources: resources of each trial.
         slots: trials that run at the same time.
-        epochs: to train, over all trials; expected ones where a scheduler ends trials.
-        epochs_basis: what the expectation assumes; empty where nothing is assumed.
-        trial_s: training and evaluation of a trial to its end.
-        trial_hours: of all trials, one after the other.
-        wall_s: from the first trial's start to the last one's end.
-        disk_bytes: of the trials' checkpoints when all have ended.
+        epochs: epochs to train in all trials; an expectation where trials may end early.
+        epochs_basis: assumption of the expectation; empty where nothing is assumed.
+        trial_s: seconds of training and evaluation of a whole trial.
+        wall_s: seconds from the start of the first trial to the end of the last one.
     """
 
     work: Work
@@ -105,13 +97,16 @@ class Plan:
     epochs: float
     epochs_basis: str
     trial_s: float
-    trial_hours: float
     wall_s: float
-    disk_bytes: int
+
+    @property
+    def trial_hours(self) -> float:
+        """Hours of all trials, one after the other."""
+        return self.epochs * self.trial_s / self.work.schedule.epochs / 3600
 
     @property
     def images(self) -> float:
-        """Training images that the trials see."""
+        """Training images in all trials."""
         return self.epochs * self.work.training_images
 
     @property
@@ -121,16 +116,21 @@ class Plan:
 
     @property
     def device_hours(self) -> float:
-        """What `--max-gpu-hours` counts (see `nas.search.budget`)."""
+        """Hours that `--max-gpu-hours` counts (see `nas.search.budget`)."""
         return devices_of(self.resources.gpus_per_trial) * self.trial_hours
 
     @property
     def cpu_hours(self) -> float:
-        """Hours of the cores that trials set aside."""
+        """Hours of the cores that trials reserve."""
         return self.resources.cpus_per_trial * self.trial_hours
 
+    @property
+    def disk_bytes(self) -> int:
+        """Size of `last.pt`, with optimiser and moving average, and `best.pt` of all candidates."""
+        return self.work.candidates * self.pace.weights_bytes * (2 + self.pace.optimizer_copies)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
+        """Return plain JSON data."""
         work = self.work
         return {
             "candidates": work.candidates,
@@ -161,19 +161,14 @@ class Plan:
 
 
 def make_plan(work: Work, pace: Pace, resources: Resources, slots: int) -> Plan:
-    """The arithmetic.
-
-    Raises:
-        ConfigError: `slots` is below 1.
-    """
+    """Return the plan for `slots` trials at a time. Raises ConfigError: `slots` is below 1."""
     require_integer(slots, "slots", 1)
     whole = work.schedule.epochs
     evaluation_s = work.evaluations * work.validation_images * pace.evaluation_s
     trial_s = whole * work.training_images / pace.images_per_second + evaluation_s
-    epoch_s = trial_s / whole
     left = [whole - done for _, done in sorted(work.done.items())]
     epochs, basis = expected_epochs(work.schedule, left, slots)
-    wall = max(makespan(left, slots) if not basis else epochs / slots, max(left, default=0))
+    wall = epochs / slots if basis else makespan(left, slots)
     return Plan(
         work=work,
         pace=pace,
@@ -182,18 +177,16 @@ def make_plan(work: Work, pace: Pace, resources: Resources, slots: int) -> Plan:
         epochs=epochs,
         epochs_basis=basis,
         trial_s=trial_s,
-        trial_hours=epochs * epoch_s / 3600,
-        wall_s=wall * epoch_s,
-        disk_bytes=work.candidates * _checkpoint_bytes(pace),
+        wall_s=max(wall, max(left, default=0)) * trial_s / whole,
     )
 
 
 def expected_epochs(schedule: Schedule, left: Sequence[int], slots: int) -> tuple[float, str]:
-    """Epochs that the trials will take, and what that assumes (empty: nothing).
+    """Return the expected epochs of some trials, and the assumption (empty for none).
 
     Args:
-        schedule: which trials end early.
-        left: epochs that each trial has before it, if it is not ended.
+        schedule: rule by which trials end early.
+        left: epochs that each trial takes if it does not end early.
         slots: trials that run at the same time.
     """
     if not schedule.stops_trials or len(left) < 2:
@@ -204,7 +197,7 @@ def expected_epochs(schedule: Schedule, left: Sequence[int], slots: int) -> tupl
 
 
 def makespan(lengths: Sequence[float], slots: int) -> float:
-    """When the last of some jobs ends, each started in order when a slot is free."""
+    """Return when the last of some jobs ends, each started in order when a slot is free."""
     ends = [0.0] * slots
     for length in lengths:
         heapq.heapreplace(ends, ends[0] + length)
@@ -212,7 +205,7 @@ def makespan(lengths: Sequence[float], slots: int) -> float:
 
 
 def _replayed_epochs(schedule: Schedule, trials: int, slots: int) -> float:
-    """Mean epochs of a search over `trials` candidates with curves that never cross."""
+    """Return the mean epochs of searches over candidates whose curves never cross."""
     epochs = (*schedule.milestones, schedule.epochs)
     # With the digits of `metrics.csv`.
     hard = {n: dict.fromkeys(epochs, round(n / trials, 6)) for n in range(1, trials + 1)}
@@ -220,8 +213,3 @@ def _replayed_epochs(schedule: Schedule, trials: int, slots: int) -> float:
     repeats = 1 if schedule.is_complete else EXPECTATION_REPLAYS  # rounds need no order
     orders = [random_order(recording, 0, repeat) for repeat in range(repeats)]
     return sum(replay(recording, schedule, order, slots=slots).spent for order in orders) / repeats
-
-
-def _checkpoint_bytes(pace: Pace) -> int:
-    """`last.pt` with the optimiser's state and the average, and `best.pt`."""
-    return pace.weights_bytes * (2 + pace.optimizer_copies)

@@ -1,4 +1,4 @@
-"""What a plan is made from: the machine, the stage's work, and some steps timed on it."""
+"""Inputs of a plan: the machine, the stage's work, and the pace of some timed steps."""
 
 import io
 import math
@@ -13,7 +13,7 @@ from statistics import mean
 import torch
 
 from nas.candidates.pool import Pool
-from nas.planning.plan import EVALUATED_SHARE, Pace, Work
+from nas.planning.plan import Pace, Work
 from nas.running.tasks import Resources
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest
@@ -28,9 +28,12 @@ from trials.settings import TrialSettings
 from trials.training.profiling import StepProfile, profile_training
 from trials.trial import Trial
 
-MEASURED = 3  # candidates at least
-STEPS, IMAGES = 4, 32  # of each, at least
-_MOST_AT_ONCE = 16  # processes that measure
+_CANDIDATES = 3  # timed at least
+_STEPS, _IMAGES = 4, 32  # of each candidate, at least
+_MOST_PROCESSES = 16
+# Time of an evaluated image relative to a training image where it was not measured: the forward
+# pass is a third of forward and backward.
+_EVALUATED_SHARE = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,7 @@ class Machine:
 
 
 def count_work(request: AnyRequest, pool: Pool, directory: SearchDir) -> Work:
-    """What the stage has to do, less what `directory` has done already.
+    """Return the trials of a stage and the epochs that `directory` has of each.
 
     Raises:
         DataError: there are no data.
@@ -103,17 +106,17 @@ def count_work(request: AnyRequest, pool: Pool, directory: SearchDir) -> Work:
 def measure_pace(
     architectures: Sequence[Architecture], request: AnyRequest, resources: Resources, slots: int
 ) -> Pace:
-    """Time some training steps and evaluated images, as many trials at once as in the search.
+    """Time some training steps and evaluated images, with as many trials at once as in a search.
 
-    Of equal FLOPs, networks with few parameters compute at high resolution and are slow:
-    those that are timed are spread over the candidates in the order of their parameters.
+    At equal FLOPs, networks with few parameters compute at high resolution and are slow: the
+    timed candidates are spread over all of them in the order of their parameters.
 
     Raises:
         DataError: the data cannot be read.
         ConfigError: no such device or precision here.
     """
-    at_once = min(_sharing(resources, slots), len(architectures), _MOST_AT_ONCE)
-    chosen = typical(architectures, at_once * math.ceil(MEASURED / at_once))
+    at_once = min(_sharing(resources, slots), len(architectures), _MOST_PROCESSES)
+    chosen = typical(architectures, at_once * math.ceil(_CANDIDATES / at_once))
     device = "auto" if resources.gpus_per_trial else "cpu"
     settings = replace(request.settings(resources.threads), device=device)
     found = _profiles(chosen, request, settings, at_once)
@@ -131,27 +134,27 @@ def measure_pace(
 def given_pace(
     images_per_second: float, architectures: Sequence[Architecture], request: AnyRequest
 ) -> Pace:
-    """The pace that the user states. Raises ConfigError: it is not above 0."""
+    """Return a pace that the user gives. Raises ConfigError: it is not above 0."""
     if not images_per_second > 0:
         raise ConfigError(f"images per second must be above 0, got {images_per_second!r}")
     return _pace(
         typical(architectures, 1)[0],
         request,
         images_per_second=images_per_second,
-        evaluation_s=EVALUATED_SHARE / images_per_second,
+        evaluation_s=_EVALUATED_SHARE / images_per_second,
         basis="--images-per-second of a trial; an evaluated image takes a third of a trained one",
     )
 
 
 def typical(architectures: Sequence[Architecture], count: int) -> list[Architecture]:
-    """`count` of them (or all), evenly spread in the order of their parameters."""
+    """Return `count` architectures (or all), evenly spread in the order of their parameters."""
     ordered = sorted(architectures, key=lambda item: total(params_by_part(item)))
     count = min(count, len(ordered))
     return [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]
 
 
 def _sharing(resources: Resources, slots: int) -> int:
-    """Trials that slow each other: those on one GPU, or all where there is none."""
+    """Return the number of trials that slow each other: those on one GPU, or all without GPUs."""
     if not resources.gpus_per_trial:
         return slots
     return max(1, min(slots, int(1 / resources.gpus_per_trial + 1e-6)))
@@ -173,7 +176,7 @@ def _profiles(
 
 
 def _profile(trial: Trial) -> StepProfile:
-    steps = max(STEPS, math.ceil(IMAGES / trial.recipe.batch_size))
+    steps = max(_STEPS, math.ceil(_IMAGES / trial.recipe.batch_size))
     return profile_training(trial, steps=steps)
 
 

@@ -5,7 +5,7 @@ import pytest
 from fake_trials import make_architecture
 
 from nas.early_stopping.schedule import Schedule
-from nas.planning.plan import Pace, Plan, Work, expected_epochs, make_plan, makespan
+from nas.planning.plan import Pace, Work, expected_epochs, make_plan, makespan
 from nas.planning.plan_measuring import Machine, typical
 from nas.running.tasks import Resources
 from nas.search.request import Stage1Request
@@ -38,7 +38,7 @@ def make_work(schedule: Schedule = FIFO, done: dict[int, int] | None = None, **o
     return Work(schedule=schedule, done=done, **{**values, **other})
 
 
-def test_a_plan_by_hand() -> None:
+def test_the_arithmetic_of_a_plan() -> None:
     plan = make_plan(make_work(), PACE, ALONE, slots=2)
     # 10 epochs of 200 images at 50 a second, and 2 evaluations of 30 images of 0.1 s.
     assert plan.trial_s == 10 * 200 / 50 + 2 * 30 * 0.1 == 46.0
@@ -66,7 +66,7 @@ def test_an_odd_trial_runs_alone_at_the_end() -> None:
     assert make_plan(work, PACE, ALONE, slots=2).wall_s == pytest.approx(3 * 46)
 
 
-def test_what_is_done_is_taken_off() -> None:
+def test_epochs_done_are_subtracted() -> None:
     # Of 4, one has an outcome and one has 6 of 10 epochs behind it.
     plan = make_plan(make_work(done={2: 6, 3: 0, 4: 0}), PACE, ALONE, slots=1)
     assert plan.epochs == 24
@@ -79,13 +79,13 @@ def test_a_finished_stage_costs_nothing() -> None:
     assert (plan.epochs, plan.wall_s, plan.device_hours) == (0, 0, 0)
 
 
-def test_the_last_of_some_jobs_ends_when_the_slots_allow() -> None:
+def test_makespan() -> None:
     assert makespan([3, 1, 1, 1], slots=2) == 3
     assert makespan([1, 1, 3], slots=2) == 4
     assert makespan([], slots=3) == 0
 
 
-def test_epochs_of_a_scheduler_are_expected_ones_and_say_so() -> None:
+def test_expected_epochs_of_a_scheduler() -> None:
     asha = Schedule(epochs=9, scheduler="asha")
     epochs, basis = expected_epochs(asha, [9] * 17, slots=1)
     assert 16 * 1 + 9 < epochs < 17 * 9 * 0.6
@@ -129,7 +129,7 @@ def make_request(**options: Any) -> Stage1Request:
         ((2, 0), {"cpus_per_trial": 1}, 64, (1, 0), 2),
     ],
 )
-def test_trials_get_what_a_search_would_give_them(
+def test_trials_have_the_resources_of_a_search(
     machine: tuple[int, int],
     options: dict[str, float],
     trials: int,
@@ -161,9 +161,3 @@ def test_candidates_are_spread_over_the_order_of_their_parameters() -> None:
     assert typical(architectures, 1) == [ordered[2]]
     assert typical(architectures, 3) == [ordered[0], ordered[2], ordered[4]]
     assert typical(architectures, 9) == ordered
-
-
-def test_plans_are_compared_by_value() -> None:
-    plan = make_plan(make_work(), PACE, ALONE, slots=2)
-    assert isinstance(plan, Plan)
-    assert plan == make_plan(make_work(), PACE, ALONE, slots=2)
