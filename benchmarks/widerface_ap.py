@@ -6,7 +6,7 @@ thresholds. It is linear in the images, so it runs on the first ones (`--baselin
 its time is multiplied; on those both must give the same AP.
 
 Ours: `trials.evaluation.widerface_ap.evaluate` on arrays, and on text files after
-`trials.evaluation.predictions.read_predictions`. Without `--predictions` and `--gt` a set of the
+`trials.evaluation.prediction_files.read_predictions`. Without `--predictions` and `--gt` a set of the
 same size is generated.
 """
 
@@ -134,7 +134,7 @@ def main(argv=None):
     ).parse_args(argv)
     set_threads(options.threads)
     from trials.data.widerface_mat import read_ground_truth
-    from trials.evaluation.predictions import read_predictions, write_predictions
+    from trials.evaluation.prediction_files import read_predictions, write_predictions
     from trials.evaluation.widerface_ap import evaluate
 
     with tempfile.TemporaryDirectory() as scratch:

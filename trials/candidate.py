@@ -5,8 +5,7 @@ from pathlib import Path
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.errors import ConfigError
 from search_spaces.zoo import resolve_architecture
-from trials.model_file import load_model
-from trials.training.checkpoint import BEST
+from trials.model_file import BEST, load_model
 
 ARCHITECTURE_FILE = "architecture.yaml"
 

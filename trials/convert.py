@@ -11,18 +11,16 @@ import torch
 from torch import Tensor
 
 from search_spaces.architecture import Architecture
-from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.mmdet.config_reader import architecture_from_mmdet
-from search_spaces.network.detector import Detector, build_detector
+from search_spaces.network.detector import Detector
 from search_spaces.network.recognise import known_name, recognise
 from search_spaces.network.reference_keys import UNUSED_REFERENCE_KEYS, from_reference
-from trials.model_file import read_tensors, save_model
+from trials.model_file import build_claimed, read_tensors, save_model
 from trials.onnx.export import compare_with_onnx
 from trials.onnx.network_import import read_onnx
 
 ONNX_TOLERANCE = 1e-3
-MAX_PARAMETERS = 500_000_000  # a small hostile file must not claim a network of terabytes
 CHECKPOINTS = (".pth", ".pt", ".pkl")
 
 
@@ -96,7 +94,7 @@ def _from_checkpoint(path: Path, wanted: Architecture | None) -> tuple[Conversio
     weights = _state_dict(content, path)
     found = wanted or _recognised(content, weights, path)
     architecture = _named(found)
-    places = _build(architecture, path).state_dict()
+    places = build_claimed(architecture, path).state_dict()
     try:
         ours = from_reference(weights, places, architecture)
     except ConfigError as error:
@@ -154,17 +152,10 @@ def _loaded(architecture: Architecture, weights: Mapping[str, Tensor], path: Pat
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise DataError(f"{path}: {name} is not finite")
-    detector = _build(architecture, path)
+    detector = build_claimed(architecture, path)
     try:
         detector.load_state_dict(dict(weights))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: does not fit {architecture.name!r}: {reason}") from error
     return detector.eval()
-
-
-def _build(architecture: Architecture, path: Path) -> Detector:
-    parameters = int(total(params_by_part(architecture)))
-    if parameters > MAX_PARAMETERS:
-        raise DataError(f"{path}: claims a network of {parameters:,} parameters")
-    return build_detector(architecture)

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from search_spaces.architecture import Architecture
+from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import DataError
 from search_spaces.files import replacing
 from search_spaces.network.detector import Detector, build_detector
 
 FORMAT = "scrfd-nas model 1"
+BEST = "best.pt"  # the model file in a trial's folder
+MAX_PARAMETERS = 500_000_000
 
 
 def save_model(
@@ -41,13 +44,26 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Architecture, Detector]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{path}: is not a model file of this program ({FORMAT!r})")
     architecture = Architecture.from_dict(content.get("architecture"), str(Path(path)))
-    detector = build_detector(architecture)
+    detector = build_claimed(architecture, path)
     try:
         detector.load_state_dict(content.get("model") or {})
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: the weights do not fit the architecture: {reason}") from error
     return architecture, detector.eval()
+
+
+def build_claimed(architecture: Architecture, source: str | os.PathLike[str]) -> Detector:
+    """Build the detector that a file claims to hold.
+
+    Raises:
+        DataError: it has over 500 million parameters, as a small hostile file may claim.
+    """
+    parameters = int(total(params_by_part(architecture)))
+    if parameters > MAX_PARAMETERS:
+        rule = f"a network may have {MAX_PARAMETERS:,} parameters"
+        raise DataError(f"{source}: {rule}, this one claims {parameters:,}")
+    return build_detector(architecture)
 
 
 def write_tensors(

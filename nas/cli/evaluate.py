@@ -52,8 +52,8 @@ def evaluate(
     Modes: `vga` makes the long side 640 and pads to a square, `multi` goes up to 1650 x 1100,
     `original` keeps the size, and a number is like `vga` with that size.
     """
-    from trials.evaluation.model_file_ap import EvaluationRequest, evaluate_model
-    from trials.evaluation.predictions import write_predictions
+    from trials.evaluation.detector_ap import EvaluationRequest, evaluate_model
+    from trials.evaluation.prediction_files import write_predictions
 
     request = EvaluationRequest(
         model=model,
@@ -70,19 +70,19 @@ def evaluate(
     with _progress() as progress:
         found = evaluate_model(request, progress)
     if save_predictions is not None:
-        write_predictions(save_predictions, found.evaluation.predictions)
-    for name, count in found.evaluation.face_counts.items():
+        write_predictions(save_predictions, found.predictions)
+    for name, count in found.face_counts.items():
         if not count:
             typer.echo(f"note: no face counts as {name}: its AP is given as 0", err=True)
-    aps, images = found.evaluation.aps.as_dict(), len(found.evaluation.predictions)
+    aps, images = found.aps.as_dict(), len(found.predictions)
     if as_json:
         common.print_json(
             {
-                "model": str(found.file),
+                "model": str(request.file),
                 "data": str(data),
                 "split": split,
                 "mode": mode,
-                "image_size": request.long_edge,
+                "image_size": request.size.long_edge or None,
                 "images": images,
                 **aps,
                 "seconds": found.seconds,
@@ -90,11 +90,11 @@ def evaluate(
             }
         )
         return
-    counts = found.evaluation.face_counts
+    counts = found.face_counts
     rows = [(name, f"{ap:.4f}", counts[name]) for name, ap in aps.items()]
     common.print_table("WIDER FACE AP", ("subset", "AP", "faces"), rows, text_columns=("subset",))
     speed = f"{images / found.seconds:.1f} images a second"
-    common.print_rich(f"{found.file}, mode {mode}: {images} images, {speed}")
+    common.print_rich(f"{request.file}, mode {mode}: {images} images, {speed}")
 
 
 def _check_new(folder: Path) -> None:

@@ -22,7 +22,7 @@ from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import build_detector
 from trials.data.dataset import FaceDataset
-from trials.evaluation.validation import load_evaluated
+from trials.evaluation.evaluated_images import load_evaluated
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
 from trials.training.profiling import StepProfile, profile_training

@@ -57,17 +57,11 @@ def measure_latencies(
 
 
 def time_network(architecture: Architecture) -> Latency:
-    """One VGA image at a time on one core: in onnxruntime if it is there, else in torch."""
-    import torch
-
+    """Time one VGA image at a time on one core in onnxruntime."""
     from search_spaces.network.detector import Detector
-    from trials.evaluation.latency import onnxruntime_latency, torch_latency
+    from trials.evaluation.latency import onnxruntime_latency
 
-    detector = Detector(architecture).eval()
-    try:
-        return onnxruntime_latency(detector)
-    except ConfigError:  # the optional packages are absent
-        return torch_latency(detector, device=torch.device("cpu"))
+    return onnxruntime_latency(Detector(architecture).eval())
 
 
 def _read(folder: Path, architecture: Architecture) -> tuple[str, Latency] | None:

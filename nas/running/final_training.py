@@ -16,7 +16,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from trials.data.dataset import FaceDataset
 from trials.device import resolve_device, resolve_precision
-from trials.evaluation.validation import load_evaluated
+from trials.evaluation.evaluated_images import load_evaluated
 from trials.lock import exclusive
 from trials.recipe import Recipe
 from trials.result import EpochReport, TrialFault, TrialResult, load_result

@@ -19,9 +19,10 @@ from nas.search.events import TrialEvent
 from nas.storage.manifest import Stamp, local_files, stamp
 from nas.storage.object_store import Store, StoreError
 from nas.storage.scratch import scratch_folder
+from trials.model_file import BEST
 from trials.result import RESULT_FILE, TrialFault
 from trials.run import LOCK_FILE
-from trials.training.checkpoint import BEST, LAST, PREVIOUS
+from trials.training.checkpoint import LAST, PREVIOUS
 
 # Longer than the driver waits: where the store fails for all, the search stops before its
 # trials are counted as failed.

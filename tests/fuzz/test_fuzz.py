@@ -29,7 +29,7 @@ from trials.data.importers import import_retinaface, import_widerface
 from trials.data.label_filter import read_sound_labels
 from trials.data.labels import read_labelv2
 from trials.data.widerface_mat import read_ground_truth, write_ground_truth
-from trials.evaluation.predictions import read_predictions
+from trials.evaluation.prediction_files import read_predictions
 from trials.model_file import load_model, save_model
 from trials.onnx.export import onnx_bytes
 from trials.onnx.network_import import read_onnx

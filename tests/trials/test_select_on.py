@@ -11,7 +11,9 @@ from tiny import TINY, make_data
 from search_spaces.errors import IncomparableError
 from search_spaces.network.detector import build_detector
 from trials.data.holdout import is_held_out, load_holdout
-from trials.evaluation.validation import evaluate_detector
+from trials.evaluation.detector_ap import evaluate_detector
+from trials.evaluation.evaluated_images import load_evaluated
+from trials.evaluation.inference import input_size
 from trials.model_file import load_model
 from trials.recipe import Recipe
 from trials.run import run_trial
@@ -42,7 +44,7 @@ def test_held_out_images_are_never_trained_on(data: Path) -> None:
 def test_the_aps_are_measured_on_the_held_out_images(data: Path, tmp_path: Path) -> None:
     result = run_trial(TINY, RECIPE, data, tmp_path, settings=SETTINGS)
     _, detector = load_model(tmp_path / "best.pt")
-    evaluation = evaluate_detector(detector, data, image_size=64, held_out=0.3)
+    evaluation = evaluate_detector(detector, load_evaluated(data, held_out=0.3), input_size("64"))
     assert result.aps == evaluation.aps
     assert set(evaluation.predictions) == set(load_holdout(data, 0.3)[0].names)
 
@@ -56,7 +58,7 @@ def test_validation_images_are_not_needed(data: Path, tmp_path: Path) -> None:
 
 def test_evaluation_reads_the_images_of_the_training_split(data: Path) -> None:
     detector = build_detector(TINY, torch.Generator().manual_seed(0))
-    seen = evaluate_detector(detector, data, image_size=64, held_out=0.3)
+    seen = evaluate_detector(detector, load_evaluated(data, held_out=0.3), input_size("64"))
     assert {name.rpartition(".")[2] for name in seen.predictions} == {"jpg"}
     assert len(seen.predictions) == sum(
         is_held_out(path.relative_to(data / "train" / "images").as_posix(), 0.3)

@@ -1,12 +1,12 @@
-"""Running a detector over image files: resize, pad, batch, predict, decode, scale back.
+"""Inference on image files: resize, pad, batch, predict, decode, scale back.
 
-Facts of the test modes: REFERENCE section 9.
+The test modes are those of the reference's tools/test_widerface.py.
 Shapes: B images of a batch, H x W pixels of the network's input, N detections.
 """
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,24 +17,22 @@ from torch import Tensor
 from search_spaces.errors import ConfigError
 from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize_bilinear
 from trials.detection.decoding import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, decode
-from trials.detection.head_layout import Outputs
+from trials.evaluation.network import Predict
 
 MULTIPLE = 32  # the coarsest stride: inputs are padded to whole cells
 SMALLEST, LARGEST = 32, 8192
 MULTI_EDGES = (1650, 1100)
 
 Path: TypeAlias = str | os.PathLike[str]
-Predict: TypeAlias = Callable[[Tensor], Outputs]
-"""Normalised RGB images (B, 3, H, W), H and W multiples of 32, to raw predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputSize:
-    """How an image becomes a network input; it keeps its shape and is padded with zeros.
+    """How an image becomes a network input: resized in its shape, then padded with zeros.
 
     Attributes:
-        long_edge: the longer side is at most this, in pixels; 0 keeps the size.
-        short_edge: the shorter side is at most this.
+        long_edge: most pixels of the longer side; 0 keeps the size.
+        short_edge: most pixels of the shorter side.
         square: pad to a square of `long_edge`, so that all inputs have one size.
     """
 
@@ -43,13 +41,13 @@ class InputSize:
     square: bool
 
     def fitted(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the resized image; smaller images are enlarged."""
+        """Return (height, width) of the resized image; smaller images are enlarged."""
         if not self.long_edge:
             return height, width
         return fitted_size(height, width, long_edge=self.long_edge, short_edge=self.short_edge)
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the input for a resized image: multiples of 32."""
+        """Return (height, width) of the input for a resized image, multiples of 32."""
         if self.square:
             height = width = self.long_edge
         return -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE
@@ -57,7 +55,7 @@ class InputSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """What counts as a detection.
+    """Thresholds of a detection.
 
     Attributes:
         score: a detection must score higher than this.
@@ -69,11 +67,11 @@ class Thresholds:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Prepared:
-    """One image as network input.
+class Prepared:
+    """One resized image, before it is normalised and padded.
 
     Attributes:
-        pixels_HW3: resized, uint8, neither normalised nor padded.
+        pixels_HW3: uint8.
         padded: height, width of the input.
         scale: input pixels per image pixel along x and y.
     """
@@ -89,11 +87,11 @@ class _Prepared:
 
 
 def input_size(mode: str, image_size: int = 640) -> InputSize:
-    """The input of a test mode.
+    """Return the input size of a test mode.
 
     Args:
-        mode: `vga`: the long side becomes `image_size`, padded to a square; `multi`: at most
-            1650 x 1100; `original`: not resized; a number: like `vga` with that size.
+        mode: `vga` makes the long side `image_size` and pads to a square; `multi` fits into
+            1650 x 1100; `original` keeps the size; a number is like `vga` with that size.
         image_size: for `vga`, in pixels.
 
     Raises:
@@ -122,18 +120,18 @@ def detect_files(
     batch_size: int = 8,
     readers: int = 0,
 ) -> Iterator[Detections]:
-    """Detections of each image file, in order, in pixels of the image.
+    """Yield the detections of each image file, in order, in pixels of the image.
 
-    Images that follow each other and have the same input size share a batch.
+    Consecutive images of the same input size share a batch.
 
     Args:
         predict: the network; called in inference mode.
         paths: image files.
         size: from `input_size`.
-        thresholds: of score and NMS; None for those of the WIDER FACE protocol.
-        device: where `predict` wants its input.
+        thresholds: None for those of the WIDER FACE protocol.
+        device: device of the input of `predict`.
         batch_size: most images at once.
-        readers: threads that decode and resize ahead; 0 does it in turn.
+        readers: threads that decode and resize ahead; with 0 the calling thread does it.
 
     Raises:
         DataError: an image is missing or broken.
@@ -154,27 +152,26 @@ def detect_image(
     thresholds: Thresholds | None = None,
     device: torch.device | str = "cpu",
 ) -> Detections:
-    """Detections of one decoded RGB image, in its pixels."""
+    """Return the detections of one decoded RGB image, in its pixels."""
     batch = [_prepare(image_HW3, size)]
     return _detect(predict, batch, thresholds or Thresholds(), torch.device(device))[0]
 
 
-def _prepare(image_HW3: Image, size: InputSize) -> _Prepared:
-    """Resize; what comes then is done by batches (`_join`)."""
+def _prepare(image_HW3: Image, size: InputSize) -> Prepared:
+    """Resize an image; `normalised_batch` does the rest."""
     height, width = image_HW3.shape[:2]
     new_height, new_width = size.fitted(height, width)
-    return _Prepared(
+    return Prepared(
         pixels_HW3=resize_bilinear(image_HW3, (new_height, new_width)),
         padded=size.padded(new_height, new_width),
         scale=(new_width / width, new_height / height),
     )
 
 
-def _join(batch: Sequence[_Prepared], device: torch.device) -> Tensor:
-    """Images (B, 3, H, W) on `device`, normalised, zeros at the right and at the bottom.
+def normalised_batch(batch: Sequence[Prepared], device: torch.device) -> Tensor:
+    """Return images (B, 3, H, W), normalised, with zeros at the right and at the bottom.
 
-    They lie in memory as the files have them, colour by colour within a pixel, which is
-    also what convolutions are fast in.
+    The memory order is channels-last, as in the files, in which convolutions are fastest.
     """
     images_BHW3 = torch.zeros(len(batch), *batch[0].padded, 3, device=device)
     for image_HW3, prepared in zip(images_BHW3, batch, strict=True):
@@ -187,11 +184,11 @@ def _join(batch: Sequence[_Prepared], device: torch.device) -> Tensor:
 
 
 def _detect(
-    predict: Predict, batch: Sequence[_Prepared], limits: Thresholds, device: torch.device
+    predict: Predict, batch: Sequence[Prepared], limits: Thresholds, device: torch.device
 ) -> list[Detections]:
-    """Detections of the images of a batch, each in pixels of its image."""
+    """Return the detections of each image of a batch, in pixels of the image."""
     with torch.inference_mode():
-        outputs = predict(_join(batch, device))
+        outputs = predict(normalised_batch(batch, device))
         found = decode(
             outputs,
             [image.fitted[0] for image in batch],
@@ -205,9 +202,9 @@ def _detect(
     ]
 
 
-def _batches(prepared: Iterable[_Prepared], batch_size: int) -> Iterator[list[_Prepared]]:
-    """Runs of images of the same input size, at most `batch_size` long."""
-    batch: list[_Prepared] = []
+def _batches(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
+    """Group consecutive images of the same input size, at most `batch_size` at once."""
+    batch: list[Prepared] = []
     for image in prepared:
         fits = not batch or batch[0].padded == image.padded
         if batch and (len(batch) == batch_size or not fits):
@@ -218,19 +215,17 @@ def _batches(prepared: Iterable[_Prepared], batch_size: int) -> Iterator[list[_P
         yield batch
 
 
-def _ahead(
-    paths: Iterable[Path], size: InputSize, readers: int, window: int
-) -> Iterator[_Prepared]:
-    """Prepared images in order; with readers, at most `window` of them wait."""
+def _ahead(paths: Iterable[Path], size: InputSize, readers: int, window: int) -> Iterator[Prepared]:
+    """Yield prepared images in order; with readers, at most `window` of them wait."""
 
-    def read(path: Path) -> _Prepared:
+    def read(path: Path) -> Prepared:
         return _prepare(read_image(path), size)
 
     if readers < 1:
         yield from map(read, paths)
         return
     with ThreadPoolExecutor(readers) as pool:
-        waiting: deque[Future[_Prepared]] = deque()
+        waiting: deque[Future[Prepared]] = deque()
         try:
             for path in paths:
                 waiting.append(pool.submit(read, path))
@@ -238,5 +233,5 @@ def _ahead(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:  # a broken image must not leave the rest to be read for nothing
+        finally:  # after a broken image the rest must not be read
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,8 @@
-"""How long a detector takes for one image.
+"""Latency of a detector on one image.
 
-The SCRFD tables time one VGA image at a time; here the clock is read only after the device
-has finished (REFERENCE facts, section 12), the first runs do not count, and the number of
-threads is part of the result.
+The tables of SCRFD (arXiv 2105.04714) time one VGA image at a time. Here the clock is read
+only after the device has finished, the first runs do not count, and the number of threads
+is part of the result.
 """
 
 import os
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from search_spaces.errors import ConfigError, DataError
+from search_spaces.errors import ConfigError
 from search_spaces.network.detector import Detector
 from trials.device import limited_threads
 from trials.onnx.export import MULTIPLE, onnx_bytes
-from trials.onnx.package import import_onnxruntime
+from trials.onnx.runtime import OnnxSession
 
 WARM_UP = 10
 RUNS = 100
@@ -29,7 +29,7 @@ LARGEST = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Times of single runs.
+    """Statistics of single runs.
 
     Attributes:
         runtime: `onnxruntime` or `torch`.
@@ -57,7 +57,7 @@ def onnxruntime_latency(
     threads: int = 1,
     runs: int = RUNS,
 ) -> Latency:
-    """Time a detector, or an ONNX file, in onnxruntime on the CPU.
+    """Time a detector or an ONNX file in onnxruntime on the CPU.
 
     Args:
         model: a detector (exported for this size) or the path of an ONNX file.
@@ -66,19 +66,19 @@ def onnxruntime_latency(
         runs: runs to time, fewer if they take longer than 20 seconds (but at least 10).
 
     Raises:
-        ConfigError: a bad number, or a missing optional package.
+        ConfigError: a number is out of range.
         DataError: the file cannot be opened, or does not take this size.
     """
     _check(size, threads, runs)
-    session = _session(model, size, threads)
-    feed = {session.get_inputs()[0].name: _noise(size)}
-    try:
-        times = time_runs(lambda: session.run(None, feed), runs=runs)
-    except Exception as error:  # onnxruntime has its own unexported types
-        reason = " ".join(str(error).split())[:200]
-        place = f"{size[0]} x {size[1]} pixels"
-        raise DataError(f"{_name(model)}: fails on {place} ({reason})") from error
-    return _result("onnxruntime", "cpu", threads, size, times)
+    content: bytes | str | os.PathLike[str]
+    if isinstance(model, Detector):
+        fixed = all(side % MULTIPLE == 0 for side in size)
+        content = onnx_bytes(model, size if fixed else None)
+    else:
+        content = model
+    session, images_13HW = OnnxSession(content, threads), _noise(size)
+    times = time_runs(lambda: session.run(images_13HW), runs=runs)
+    return _result("onnxruntime", "cpu", size, threads, times)
 
 
 def torch_latency(
@@ -103,7 +103,7 @@ def torch_latency(
     with limited_threads(threads), torch.inference_mode():
         times = time_runs(run, runs=runs)
     name = torch.cuda.get_device_name(device) if is_gpu else "cpu"
-    return _result("torch", name, threads, size, times)
+    return _result("torch", name, size, threads, times)
 
 
 def time_runs(
@@ -114,10 +114,10 @@ def time_runs(
     budget_s: float = BUDGET_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
-    """Seconds that each of up to `runs` calls takes, after `warm_up` calls.
+    """Return the seconds of each of up to `runs` calls, after `warm_up` calls.
 
-    After `budget_s` seconds it ends, but not before ten calls were timed (or `runs`, if
-    that is less); a warm-up that takes longer than half of that is cut short as well.
+    It ends after `budget_s` seconds, but not before ten calls were timed (or `runs`, if
+    that is less). A warm-up that takes longer than half of that is cut short.
     """
     start = clock()
     for _ in range(warm_up):
@@ -137,7 +137,7 @@ def time_runs(
 
 
 def _result(
-    runtime: str, device: str, threads: int, size: tuple[int, int], times: Sequence[float]
+    runtime: str, device: str, size: tuple[int, int], threads: int, times: Sequence[float]
 ) -> Latency:
     median, p95 = np.percentile(np.array(times) * 1000, [50, 95])
     return Latency(
@@ -162,28 +162,3 @@ def _check(size: tuple[int, int], threads: int, runs: int) -> None:
 def _noise(size: tuple[int, int]) -> np.typing.NDArray[np.float32]:
     generator = np.random.default_rng(0)
     return generator.standard_normal((1, 3, *size), dtype=np.float32)
-
-
-def _session(model: Detector | str | os.PathLike[str], size: tuple[int, int], threads: int) -> Any:
-    runtime = import_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    content: bytes | str
-    if isinstance(model, Detector):
-        fixed = all(side % MULTIPLE == 0 for side in size)
-        content = onnx_bytes(model, size if fixed else None)
-    else:
-        content = str(model)
-        if not os.path.isfile(model):
-            raise DataError(f"{model}: no such file")
-    try:
-        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has its own unexported types
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{_name(model)}: cannot be opened by onnxruntime ({reason})") from error
-
-
-def _name(model: Detector | str | os.PathLike[str]) -> str:
-    return "the detector" if isinstance(model, Detector) else str(model)

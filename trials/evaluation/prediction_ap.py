@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from search_spaces.errors import DataError
 from trials.data.ground_truth import Truth, require_faces
 from trials.data.widerface_mat import read_ground_truth
-from trials.evaluation.predictions import read_predictions
+from trials.evaluation.prediction_files import read_predictions
 from trials.evaluation.widerface_ap import evaluate
 from trials.result import APs
 

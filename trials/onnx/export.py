@@ -1,26 +1,27 @@
-"""Exporting a detector as an ONNX file that existing SCRFD runtimes take.
+"""Export of a detector as an ONNX file that existing SCRFD runtimes take.
 
-Source: REFERENCE facts of SCRFD, section 10. Shapes: B images, H x W pixels.
+Names and layout of inputs and outputs are those of the reference's tools/scrfd2onnx.py.
+Shapes: B images, H x W pixels.
 """
 
+import math
 import os
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from search_spaces.errors import ConfigError, DataError, TrialError
+from search_spaces.errors import ConfigError, TrialError
 from search_spaces.files import replacing
 from search_spaces.network.detector import Detector
 from trials.onnx.graph_writer import build_model
-from trials.onnx.package import import_onnx, import_onnxruntime
+from trials.onnx.runtime import OnnxSession
 
 MULTIPLE = 32
 LARGEST = 8192
 TOLERANCE = 1e-4
 _CHECKED_SIZES = ((2, 160, 192), (1, 96, 64))
+_OPEN_SIDE = 160
 
 
 def export_onnx(
@@ -30,12 +31,12 @@ def export_onnx(
 ) -> float:
     """Write `detector` to `path` after comparing the file's outputs with the network's.
 
-    Input `input.1` (B, 3, H, W), normalised RGB; outputs `score_8`, `score_16`, `score_32`
-    (B, 2 H/s W/s, 1) after the sigmoid, `bbox_*` (.., 4) in units of the stride, and for a
-    detector with key points `kps_*` (.., 10). B is open in every case.
+    The input `input.1` is (B, 3, H, W), normalised RGB. The outputs are `score_8`,
+    `score_16`, `score_32` (B, 2 H/s W/s, 1) after the sigmoid, `bbox_*` (.., 4) in units of
+    the stride, and for a detector with key points `kps_*` (.., 10). B is always open.
 
     Args:
-        detector: on the CPU; it is exported in evaluation mode.
+        detector: on the CPU; it is exported in evaluation mode and left in its mode.
         path: written whole, or not at all.
         shape: fixed (H, W), multiples of 32; None leaves both open.
 
@@ -43,22 +44,22 @@ def export_onnx(
         The largest difference between both, relative to 1 + the network's largest value.
 
     Raises:
-        ConfigError: a bad shape, or onnx or onnxruntime is not installed.
+        ConfigError: a bad shape.
         TrialError: the file does not compute what the network does; nothing is written.
     """
     _check_shape(shape)
-    import_onnxruntime()
+    sizes = _CHECKED_SIZES if shape is None else [(batch, *shape) for batch in (1, 2)]
     was_training = detector.training
     detector.eval()
     try:
-        content = build_model(detector, shape).SerializeToString()
-        difference = _compare(detector, _session(content), _sizes(shape))
+        content = onnx_bytes(detector, shape)
+        difference = _compare(detector, OnnxSession(content), sizes)
     finally:
         detector.train(was_training)
     if not difference <= TOLERANCE:
         raise TrialError(
             f"{path}: was not written: the ONNX graph's outputs differ from the network's by "
-            f"{difference:.2g}, {TOLERANCE} is allowed; are the weights finite?"
+            f"{difference:.2g}, at most {TOLERANCE} is allowed; check that the weights are finite"
         )
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -66,13 +67,15 @@ def export_onnx(
 
 
 def onnx_bytes(detector: Detector, shape: tuple[int, int] | None = None) -> bytes:
-    """The content of an ONNX file of `detector`, unchecked (for timing)."""
-    import_onnx()
+    """Return the content of an ONNX file of `detector`, which is put into evaluation mode.
+
+    Nothing is checked; arguments as for `export_onnx`.
+    """
     return bytes(build_model(detector.eval(), shape).SerializeToString())
 
 
 def flat_outputs(detector: Detector, images_B3HW: Tensor) -> list[Tensor]:
-    """What the ONNX file of `detector` gives for `images_B3HW`: tensors in its order."""
+    """Return the tensors that the ONNX file of `detector` gives, in its order."""
     with torch.inference_mode():
         outputs = detector(images_B3HW)
     scores = [_flat(level, 1).sigmoid() for level in outputs.scores]
@@ -81,7 +84,7 @@ def flat_outputs(detector: Detector, images_B3HW: Tensor) -> list[Tensor]:
 
 
 def _flat(values: Tensor, last: int) -> Tensor:
-    """(B, 2 v, H, W) as (B, 2 H W, v)."""
+    """Return (B, 2 v, H, W) as (B, 2 H W, v)."""
     return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, last)
 
 
@@ -93,41 +96,29 @@ def _check_shape(shape: Sequence[int] | None) -> None:
         raise ConfigError(f"{rule}, got {' x '.join(map(str, shape))}")
 
 
-def _sizes(shape: tuple[int, int] | None) -> list[tuple[int, int, int]]:
-    """Inputs (B, H, W) on which file and network must agree."""
-    return list(_CHECKED_SIZES) if shape is None else [(1, *shape), (2, *shape)]
-
-
 def compare_with_onnx(detector: Detector, path: str | os.PathLike[str]) -> float:
-    """The largest difference of a detector's outputs to those of a SCRFD ONNX file.
+    """Return the largest difference of a detector's outputs from those of a SCRFD ONNX file.
 
     Outputs are compared by position, so that their names do not matter; a file without a
     batch dimension in its outputs is compared on one image.
 
     Raises:
-        ConfigError: onnxruntime is not installed.
         DataError: onnxruntime cannot open or run the file.
     """
-    try:
-        session = _session(str(path))
-        shape = session.get_inputs()[0].shape
-        height, width = (side if isinstance(side, int) else 160 for side in shape[2:])
-        return _compare(detector, session, [(1, height, width)])
-    except ConfigError:
-        raise
-    except Exception as error:  # onnxruntime has its own unexported types
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: cannot be run by onnxruntime ({reason})") from error
+    session = OnnxSession(path)
+    height, width = (side or _OPEN_SIDE for side in session.input_size)
+    return _compare(detector, session, [(1, height, width)])
 
 
-def _compare(detector: Detector, session: Any, sizes: list[tuple[int, int, int]]) -> float:
-    """The largest relative difference over random inputs of the given sizes."""
-    name = session.get_inputs()[0].name
+def _compare(
+    detector: Detector, session: OnnxSession, sizes: Sequence[tuple[int, int, int]]
+) -> float:
+    """Return the largest relative difference over random inputs of sizes (B, H, W)."""
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for batch, height, width in sizes:
         images_B3HW = torch.randn(batch, 3, height, width, generator=generator)
-        arrays = session.run(None, {name: images_B3HW.numpy()})
+        arrays = session.run(images_B3HW.numpy())
         wanted = flat_outputs(detector, images_B3HW)
         if len(arrays) != len(wanted):
             return float("inf")
@@ -138,16 +129,8 @@ def _compare(detector: Detector, session: Any, sizes: list[tuple[int, int, int]]
 
 
 def _difference(got: Tensor, wanted: Tensor) -> float:
-    """Infinite where shapes differ or a value is not a number."""
+    """Return the relative difference; infinite for other shapes or a value that is not finite."""
     if got.shape != wanted.shape:
         return float("inf")
     worst = float((got - wanted).abs().max() / (1 + wanted.abs().max()))
-    return worst if np.isfinite(worst) else float("inf")
-
-
-def _session(content: bytes | str) -> Any:
-    """An onnxruntime session on the CPU for a file's content or its path."""
-    runtime = import_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return worst if math.isfinite(worst) else float("inf")

@@ -1,13 +1,14 @@
-"""Writing a detector as an ONNX graph: one node for each thing that the network does.
+"""Writing a detector as an ONNX graph.
 
 The graph uses operations of opset 11 that onnxruntime and OpenCV's dnn module both run with
-sizes unknown in advance: batch normalisation is folded into the convs, and GroupNorm is an
-InstanceNormalization between two reshapes that copy the batch and the width from their
+sizes unknown in advance. Batch normalisation is folded into the convs. A GroupNorm becomes
+an InstanceNormalization between two reshapes that copy the batch and the width from their
 input, so that no shape has to be computed.
 
 Shapes: B images, G groups, C channels, H x W cells.
 """
 
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +23,6 @@ from search_spaces.network.layers import ConvUnit, ResidualBlock, SeparableUnit,
 from search_spaces.network.neck import PAFPN
 from search_spaces.network.reference_keys import reference_key
 from trials.detection.anchors import STRIDES
-from trials.onnx.package import import_onnx
 
 OPSET = 11
 IR_VERSION = 6
@@ -32,21 +32,18 @@ Array = npt.NDArray[Any]
 
 
 def output_names(detector: Detector) -> list[str]:
-    """Names of the graph's outputs, in order."""
+    """Return the names of the graph's outputs, in order."""
     kinds = ("score", "bbox", "kps") if len(detector.head.keypoints) else ("score", "bbox")
     return [f"{kind}_{stride}" for kind in kinds for stride in STRIDES]
 
 
 def build_model(detector: Detector, shape: tuple[int, int] | None = None) -> Any:
-    """The detector as an onnx `ModelProto`.
+    """Return the detector as an onnx `ModelProto`, checked by onnx.
 
     Args:
         detector: in evaluation mode; its weights are copied.
         shape: height and width of the input; None leaves both open. The number of images is
             always open.
-
-    Raises:
-        ConfigError: the onnx package is not installed.
     """
     writer = _Writer(detector, shape)
     features = _backbone(writer, detector.backbone)
@@ -55,10 +52,9 @@ def build_model(detector: Detector, shape: tuple[int, int] | None = None) -> Any
 
 
 class _Writer:
-    """Nodes and weights of a graph in the making; tensors are known by name."""
+    """Nodes and weights of a graph under construction; tensors are known by name."""
 
     def __init__(self, detector: Detector, shape: tuple[int, int] | None) -> None:
-        self.onnx = import_onnx()
         self.detector = detector
         self.shape = shape
         self.nodes: list[Any] = []
@@ -67,46 +63,49 @@ class _Writer:
 
     def add(self, operation: str, inputs: list[str], name: str = "", **attributes: Any) -> str:
         """Append a node and return the name of its output."""
+        from onnx.helper import make_node
+
         output = name or f"{operation}_{len(self.nodes)}"
-        node = self.onnx.helper.make_node(operation, inputs, [output], name=output, **attributes)
+        node = make_node(operation, inputs, [output], name=output, **attributes)
         self.nodes.append(node)
         return output
 
     def weight(self, name: str, value: Array) -> str:
-        """Add an initializer unless it is there, and return its name."""
+        """Add an initializer unless there is one of this name, and return its name."""
         self.weights.setdefault(name, value)
         return name
 
     def integers(self, *values: int) -> str:
-        """An initializer of int64 values."""
+        """Add an initializer of int64 values."""
         return self.weight(f"int_{'_'.join(map(str, values))}", np.array(values, np.int64))
 
     def constant(self, value: Array) -> str:
-        """A constant node."""
-        return self.add("Constant", [], value=self.onnx.numpy_helper.from_array(value))
+        """Add a constant node."""
+        from onnx.numpy_helper import from_array
+
+        return self.add("Constant", [], value=from_array(value))
 
     def key(self, module: nn.Module, tensor: str) -> str:
-        """The reference's name of a weight."""
+        """Return the reference's name of a module's weight or bias."""
         ours = f"{self.names[id(module)]}.{tensor}"
         return reference_key(ours, self.detector.architecture)
 
     def model(self) -> Any:
-        """The finished and checked model."""
-        helper, numpy_helper = self.onnx.helper, self.onnx.numpy_helper
-        numbers = self.onnx.TensorProto.FLOAT
+        """Return the finished model. Raises onnx's own error if it is not valid."""
+        from onnx import TensorProto, checker, helper, numpy_helper
+
         height, width = self.shape or ("height", "width")
-        image = helper.make_tensor_value_info(INPUT, numbers, ["batch", 3, height, width])
-        outputs = [
-            helper.make_tensor_value_info(name, numbers, ["batch", *self._output_shape(name)])
-            for name in output_names(self.detector)
-        ]
+        value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+        image = value(INPUT, shape=["batch", 3, height, width])
+        names = output_names(self.detector)
+        outputs = [value(name, shape=["batch", *self._output_shape(name)]) for name in names]
         weights = [numpy_helper.from_array(value, name) for name, value in self.weights.items()]
         graph = helper.make_graph(self.nodes, "scrfd", [image], outputs, weights)
         opset = helper.make_operatorsetid("", OPSET)
         model = helper.make_model(
             graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="scrfd-nas"
         )
-        self.onnx.checker.check_model(model)
+        checker.check_model(model)
         return model
 
     def _output_shape(self, name: str) -> tuple[int | str, int]:
@@ -119,7 +118,7 @@ class _Writer:
 
 
 def _backbone(writer: _Writer, backbone: Backbone) -> list[str]:
-    """The names of C3, C4 and C5."""
+    """Add stem and stages, and return the names of C3, C4 and C5."""
     x = INPUT
     for unit in backbone.stem:
         x = _unit(writer, unit, x)
@@ -134,7 +133,7 @@ def _backbone(writer: _Writer, backbone: Backbone) -> list[str]:
 
 
 def _unit(writer: _Writer, unit: nn.Module, x: str) -> str:
-    """A conv unit, separable unit or residual block."""
+    """Add a conv unit, separable unit or residual block."""
     if isinstance(unit, SeparableUnit):
         return _conv_unit(writer, unit.pointwise, _conv_unit(writer, unit.depthwise, x))
     if isinstance(unit, ResidualBlock):
@@ -169,7 +168,7 @@ def _conv_unit(writer: _Writer, unit: ConvUnit, x: str) -> str:
 
 
 def _folded(writer: _Writer, conv: nn.Conv2d, norm: nn.BatchNorm2d, x: str) -> str:
-    """A conv with the batch normalisation that follows it, folded in double precision."""
+    """Add a conv with its batch normalisation, folded in double precision."""
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     factor_C = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
     weight = conv.weight.double() * factor_C[:, None, None, None]
@@ -199,7 +198,7 @@ def _biased_conv(writer: _Writer, conv: nn.Module, x: str) -> str:
 
 
 def _group_norm(writer: _Writer, norm: nn.GroupNorm, x: str) -> str:
-    """(B, C, H, W) as (B, G, C/G H, W), normalised, and back; then weight and bias."""
+    """Normalise (B, C, H, W) as (B, G, C/G H, W); then apply weight and bias."""
     groups, channels = norm.num_groups, norm.num_channels
     ones = writer.weight(f"ones_{groups}", np.ones(groups, np.float32))
     zeros = writer.weight(f"zeros_{groups}", np.zeros(groups, np.float32))
@@ -228,7 +227,7 @@ def _neck(writer: _Writer, neck: PAFPN, features: list[str]) -> list[str]:
 
 
 def _upsample(writer: _Writer, x: str, like: str, stride: int) -> str:
-    """Nearest upsampling of `x` (at `stride`) to the height and width of `like`."""
+    """Upsample `x` (at `stride`) to the height and width of `like`, to the nearest."""
     nothing = writer.constant(np.zeros(0, np.float32))
     if writer.shape is not None and all(side % stride == 0 for side in writer.shape):
         inputs = [x, nothing, writer.constant(np.array([1, 1, 2, 2], np.float32))]
@@ -244,10 +243,10 @@ def _upsample(writer: _Writer, x: str, like: str, stride: int) -> str:
 
 
 def _size_of(writer: _Writer, x: str, like: str) -> str:
-    """(B, C) of `x` and (H, W) of `like` as a vector of int64.
+    """Return (B, C) of `x` and (H, W) of `like` as a vector of int64.
 
-    OpenCV 4 knows this chain of nodes, with its constants as nodes, and no other for sizes
-    that are not known before.
+    This chain of nodes, with its constants as nodes, is the only one that OpenCV 4 accepts
+    for sizes that are not known in advance.
     """
     sides = []
     for axis in (2, 3):
@@ -280,7 +279,7 @@ def _head(writer: _Writer, head: Head, features: list[str]) -> None:
 
 
 def _flat(writer: _Writer, x: str, values: int, name: str = "") -> str:
-    """(B, 2 values, H, W) as (B, 2 H W, values)."""
+    """Reshape (B, 2 values, H, W) to (B, 2 H W, values)."""
     x = writer.add("Transpose", [x], perm=[0, 2, 3, 1])
     return writer.add("Reshape", [x, writer.integers(0, -1, values)], name)
 

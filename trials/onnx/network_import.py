@@ -1,53 +1,165 @@
-"""From an ONNX graph to an Architecture and its weights, by following the data.
+"""Reading the Architecture and the weights of a SCRFD network from an ONNX file.
 
-The walk starts at the image and recognises stem, blocks, neck and head by how they are
-connected, so that neither names nor the order of nodes matter. Every conv must be met.
-Facts: REFERENCE section 3.
+The sizes of the convs give the Architecture; our network of it, exported in memory, must be
+the same graph as the file's, which gives every weight its place.
 """
 
 import os
+import re
+from dataclasses import replace
+from itertools import pairwise, zip_longest
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from search_spaces.architecture import Architecture
-from search_spaces.errors import DataError
-from trials.onnx.reader import Array, read_graph
-from trials.onnx.walk import Walk
-from trials.onnx.walk_backbone import walk_backbone
-from trials.onnx.walk_head import walk_head, walk_neck
+from search_spaces.architecture import NUM_STAGES, Architecture, Backbone, Head, Neck
+from search_spaces.network.detector import Detector
+from search_spaces.network.reference_keys import reference_key
+from trials.model_file import build_claimed
+from trials.onnx.graph_reader import Graph, Node, graph_of_model, read_graph
+from trials.onnx.graph_writer import build_model
+
+_LATER_LEVEL = re.compile(r"(head\.(?:towers|scores|boxes|keypoints))\.[12]\.")
 
 
 def read_onnx(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, Tensor]]:
-    """The Architecture of a SCRFD ONNX file and its weights under our names.
+    """Read the Architecture of a SCRFD ONNX file and its weights under our names.
 
-    BatchNorm that was folded into convs becomes a BatchNorm that only adds: mean 0, variance
-    such that it divides by one, weight 1, bias the conv's bias.
+    Outputs are the scores of strides 8, 16, 32, then the boxes, then the key points if there
+    are any. A batch normalisation folded into a conv becomes one that only adds: mean 0,
+    weight 1, a variance such that it divides by one, and the conv's bias.
 
     Raises:
-        ConfigError: the onnx package is not installed.
         DataError: not an ONNX file, or not the graph of a SCRFD network; says what differs.
     """
-    walk = Walk(graph=read_graph(path))
-    graph = walk.graph
-    if len(graph.inputs) != 1:
-        raise graph.fault(f"it has {len(graph.inputs)} inputs instead of one image")
+    graph = read_graph(path)
     try:
-        backbone, features = walk_backbone(walk)
-        neck, levels = walk_neck(walk, features)
-        head = walk_head(walk, levels)
-        architecture = Architecture(backbone=backbone, neck=neck, head=head)
-    except DataError:
-        raise
-    except (ArithmeticError, LookupError, ValueError) as error:  # numbers that fit nothing
+        architecture = _recognise(graph)
+    except (ArithmeticError, LookupError, ValueError) as error:
         raise graph.fault(str(error)) from error
-    if len(walk.met) != graph.convs:
-        left = graph.convs - len(walk.met)
-        raise graph.fault(f"{left} of its {graph.convs} convs have no place in one")
-    return architecture, {name: _tensor(value) for name, value in walk.weights.items()}
+    detector = build_claimed(architecture, path)
+    weights = _matched_weights(graph, detector)
+    shared = _shared_head(weights)
+    if shared is None:
+        return architecture, weights
+    return replace(architecture, head=replace(architecture.head, shared=True)), shared
 
 
-def _tensor(value: Array) -> Tensor:
-    kind = np.int64 if value.dtype == np.int64 else np.float32
-    return torch.from_numpy(np.array(value, dtype=kind))
+def _recognise(graph: Graph) -> Architecture:
+    """Return the Architecture, with a head of its own for every level, from the convs' sizes.
+
+    Depth first, the nodes up to the first output are the backbone with the laterals, an
+    output conv of the neck, the tower and the score conv of stride 8; up to the second
+    output there are three convs of the neck, the tower and the score conv of stride 16.
+    """
+    if len(graph.outputs) not in (6, 9):
+        raise ValueError(f"it has {len(graph.outputs)} outputs, not 6 or 9")
+    first = graph.convs(0, graph.outputs[0])
+    second = graph.convs(graph.outputs[0] + 1, graph.outputs[1])
+    tower_length = len(second) - 4
+    if tower_length < 1:
+        raise ValueError("the head of stride 16 has no tower")
+    body, tower = first[: -tower_length - 2], first[-tower_length - 1 : -1]
+    norms = [node for node in graph.nodes if node.operation == "InstanceNormalization"]
+    separable = _is_depthwise(tower[0])
+    head = Head(
+        convs=tower_length // (2 if separable else 1),
+        width=_width(tower[-1]),
+        depthwise=separable,
+        norm="group" if norms else "batch",
+        groups=len(norms[0].constants[0]) if norms else 0,
+        shared=False,
+        keypoints=5 if len(graph.outputs) == 9 else 0,
+        level_scales=graph.nodes[graph.outputs[3]].operation == "Mul",
+    )
+    return Architecture(backbone=_backbone(body), neck=Neck(width=_width(body[-1])), head=head)
+
+
+def _backbone(body: list[Node]) -> Backbone:
+    """Return the backbone from its convs, with the 1x1 laterals among them."""
+    mobile, bottleneck = _is_depthwise(body[1]), _kernel(body[3]) == 1
+    wide = [index for index, conv in enumerate(body) if _kernel(conv) > 1]
+    blocks = wide[2:] if mobile else wide[3:]  # without the stem's
+    starts = [at for at, index in enumerate(blocks) if body[index].attributes["strides"][0] == 2]
+    if not mobile:
+        starts = [0, *starts]  # C2 keeps the size
+    if len(starts) != NUM_STAGES:
+        raise ValueError(f"its backbone has {len(starts)} stages, not {NUM_STAGES}")
+    convs_per_block = 1 if mobile or bottleneck else 2
+    sizes = pairwise([*starts, len(blocks)])
+    return Backbone(
+        block="depthwise" if mobile else "bottleneck" if bottleneck else "basic",
+        stem_widths=(_width(body[0]), _width(body[2])) if mobile else (_width(body[2]),),
+        depths=tuple((end - start) // convs_per_block for start, end in sizes),
+        widths=tuple(_width(body[blocks[at] + mobile]) for at in starts),
+    )
+
+
+def _width(conv: Node) -> int:
+    return int(conv.constants[0].shape[0])
+
+
+def _kernel(conv: Node) -> int:
+    return int(conv.constants[0].shape[2])
+
+
+def _is_depthwise(conv: Node) -> bool:
+    return _kernel(conv) > 1 and conv.attributes["group"] == _width(conv)
+
+
+def _matched_weights(graph: Graph, detector: Detector) -> dict[str, Tensor]:
+    """Return the graph's constants under the detector's names.
+
+    Raises:
+        DataError: the graph is not that of the detector.
+    """
+    for norm in detector.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.reset_parameters()
+            norm.running_var.fill_(unit_variance(norm.eps))  # type: ignore[union-attr]
+    weights, names = detector.state_dict(), _names(detector)
+    ours = graph_of_model(build_model(detector.eval()), "")
+    for position, (node, wanted) in enumerate(zip_longest(graph.nodes, ours.nodes)):
+        if str(node) != str(wanted):
+            raise graph.fault(f"node {position} is {node}, should be {wanted}")
+        for name, value in zip(wanted.names, node.constants, strict=True):
+            if name in names:
+                values = torch.from_numpy(np.array(value, np.float32))
+                weights[names[name]] = values.reshape(weights[names[name]].shape)
+    if graph.outputs != ours.outputs:
+        raise graph.fault("its outputs come from other nodes")
+    return weights
+
+
+def _names(detector: Detector) -> dict[str, str]:
+    """Return the detector's names of weights by those in its exported graph.
+
+    The bias of a conv into which a batch normalisation was folded is the norm's.
+    """
+    pairs = {name: name for name in detector.state_dict()}
+    for name in detector.state_dict():
+        if name.endswith(".norm.running_mean"):
+            unit = name.removesuffix(".norm.running_mean")
+            pairs[f"{unit}.conv.bias"] = f"{unit}.norm.bias"
+    return {reference_key(key, detector.architecture): name for key, name in pairs.items()}
+
+
+def _shared_head(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """Return the weights with level 0's head only, or None if the levels' heads differ."""
+    kept = {}
+    for name, value in weights.items():
+        first = _LATER_LEVEL.sub(r"\1.0.", name)
+        if first == name:
+            kept[name] = value
+        elif not torch.equal(value, weights[first]):
+            return None
+    return kept
+
+
+def unit_variance(epsilon: float) -> float:
+    """Return the variance to which a BatchNorm adds `epsilon` to get exactly 1 in float32."""
+    value = np.float32(1 - epsilon)
+    while value + np.float32(epsilon) < 1:
+        value = np.nextafter(value, np.float32(2))
+    return float(value)

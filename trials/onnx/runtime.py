@@ -1,17 +1,17 @@
-"""An ONNX detector behind the same interface as a torch one (onnxruntime, optional).
+"""Running ONNX files with onnxruntime on the CPU.
 
-Facts: REFERENCE section 10. Shapes: B images, H x W cells of a level, A = 2 H W anchors.
+Shapes: B images, H x W cells of a level, A = 2 H W anchors.
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from search_spaces.errors import ConfigError, DataError
+from search_spaces.errors import DataError
 from search_spaces.network.head import HeadOutputs
 from trials.detection.anchors import ANCHORS_PER_CELL, STRIDES, grids_for
 
@@ -19,50 +19,106 @@ VALUES = {"score": 1, "bbox": 4, "kps": 10}
 """Kinds of outputs (`score_8`, `bbox_8`, ...) and how many values an anchor has in each."""
 
 
+class OnnxSession:
+    """An ONNX file, or its content, that is ready to run."""
+
+    def __init__(self, model: str | os.PathLike[str] | bytes, threads: int | None = None) -> None:
+        """Open a model.
+
+        Args:
+            model: the path of a file, or the content of one.
+            threads: CPU threads; None leaves the number to onnxruntime.
+
+        Raises:
+            DataError: no such file, or not a valid model.
+        """
+        import onnxruntime
+
+        self.name = "the exported network" if isinstance(model, bytes) else str(model)
+        if not isinstance(model, bytes) and not os.path.isfile(model):
+            raise DataError(f"{model}: no such file")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        content = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has its own unexported types
+            raise self._fault("cannot be opened by onnxruntime", error) from error
+        self.outputs = [output.name for output in self._session.get_outputs()]
+
+    @property
+    def input_size(self) -> tuple[int | None, int | None]:
+        """Height and width of the input in pixels, each None where any is accepted."""
+        shape = self._session.get_inputs()[0].shape
+        height, width = shape[2:] if len(shape) == 4 else (None, None)
+        return (
+            height if isinstance(height, int) else None,
+            width if isinstance(width, int) else None,
+        )
+
+    def run(
+        self, images_B3HW: npt.NDArray[np.float32], outputs: list[str] | None = None
+    ) -> list[Any]:
+        """Return the arrays of the named outputs, or of all of them.
+
+        Raises:
+            DataError: the file does not accept this size or number of images.
+        """
+        name = self._session.get_inputs()[0].name
+        try:
+            arrays: list[Any] = self._session.run(outputs, {name: images_B3HW})
+        except Exception as error:
+            batch, _, height, width = images_B3HW.shape
+            place = f"fails on {height} x {width} pixels, {batch} images at once"
+            raise self._fault(place, error) from error
+        return arrays
+
+    def _fault(self, what: str, error: Exception) -> DataError:
+        reason = " ".join(str(error).split())[:200]
+        return DataError(f"{self.name}: {what} ({reason})")
+
+
 class OnnxDetector:
-    """A SCRFD ONNX file as a function from images to head outputs.
+    """A SCRFD ONNX file as a function from images to head outputs, as a torch detector is.
 
     The file's scores are probabilities; they are turned back into logits.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
-        """Open the file on the CPU.
-
-        Args:
-            path: the file; input (B, 3, H, W), outputs `score_8`, `bbox_8`, `kps_8`, ...
-            threads: CPU threads; None leaves the number to onnxruntime.
+        """Open a file with input (B, 3, H, W) and outputs `score_8`, `bbox_8`, `kps_8`, ...
 
         Raises:
-            ConfigError: onnxruntime is not installed.
             DataError: no such file, not a valid model, or outputs of other names.
         """
-        self.path = Path(path)
-        self._session = _open_session(self.path, threads)
-        self._input = self._session.get_inputs()[0].name
-        names = {output.name for output in self._session.get_outputs()}
+        self._session = OnnxSession(path, threads)
+        names = set(self._session.outputs)
         self.has_keypoints = names.issuperset(_names("kps"))
         if missing := sorted({*_names("score"), *_names("bbox")} - names):
             raise DataError(f"{path}: is not a SCRFD model, it lacks the output {missing[0]}")
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """Height and width of the only input size in pixels; None if the file takes any."""
+        height, width = self._session.input_size
+        return None if height is None or width is None else (height, width)
+
     def __call__(self, images_B3HW: Tensor) -> HeadOutputs:
-        """Raw predictions for normalised RGB images whose sides are multiples of 32.
+        """Return raw predictions for normalised RGB images whose sides are multiples of 32.
 
         Raises:
             DataError: the file does not accept this size or number of images.
         """
         pixels = np.ascontiguousarray(images_B3HW.cpu().numpy())
         kinds = [kind for kind in VALUES if kind != "kps" or self.has_keypoints]
-        try:
-            names = [name for kind in kinds for name in _names(kind)]
-            arrays = self._session.run(names, {self._input: pixels})
-        except Exception as error:  # onnxruntime has its own unexported types
-            reason = " ".join(str(error).split())[:200]
-            raise DataError(f"{self.path}: fails on input {pixels.shape} ({reason})") from error
+        arrays = iter(self._session.run(pixels, [name for kind in kinds for name in _names(kind)]))
         batch, _, height, width = pixels.shape
-        found = iter(arrays)
         maps = {
             kind: [
-                self._to_map(next(found), batch, *grid, ANCHORS_PER_CELL * VALUES[kind])
+                self._to_map(next(arrays), (batch, *grid, ANCHORS_PER_CELL * VALUES[kind]))
                 for grid in grids_for(height, width)
             ]
             for kind in kinds
@@ -70,35 +126,18 @@ class OnnxDetector:
         logits = [torch.logit(scores) for scores in maps["score"]]
         return HeadOutputs(scores=logits, boxes=maps["bbox"], keypoints=maps.get("kps"))
 
-    def _to_map(self, values: Any, batch: int, rows: int, columns: int, channels: int) -> Tensor:
-        """(B, A, v), or (A, v) from a file exported for one image, as (B, 2 v, H, W)."""
+    def _to_map(self, values: Any, shape: tuple[int, int, int, int]) -> Tensor:
+        """Return (B, A, v), or (A, v) from a file exported for one image, as (B, 2 v, H, W)."""
         flat = torch.from_numpy(values)
+        batch, rows, columns, channels = shape
         if flat.numel() != batch * rows * columns * channels:
             raise DataError(
-                f"{self.path}: an output of {tuple(flat.shape)} does not fit {batch} images "
-                f"of {rows} x {columns} cells; was it exported for another size?"
+                f"{self._session.name}: an output of {tuple(flat.shape)} does not fit {batch} "
+                f"images of {rows} x {columns} cells; was it exported for another size?"
             )
-        return flat.reshape(batch, rows, columns, channels).permute(0, 3, 1, 2)
+        return flat.reshape(shape).permute(0, 3, 1, 2)
 
 
 def _names(kind: str) -> list[str]:
-    """Output names of one kind, one a level."""
+    """Return the output names of one kind, one a level."""
     return [f"{kind}_{stride}" for stride in STRIDES]
-
-
-def _open_session(path: Path, threads: int | None) -> Any:
-    """An onnxruntime session on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError("an .onnx model needs onnxruntime: pip install onnxruntime") from error
-    if not path.is_file():
-        raise DataError(f"{path}: no such model file")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: cannot be opened as an ONNX model ({reason})") from error

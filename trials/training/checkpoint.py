@@ -12,7 +12,7 @@ from trials.training.progress import Progress
 
 _FAMILY = "scrfd-nas checkpoint"
 FORMAT = f"{_FAMILY} 2"
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+LAST, PREVIOUS = "last.pt", "previous.pt"
 STATE = ("model", "optimizer", "average", "average_updates", "scaler")
 
 

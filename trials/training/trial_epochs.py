@@ -10,11 +10,13 @@ from typing import Any
 import torch
 
 from search_spaces.errors import IncomparableError, TrialError
-from trials.evaluation.validation import evaluate_detector, load_evaluated
-from trials.model_file import save_model
+from trials.evaluation.detector_ap import evaluate_detector
+from trials.evaluation.evaluated_images import load_evaluated
+from trials.evaluation.inference import input_size
+from trials.model_file import BEST, save_model
 from trials.result import APs, EpochReport, TrialFault, TrialInterrupted, TrialResult, save_outcome
 from trials.training.batches import TrainingBatches
-from trials.training.checkpoint import BEST, PREVIOUS, Checkpoint, load_checkpoint, save_checkpoint
+from trials.training.checkpoint import PREVIOUS, Checkpoint, load_checkpoint, save_checkpoint
 from trials.training.epoch import train_epoch
 from trials.training.metrics import write_metrics
 from trials.training.progress import Progress
@@ -120,10 +122,9 @@ class TrialRun:
         try:
             evaluation = evaluate_detector(
                 self.training.evaluated,
-                self.trial.data_root,
-                image_size=self.trial.settings.image_size,
+                load_evaluated(self.trial.data_root, held_out=self.trial.settings.held_out),
+                input_size("vga", self.trial.settings.image_size),
                 device=self.training.device,
-                held_out=self.trial.settings.held_out,
                 progress=self._stop_evaluation(epoch),
             )
         except TrialInterrupted:

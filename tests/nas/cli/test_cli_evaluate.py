@@ -14,7 +14,7 @@ from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.network.detector import build_detector
 from trials.data.generated.generate import generate
 from trials.evaluation.prediction_ap import score_folder
-from trials.evaluation.predictions import read_predictions
+from trials.evaluation.prediction_files import read_predictions
 from trials.model_file import save_model
 
 TINY = Architecture(

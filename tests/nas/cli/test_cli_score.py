@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from nas.cli import score
 from search_spaces.errors import DataError
 from trials.data.widerface_mat import write_ground_truth
-from trials.evaluation.predictions import write_predictions
+from trials.evaluation.prediction_files import write_predictions
 
 FACE = [0, 0, 9, 9]
 

@@ -1,4 +1,4 @@
-"""The FaceDetector class, and drawing what it finds."""
+"""Face detection in single images, and drawing the faces."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ TINY = Architecture(
 
 
 def network(bias=2.0):
-    """A detector that finds faces everywhere (or nowhere, with a low bias)."""
+    """Return a detector that finds faces everywhere, or nowhere with a low bias."""
     detector = build_detector(TINY, torch.Generator().manual_seed(0)).eval()
     with torch.no_grad():
         for conv in (*detector.head.scores, *detector.head.boxes):
@@ -48,7 +48,7 @@ def photo(height=50, width=70):
 
 
 class Recorder:
-    """Stands in for the network: remembers its input, finds nothing."""
+    """Replaces the network: records its input, finds nothing."""
 
     def __init__(self, detector):
         self.detector = detector
@@ -60,7 +60,7 @@ class Recorder:
 
 
 def recorded(folder, image, **settings):
-    """The network input that an image becomes."""
+    """Return the network's input for an image."""
     detector = FaceDetector(folder / "blind.pt", **settings)
     detector._predict = recorder = Recorder(network(-9.0))
     detector.detect(image)

@@ -10,7 +10,7 @@ from search_spaces.errors import DataError
 from trials.data.ground_truth import Truth, make_truth
 from trials.data.widerface_mat import read_ground_truth
 from trials.evaluation import widerface_ap
-from trials.evaluation.predictions import read_predictions
+from trials.evaluation.prediction_files import read_predictions
 from trials.evaluation.widerface_ap import evaluate, overlaps
 from trials.result import APs
 

@@ -1,23 +1,26 @@
 """Evaluation on small drawn images with a detector whose outputs are known."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from search_spaces.errors import ConfigError, DataError, TrialError
+from search_spaces.network.detector import build_detector
 from search_spaces.network.head import HeadOutputs
+from search_spaces.zoo import load_zoo
 from trials.data.labels import AnnotatedImage, Faces, write_labelv2
 from trials.data.widerface_mat import write_ground_truth
+from trials.evaluation.detector_ap import Evaluation, evaluate_detector
+from trials.evaluation.evaluated_images import load_validation
 from trials.evaluation.inference import Thresholds, detect_files, detect_image, input_size
 from trials.evaluation.prediction_ap import score_folder
-from trials.evaluation.predictions import read_predictions, write_predictions
-from trials.evaluation.validation import evaluate_detector
+from trials.evaluation.prediction_files import read_predictions, write_predictions
 from trials.onnx.runtime import OnnxDetector
 
 STRIDES = (8, 16, 32)
@@ -27,7 +30,7 @@ BOX = (8, 4, 28, 24)
 
 
 class OneFace:
-    """Says `BOX` with probability `score` in every image, and remembers its inputs."""
+    """Finds `BOX` with probability `score` in every image, and records its inputs."""
 
     def __init__(self, score: float = 0.9, distances: tuple[float, ...] = DISTANCES) -> None:
         self.score, self.distances = score, distances
@@ -44,19 +47,15 @@ class OneFace:
         return HeadOutputs(scores, boxes, None)
 
 
-class OneFaceModule(nn.Module):
-    """The same as a module, which also remembers whether it was training."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.was_training: list[bool] = []
-        self.grad_enabled: list[bool] = []
-
-    def forward(self, images: Tensor) -> HeadOutputs:
-        self.was_training.append(self.training)
-        self.grad_enabled.append((self.weight * 2).requires_grad)
-        return OneFace()(images)
+def evaluate(
+    data: Path,
+    detector: OneFace | None = None,
+    mode: str = "64",
+    split: str = "val",
+    **settings: Any,
+) -> Evaluation:
+    images = load_validation(data, split)
+    return evaluate_detector(detector or OneFace(), images, input_size(mode), **settings)
 
 
 def draw(path: Path, width: int, height: int) -> None:
@@ -91,9 +90,9 @@ def data(tmp_path: Path) -> Path:
     return make_data(tmp_path, [(64, 48), (128, 64), (32, 32)], [list(BOX), big, small])
 
 
-def test_faces_are_found_where_they_are_in_each_image(data: Path) -> None:
-    result = evaluate_detector(OneFace(), data, image_size=64)
-    assert (result.easy, result.medium, result.hard) == (0, 1, 1)
+def test_boxes_are_in_pixels_of_each_image(data: Path) -> None:
+    result = evaluate(data)
+    assert result.aps.as_dict() == {"easy": 0, "medium": 1, "hard": 1}
     assert result.face_counts == {"easy": 0, "medium": 3, "hard": 3}
     score = pytest.approx(0.9, abs=1e-6)
     assert result.predictions["e/0"].tolist() == [[8, 4, 20, 20, score]]
@@ -104,21 +103,21 @@ def test_faces_are_found_where_they_are_in_each_image(data: Path) -> None:
 def test_width_and_height_have_their_own_scale(tmp_path: Path) -> None:
     # 100 x 33 fits 64 as 64 x 21: y is scaled by 21 / 33, not by 64 / 100
     make_data(tmp_path, [(100, 33)], [[0, 0, 9, 9]])
-    row = evaluate_detector(OneFace(), tmp_path, image_size=64).predictions["e/0"][0]
+    row = evaluate(tmp_path).predictions["e/0"][0]
     x, y = 100 / 64, 33 / 21
     assert row[:4].tolist() == pytest.approx([8 * x, 4 * y, 20 * x, (21 - 4) * y], rel=1e-6)
 
 
 def test_boxes_are_clipped_to_the_image_not_to_the_padding(data: Path) -> None:
     wide = OneFace(distances=(9, 9, 9, 9))
-    rows = evaluate_detector(wide, data, image_size=64).predictions
+    rows = evaluate(data, wide).predictions
     assert rows["e/0"][0, :4].tolist() == [0, 0, 64, 48]
     assert rows["e/1"][0, :4].tolist() == [0, 0, 128, 64]
 
 
 def test_inputs_are_normalised_and_padded_with_zeros_at_the_end(data: Path) -> None:
     detector = OneFace()
-    evaluate_detector(detector, data, image_size=64, batch_size=8)
+    evaluate(data, detector, batch_size=8)
     (batch,) = detector.inputs
     assert batch.shape == (3, 3, 64, 64)
     assert batch[0, :, 47, 63].tolist() == [127.5 / 128, -0.5 / 128, -127.5 / 128]
@@ -139,28 +138,28 @@ def test_inputs_are_normalised_and_padded_with_zeros_at_the_end(data: Path) -> N
 )
 def test_modes_and_input_sizes(data: Path, mode: str, shapes: list[tuple[int, ...]]) -> None:
     detector = OneFace()
-    evaluate_detector(detector, data, mode=mode, batch_size=8)
+    evaluate(data, detector, mode, batch_size=8)
     assert [(len(x), *x.shape[2:]) for x in detector.inputs] == shapes
 
 
 def test_original_size_is_not_scaled(data: Path) -> None:
-    rows = evaluate_detector(OneFace(), data, mode="original").predictions
+    rows = evaluate(data, mode="original").predictions
     assert all(row[0, :4].tolist() == [8, 4, 20, 20] for row in rows.values())
 
 
 @pytest.mark.parametrize("mode", ["", "VGA", "-1", "31", "9000", "1e3", "９６", "9" * 5000])
-def test_other_modes_are_refused(mode: str) -> None:
+def test_unknown_modes_are_refused(mode: str) -> None:
     with pytest.raises(ConfigError):
         input_size(mode)
 
 
 @pytest.mark.parametrize("readers", [0, 3])
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
-def test_batches_and_readers_change_nothing(data: Path, readers: int, batch_size: int) -> None:
-    usual = evaluate_detector(OneFace(), data, image_size=64)
-    other = evaluate_detector(
-        OneFace(), data, image_size=64, readers=readers, batch_size=batch_size
-    )
+def test_results_do_not_depend_on_batches_and_readers(
+    data: Path, readers: int, batch_size: int
+) -> None:
+    usual = evaluate(data)
+    other = evaluate(data, readers=readers, batch_size=batch_size)
     assert other.aps == usual.aps
     for name, rows in usual.predictions.items():
         assert (other.predictions[name] == rows).all()
@@ -168,7 +167,7 @@ def test_batches_and_readers_change_nothing(data: Path, readers: int, batch_size
 
 def test_the_threshold_is_strict(data: Path) -> None:
     def count(score: float) -> int:
-        result = evaluate_detector(OneFace(score), data, image_size=64)
+        result = evaluate(data, OneFace(score))
         return sum(map(len, result.predictions.values()))
 
     assert (count(0.0201), count(0.0199)) == (3, 0)
@@ -176,28 +175,16 @@ def test_the_threshold_is_strict(data: Path) -> None:
 
 def test_progress_counts_images(data: Path) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate_detector(
-        OneFace(), data, image_size=64, progress=lambda done, of: seen.append((done, of))
-    )
+    evaluate(data, progress=lambda done, of: seen.append((done, of)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_a_module_is_evaluated_and_put_back(data: Path, training: bool) -> None:
-    module = OneFaceModule().train(training)
-    result = evaluate_detector(module, data, image_size=64)
-    assert result.hard == 1
-    assert module.was_training == [False] * 3  # on a CPU image by image
-    assert module.grad_enabled == [False] * 3
-    assert module.training is training
-
-
-def test_a_module_is_put_back_after_an_error(data: Path) -> None:
-    (data / "val" / "images" / "e" / "1.png").unlink()
-    module = OneFaceModule().train()
-    with pytest.raises(DataError, match=r"1\.png"):
-        evaluate_detector(module, data, image_size=64)
-    assert module.training
+def test_a_detector_in_training_is_left_as_it_is(data: Path) -> None:
+    detector = build_detector(load_zoo("scrfd_0.5g")).train()
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    evaluate_detector(detector, load_validation(data), input_size("64"))
+    assert detector.training
+    assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items())
 
 
 @pytest.mark.parametrize("readers", [0, 2])
@@ -205,42 +192,42 @@ def test_a_broken_image_is_named(data: Path, readers: int) -> None:
     path = data / "val" / "images" / "e" / "2.png"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match=r"2\.png"):
-        evaluate_detector(OneFace(), data, image_size=64, readers=readers)
+        evaluate(data, readers=readers)
 
 
 def test_outputs_that_are_not_numbers_are_an_error(data: Path) -> None:
     with pytest.raises(TrialError, match="diverged"):
-        evaluate_detector(OneFace(distances=(math.nan,) * 4), data, image_size=64)
+        evaluate(data, OneFace(distances=(math.nan,) * 4))
 
 
-def test_an_image_that_the_labels_lack_is_named(data: Path) -> None:
+def test_an_image_missing_from_the_labels_is_named(data: Path) -> None:
     labels = data / "val" / "labelv2.txt"
     labels.write_text("".join(labels.read_text().splitlines(keepends=True)[2:]))
     with pytest.raises(DataError, match=r"labelv2\.txt: lacks e/0"):
-        evaluate_detector(OneFace(), data, image_size=64)
+        evaluate(data)
 
 
-def test_images_that_the_ground_truth_lacks_are_left_out(data: Path) -> None:
+def test_images_without_ground_truth_are_left_out(data: Path) -> None:
     boxes = {"e/1": [[16, 8, 40, 40]]}
     write_ground_truth(data / "val" / "gt", boxes, easy={}, medium={}, hard={"e/1": [0]})
-    result = evaluate_detector(OneFace(), data, image_size=64)
-    assert (list(result.predictions), result.hard) == (["e/1"], 1)
+    result = evaluate(data)
+    assert (list(result.predictions), result.aps.hard) == (["e/1"], 1)
 
 
 def test_ground_truth_in_which_nothing_counts_is_refused(data: Path) -> None:
     boxes = {"e/1": [[16, 8, 40, 40]]}
     write_ground_truth(data / "val" / "gt", boxes, easy={}, medium={}, hard={})
     with pytest.raises(DataError, match="no face counts as hard"):
-        evaluate_detector(OneFace(), data, image_size=64)
+        evaluate(data)
 
 
 def test_another_split_can_be_evaluated(data: Path) -> None:
     (data / "val").rename(data / "test")
-    assert evaluate_detector(OneFace(), data, image_size=64, split="test").hard == 1
+    assert evaluate(data, split="test").aps.hard == 1
 
 
 def test_written_predictions_score_the_same(data: Path, tmp_path: Path) -> None:
-    result = evaluate_detector(OneFace(), data, image_size=64)
+    result = evaluate(data)
     write_predictions(tmp_path / "out", result.predictions)
     assert read_predictions(tmp_path / "out").keys() == result.predictions.keys()
     assert score_folder(tmp_path / "out", data / "val" / "gt").aps == result.aps
@@ -260,40 +247,18 @@ def test_no_files_give_no_detections() -> None:
         list(detect_files(OneFace(), [], input_size("vga"), batch_size=0))
 
 
-def onnx_faults() -> list[Callable[[Path], None]]:
-    return [lambda path: None, lambda path: path.write_bytes(b"not a model") and None]
-
-
-@pytest.mark.parametrize("prepare", onnx_faults(), ids=["missing", "garbage"])
-def test_a_broken_onnx_file_is_one_line_of_error(
-    tmp_path: Path, prepare: Callable[[Path], None]
-) -> None:
-    pytest.importorskip("onnxruntime")
-    prepare(tmp_path / "model.onnx")
-    with pytest.raises(DataError, match=r"model\.onnx") as error:
-        OnnxDetector(tmp_path / "model.onnx")
-    assert len(str(error.value).splitlines()) == 1
-
-
 def test_onnx_outputs_in_a_batch_are_those_of_single_images(shared_dir: Path) -> None:
-    pytest.importorskip("onnxruntime")
     detector = OnnxDetector(shared_dir / "weights" / "scrfd_2.5g_kps.onnx", threads=1)
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     both, second = detector(images), detector(images[1:])
     assert detector.has_keypoints
     assert both.keypoints is not None
     assert second.keypoints is not None
-    assert [tuple(level.shape) for level in both.keypoints] == [
-        (2, 20, 8, 12),
-        (2, 20, 4, 6),
-        (2, 20, 2, 3),
-    ]
-    for one, two in zip(
-        [*both.scores, *both.boxes, *both.keypoints],
-        [*second.scores, *second.boxes, *second.keypoints],
-        strict=True,
-    ):
-        torch.testing.assert_close(one[1:], two, rtol=1e-4, atol=1e-4)
+    shapes = [tuple(level.shape) for level in both.keypoints]
+    assert shapes == [(2, 20, 8, 12), (2, 20, 4, 6), (2, 20, 2, 3)]
+    for kind in range(3):
+        for one, two in zip(both[kind] or [], second[kind] or [], strict=True):
+            torch.testing.assert_close(one[1:], two, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -308,23 +273,23 @@ def test_onnx_outputs_in_a_batch_are_those_of_single_images(shared_dir: Path) ->
 def test_released_weights_give_the_known_aps(
     shared_dir: Path, weights: str, easy: float, medium: float, hard: float
 ) -> None:
-    pytest.importorskip("onnxruntime")
     detector = OnnxDetector(shared_dir / "weights" / f"{weights}.onnx")
-    aps = evaluate_detector(detector, shared_dir / "data" / "widerface_mini").aps
+    images = load_validation(shared_dir / "data" / "widerface_mini")
+    aps = evaluate_detector(detector, images, input_size("vga")).aps
     expected = {"easy": easy, "medium": medium, "hard": hard}
     assert aps.as_dict() == pytest.approx(expected, abs=2e-5)
 
 
-def test_without_a_label_file_images_lie_where_wider_face_has_them(data: Path) -> None:
+def test_without_a_label_file_the_paths_are_those_of_wider_face(data: Path) -> None:
     for image in (data / "val" / "images").rglob("*.png"):
         Image.open(image).save(image.with_suffix(".jpg"), quality=100)
         image.unlink()
     (data / "val" / "labelv2.txt").unlink()
-    result = evaluate_detector(OneFace(), data, image_size=64)
-    assert (result.easy, result.medium, result.hard) == (0, 1, 1)
+    result = evaluate(data)
+    assert result.aps.as_dict() == {"easy": 0, "medium": 1, "hard": 1}
 
 
-def test_an_image_that_is_not_there_is_named(data: Path) -> None:
+def test_a_missing_image_is_named(data: Path) -> None:
     (data / "val" / "labelv2.txt").unlink()
     with pytest.raises(DataError, match=r"e/0\.jpg"):
-        evaluate_detector(OneFace(), data, image_size=64)
+        evaluate(data)

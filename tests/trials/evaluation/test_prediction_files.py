@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from search_spaces.errors import DataError
-from trials.evaluation.predictions import read_predictions, write_predictions
+from trials.evaluation.prediction_files import read_predictions, write_predictions
 
 
 def put(folder: Path, text: str, name: str = "e/a.txt") -> Path:
