@@ -6,8 +6,8 @@ thresholds. It is linear in the images, so it runs on the first ones (`--baselin
 its time is multiplied; on those both must give the same AP.
 
 Ours: `trials.evaluation.widerface_ap.evaluate` on arrays, and on text files after
-`trials.evaluation.prediction_files.read_predictions`. Without `--predictions` and `--gt` a set of the
-same size is generated.
+`trials.evaluation.prediction_files.read_predictions`. Without `--predictions` and `--gt` a set
+of the same size is generated.
 """
 
 import tempfile
