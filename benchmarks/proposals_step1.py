@@ -58,7 +58,6 @@ def main(argv=None):
         ("--candidates", {"type": int, "default": 64, "help": "candidates to propose (64)"}),
     ).parse_args(argv)
     set_threads(options.threads)
-    from nas.candidates.call_counting import forget_counts
     from nas.candidates.proposals import propose_stage1
     from search_spaces.spaces.backbone_ranges import BackboneRanges
     from search_spaces.spaces.backbone_space import CHUNK, BackboneSpace
@@ -68,7 +67,6 @@ def main(argv=None):
     one_draw = np.mean(medians([lambda a=a: build_and_count(a) for a in some], 1))
     baseline = one_draw * DRAWS_AN_ACCEPTANCE
     number = 2 if options.quick else options.candidates
-    forget_counts()
     ours = seconds(lambda: propose_stage1(TARGET, number, seed=0)) / number
     alone, draws = closed_form_rate(space, CHUNK)
     show("baseline: build, forward at VGA, reject; per draw", one_draw)

