@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from nas.monitoring.progress import SearchProgress, Update
 from nas.running.node_requirements import Misplacements
-from nas.running.remote_trial_folder import hear
+from nas.running.remote_trial_folder import fetch_trial
 from nas.search.decisions import KINDS, Decisions
 from nas.search.directory import SearchDir
 from nas.search.disk import stop_if_disk_full
@@ -44,11 +44,11 @@ class Recorder:
         Raises:
             OSError: it cannot be written, or says that a trial found no space on the disk.
             DataError: trials find no machine that has what they need.
-            StoreError: see `nas.running.remote_trial_folder.hear`.
+            StoreError: see `nas.running.remote_trial_folder.fetch_trial`.
         """
         stop_if_disk_full(event)
         self.misplacements.note(event)
-        hear(self.directory, self.directory.trial_folder(self.stage, event.number), event)
+        fetch_trial(self.directory, self.directory.trial_folder(self.stage, event.number), event)
         outcome, text = None, ""
         if event.kind in KINDS:
             self.decisions.note(event)

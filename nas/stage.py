@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas.candidates.screening import screened_candidates
+from nas.candidates.screening import ScreeningOptions, screened_candidates
 from nas.monitoring.progress import Update
 from nas.monitoring.status import stage_rows
 from nas.resolve_request import resolve_request
@@ -94,8 +94,7 @@ def run_stage(
             chosen = StageCandidates(
                 directory=directory, request=request, architectures=candidates, ask=ask
             )
-            with directory.study_place(stage).guarded():
-                request = run_trials(chosen, run, update, note)
+            request = run_trials(chosen, run, update, note)
         finally:
             table = write_stage_leaderboard(directory, stage, is_over=True)
     return Summary(request=request, table=table, outcomes=directory.outcomes(stage))
@@ -140,9 +139,8 @@ def _candidates(
             note(f"{len(existing)} candidates exist already; asked for {request.num_candidates}")
         return existing, None
     if request.screen != NO_SCREEN:
-        chosen = screened_candidates(
-            directory, request, template, run.pool, run.screen_audit, run.screen_force, update, note
-        )
+        screening = ScreeningOptions(pool=run.pool, audit=run.screen_audit, force=run.screen_force)
+        chosen = screened_candidates(directory, request, template, screening, update, note)
         return dict(enumerate(chosen, start=1)), None
     ask = run.strategy(request, template)
     if ask is not None:

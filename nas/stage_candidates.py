@@ -9,7 +9,7 @@ from nas.search.crop_search import crop_shares
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest
 from nas.strategies.on_demand_proposals import Ask
-from nas.study.study import Entry
+from nas.study.trials import Entry
 from reports.curves import read_curve
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.cost.detector import flops_by_part, params_by_part, total
@@ -93,7 +93,7 @@ class StageCandidates:
 
     def forget(self, number: int) -> None:
         """Take a candidate's outcome away, so that it is taken up again."""
-        self.directory.remove(self.directory.result_file(self.stage, number))
+        self.directory.storage.remove(self.directory.result_file(self.stage, number))
 
     def choose(self) -> int | None:
         """Choose one more candidate and put it on disk; its number, None if all are there.

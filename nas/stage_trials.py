@@ -34,7 +34,7 @@ def run_trials(
     stage, directory = candidates.stage, candidates.directory
     if run.retry_failed:
         candidates.forget_failures()
-    study = Study(directory.study_place(stage), stage)
+    study = Study(directory.study_place(stage), stage, note)
     study.synchronize(candidates.entries(), candidates.outcomes())
     if candidates.is_done():
         note(f"all {len(candidates.architectures)} candidates of stage {stage} are done")
@@ -236,7 +236,7 @@ class _Trials:
     def _check(self) -> None:
         """Raise what ends the search early."""
         self.budget.check()
-        self.candidates.directory.check_held()
+        self.candidates.directory.storage.check()
 
     def _decide(self, now: Round) -> None:
         """Record who goes on and who is stopped, in the order of the candidates."""

@@ -1,11 +1,11 @@
-"""Whether training-free scores would have ranked the finished trials of a search.
+"""Compare training-free scores (proxies) with the APs of finished trials.
 
-Published correlations of a proxy are of other tasks, spaces and schedules. What counts here is
-the order of this search's own candidates, so every proxy is compared with it, and one that
-cannot be told from chance is no filter.
+Published correlations of a proxy hold for other tasks, spaces and schedules. Each proxy is
+therefore compared with the ranking of this search's own candidates, and is a filter only if its
+rank correlation is significantly positive.
 
-A proxy that says nothing passes by chance 2 to 3 times in 100: in 1,000 simulated searches each
-of 6, 8, 10, 16, 24 and 48 trials, the interval lay above 0 in 1.7 to 2.8 %.
+A score without information passes by chance 2 to 3 times in 100: in 1,000 simulated searches
+each of 6, 8, 10, 16, 24 and 48 trials, the interval was above 0 in 1.7 to 2.8 %.
 """
 
 import time
@@ -21,8 +21,8 @@ from search_spaces.randomness import seeded_generator
 from trials.proxies.registry import PROXIES, require_proxy, score
 from trials.result import TrialResult
 
-LEAST_TRIALS = 5  # an interval of fewer says nothing: 3 stand in the proxy's order 1 time in 6
-_RESAMPLING = 7  # this purpose's stream of random numbers
+LEAST_TRIALS = 5  # three random trials are in the proxy's order 1 time in 6
+_RESAMPLING = 7  # random stream of the bootstrap
 
 Trial = tuple[Architecture, float]
 Progress = Callable[[int, int], None]
@@ -30,13 +30,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyAudit:
-    """One proxy against finished trials.
+    """Comparison of one proxy with finished trials.
 
     Attributes:
-        proxy: its name.
-        correlation: of its scores with the hard APs.
-        seconds: for one candidate, on average.
-        without_score: trials left out since the proxy has no finite score for them.
+        proxy: name of the proxy.
+        correlation: rank correlation of its scores with the hard APs.
+        seconds: mean time of one score.
+        without_score: number of trials left out because their score is not finite.
     """
 
     proxy: str
@@ -46,13 +46,13 @@ class ProxyAudit:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the whole interval lies above 0."""
+        """Whether the whole confidence interval is above 0."""
         low = self.correlation.low
         return self.correlation.num >= LEAST_TRIALS and low is not None and low > 0
 
     @property
     def verdict(self) -> str:
-        """In words, for people: usable, or why not."""
+        """`usable`, or why the proxy is not."""
         if self.is_usable:
             return "usable"
         if self.correlation.num < LEAST_TRIALS:
@@ -62,7 +62,7 @@ class ProxyAudit:
         return "reversed" if self.correlation.high < 0 else "reaches 0"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
+        """Return plain JSON data."""
         return {
             "proxy": self.proxy,
             **asdict(self.correlation),
@@ -73,9 +73,9 @@ class ProxyAudit:
 
 
 def finished_trials(directory: SearchDir, stage: int) -> list[Trial]:
-    """Architecture and hard AP of the stage's finished trials, by number.
+    """Return architecture and hard AP of the stage's finished trials in the order of numbers.
 
-    Trials that a scheduler stopped are not among them: their AP is of fewer epochs.
+    Trials that a scheduler stopped are left out: their AP was reached after fewer epochs.
     """
     candidates = directory.candidates(stage)
     outcomes = sorted(directory.outcomes(stage).items())
@@ -85,12 +85,12 @@ def finished_trials(directory: SearchDir, stage: int) -> list[Trial]:
 def audit_proxies(
     trials: Sequence[Trial], names: Iterable[str] = tuple(PROXIES), progress: Progress | None = None
 ) -> list[ProxyAudit]:
-    """Compare proxies with finished trials; the same input gives the same figures.
+    """Compare proxies with finished trials. Equal inputs give equal correlations.
 
     Args:
         trials: architectures and hard APs (see `finished_trials`).
-        names: of the proxies.
-        progress: called with scores done and wanted.
+        names: names of the proxies.
+        progress: called with the number of scores done and the total.
 
     Raises:
         ConfigError: there is no such proxy, or there are fewer than three trials.
@@ -104,22 +104,22 @@ def audit_proxies(
     for number, name in enumerate(proxies):
         before = number * len(trials)
 
-        def tell(done: int, before: int = before) -> None:
+        def report(done: int, before: int = before) -> None:
             if progress:
                 progress(before + done, len(proxies) * len(trials))
 
-        audits.append(_audit(name, trials, tell))
+        audits.append(_audit(name, trials, report))
     return audits
 
 
-def _audit(name: str, trials: Sequence[Trial], tell: Callable[[int], None]) -> ProxyAudit:
+def _audit(name: str, trials: Sequence[Trial], report: Callable[[int], None]) -> ProxyAudit:
     scores, values, started = [], [], time.perf_counter()
     for done, (architecture, hard) in enumerate(trials, start=1):
         value = score_or_none(name, architecture)
         if value is not None:
             scores.append(value)
             values.append(hard)
-        tell(done)
+        report(done)
     seconds = (time.perf_counter() - started) / len(trials)
     return ProxyAudit(
         proxy=name,
@@ -130,7 +130,7 @@ def _audit(name: str, trials: Sequence[Trial], tell: Callable[[int], None]) -> P
 
 
 def score_or_none(name: str, architecture: Architecture) -> float | None:
-    """The proxy's score, None if it has no finite one for this architecture."""
+    """Return the proxy's score; None if it is not finite for this architecture."""
     try:
         return score(name, architecture)
     except TrialError:

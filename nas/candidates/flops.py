@@ -11,6 +11,7 @@ from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import detector as cost
+from search_spaces.cost.constraints import Window
 from search_spaces.errors import ConfigError, ScrfdNasError
 from search_spaces.network.detector import Detector
 
@@ -74,6 +75,20 @@ def confirm_flops(architecture: Architecture, height: int = 480, width: int = 64
             f"but fvcore counts {counted}; please report this"
         )
     return sum(counted.values())
+
+
+def confirm_within(architecture: Architecture, window: Window) -> None:
+    """Confirm a sampled candidate: fvcore's total must be in `window` (least, greatest FLOPs).
+
+    Raises:
+        FlopsError: it is not (a bug in this program), or see `confirm_flops`.
+    """
+    counted = confirm_flops(architecture)
+    if not window[0] <= counted <= window[1]:
+        raise FlopsError(
+            f"a candidate has {counted} FLOPs, outside of {window[0]} to {window[1]}; "
+            "this is a bug, please report it"
+        )
 
 
 def count_by_module(model: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:

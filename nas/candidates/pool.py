@@ -1,4 +1,4 @@
-"""What a stage may try: distinct candidates of its space, by the closed form alone."""
+"""Sample distinct candidates of a stage's space, with FLOPs by the closed form only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from search_spaces.spaces.sample import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Candidates as they were sampled; `nas.candidates.proposals` confirms them by fvcore.
+    """Sampled candidates, which `nas.candidates.proposals` confirms by fvcore.
 
     Attributes:
         sample: the candidates.
-        window: the least and the greatest FLOPs accepted.
+        window: least and greatest accepted FLOPs.
     """
 
     sample: Sample
@@ -38,12 +38,12 @@ class Pool:
 
     @property
     def note(self) -> str | None:
-        """What the user should be told."""
+        """Message for the user, such as fewer candidates than requested."""
         return self.sample.note
 
 
 def sample_pool(request: AnyRequest, template: Architecture | None = None) -> Pool:
-    """The candidates that a stage's request asks for; `template` for stage 2 only.
+    """Return the candidates of a stage's request; `template` is for stage 2 only.
 
     Raises:
         ConfigError, InfeasibleError: see `stage1_pool` and `stage2_pool`.
@@ -80,17 +80,17 @@ def stage1_pool(
     tolerance: float = 0.02,
     ranges: Mapping[str, Any] | None = None,
 ) -> Pool:
-    """Step 1: `num` backbones under the neck and head of the budget.
+    """Sample `num` networks of stage 1: backbones with the neck and head of the budget.
 
-    Asking for more with the same seed begins with the same candidates.
+    A larger `num` with the same seed gives the same candidates first.
 
     Args:
         flops: budget in multiply-adds at 480x640.
-        num: candidates wanted; fewer come back if there are no more (see `note`).
-        seed: of the sampling.
+        num: number of candidates; fewer are returned if there are no more (see `Pool.note`).
+        seed: seed of the sampling.
         space: `auto`, `mobile`, `resnet`, or a plug-in's name (`nas.candidates.space_plugins`).
         tolerance: relative deviation from the budget.
-        ranges: changes to fields of `BackboneRanges`; a plug-in's as it likes.
+        ranges: changes to fields of `BackboneRanges`, or whatever a plug-in accepts.
 
     Raises:
         ConfigError: a value breaks a rule.
@@ -120,14 +120,15 @@ def stage2_pool(
     tolerance: float = 0.02,
     ranges: Mapping[str, Any] | None = None,
 ) -> Pool:
-    """Step 2: `num` networks around `template`, uniform among all that satisfy the constraints.
+    """Sample `num` networks of stage 2, uniformly from all that satisfy the constraints.
 
-    The template itself is a candidate only if it is drawn (and a member: its GroupNorm
-    groups must be those of the rule). See `stage1_pool` for what is not said here.
+    The template itself is a candidate only if it is drawn (and is in the space: its GroupNorm
+    groups must follow the rule). See `stage1_pool` for the other arguments.
 
     Args:
         stage2_space: `free` or `scaled` (see `search_spaces.spaces.network_space`).
-        ratio_tolerance: on each stage's FLOPs relative to the stem's.
+        template: the network that bounds widths and depths and fixes the FLOPs ratios.
+        ratio_tolerance: relative deviation of each backbone stage's share of FLOPs to the stem's.
         ranges: changes to fields of `NetworkRanges`.
 
     Raises:

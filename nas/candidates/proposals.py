@@ -1,7 +1,5 @@
-"""Which candidates a stage tries: sampled from its space, counted, confirmed by fvcore."""
+"""Propose candidates of a stage: sampled from its space and confirmed by fvcore."""
 
-import csv
-import io
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.candidates.flops import confirm_flops
+import pandas as pd
+
+from nas.candidates.flops import confirm_within
 from nas.candidates.pool import Pool, sample_pool, stage1_pool, stage2_pool
 from nas.search.request import AnyRequest
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.cost.constraints import Window
 from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
-from search_spaces.errors import ConfigError, ScrfdNasError
+from search_spaces.errors import ConfigError
 from search_spaces.files import read_text, write_text
 
 TABLE_FILE = "candidates.csv"
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A proposed architecture. `flops` by part are multiply-adds at 480x640."""
+    """A proposed architecture with its multiply-adds by part at 480x640 and its parameters."""
 
     number: int
     architecture: Architecture
@@ -55,10 +55,10 @@ class Proposals:
     """Candidates of a stage, numbered from 1 in the order drawn, all distinct.
 
     Attributes:
-        feasible: how many distinct architectures satisfy the constraints; None where a
-            step-1 space was too large to count.
-        note: what the user should be told, such as fewer candidates than asked for.
-        draws, accepted: of rejection sampling (step 1), 0 where it was not needed.
+        feasible: number of distinct architectures that satisfy the constraints; None where a
+            stage-1 space is too large to count.
+        note: message for the user, such as fewer candidates than requested.
+        draws, accepted: counts of rejection sampling (stage 1), 0 where it was not needed.
     """
 
     candidates: tuple[Candidate, ...]
@@ -76,7 +76,7 @@ class Proposals:
 def propose(
     request: AnyRequest, template: Architecture | None = None, progress: Progress | None = None
 ) -> Proposals:
-    """The candidates that a stage's request asks for; `template` for stage 2 only.
+    """Return the candidates of a stage's request; `template` is for stage 2 only.
 
     Raises:
         ConfigError, InfeasibleError: see `nas.candidates.pool`.
@@ -88,7 +88,7 @@ def propose(
 def propose_stage1(
     flops: int, num: int, seed: int, *, progress: Progress | None = None, **options: Any
 ) -> Proposals:
-    """Step 1 (see `nas.candidates.pool`), confirmed; `progress` hears of each candidate."""
+    """Return confirmed candidates of stage 1 (see `nas.candidates.pool.stage1_pool`)."""
     pool = stage1_pool(flops, num, seed, **options)
     return confirmed(pool, pool.architectures, progress)
 
@@ -102,7 +102,7 @@ def propose_stage2(
     progress: Progress | None = None,
     **options: Any,
 ) -> Proposals:
-    """Step 2 (see `nas.candidates.pool`), confirmed; `progress` hears of each candidate."""
+    """Return confirmed candidates of stage 2 (see `nas.candidates.pool.stage2_pool`)."""
     pool = stage2_pool(template, flops, num, seed, **options)
     return confirmed(pool, pool.architectures, progress)
 
@@ -110,10 +110,15 @@ def propose_stage2(
 def confirmed(
     pool: Pool, kept: Sequence[Architecture], progress: Progress | None = None
 ) -> Proposals:
-    """Those of the pool's candidates that are `kept`, each counted by fvcore on its network.
+    """Return the candidates `kept` from the pool, each confirmed by fvcore on its network.
+
+    Args:
+        pool: what was sampled.
+        kept: some of its architectures, in the order of their numbers.
+        progress: called with the number of confirmed candidates and the total.
 
     Raises:
-        FlopsError: the closed form and fvcore differ (a fault of this program).
+        FlopsError: the closed form and fvcore differ (a bug in this program).
     """
     candidates = []
     for number, architecture in enumerate(kept, start=1):
@@ -130,10 +135,10 @@ def confirmed(
 
 
 def write_proposals(proposals: Proposals, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write `0001.yaml`, ... and `candidates.csv` into `folder`; returns the YAML files.
+    """Write `0001.yaml`, ... and `candidates.csv` into `folder`, and return the YAML files.
 
-    Files that are there already with the same content are fine, so that more candidates of
-    the same seed can be added.
+    Existing files with the same content are kept, so that more candidates of the same seed can
+    be added.
 
     Raises:
         ConfigError: the folder holds other proposals; nothing is written then.
@@ -149,12 +154,7 @@ def write_proposals(proposals: Proposals, folder: str | os.PathLike[str]) -> lis
 
 
 def _candidate(number: int, architecture: Architecture, window: Window) -> Candidate:
-    counted = confirm_flops(architecture)
-    if not window[0] <= counted <= window[1]:
-        raise ScrfdNasError(
-            f"candidate {number} has {counted} FLOPs, outside of {window[0]} to {window[1]}; "
-            "this is a fault of the program, please report it"
-        )
+    confirm_within(architecture, window)
     return Candidate(
         number=number,
         architecture=architecture,
@@ -164,7 +164,7 @@ def _candidate(number: int, architecture: Architecture, window: Window) -> Candi
 
 
 def _refuse_others(root: Path, files: Mapping[Path, str]) -> None:
-    """Refuse a folder with candidate files that these proposals do not have, or differently."""
+    """Raise ConfigError if the folder holds candidate files that differ from these."""
     if not root.exists():
         return
     if not root.is_dir():
@@ -180,11 +180,8 @@ def _refuse_others(root: Path, files: Mapping[Path, str]) -> None:
 
 
 def _table(candidates: Sequence[Candidate]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_TABLE_COLUMNS)
-    for candidate in candidates:
-        numbers = (candidate.number, candidate.file_name, candidate.total_flops)
-        parts = (candidate.flops[part] for part in PARTS)
-        writer.writerow([*numbers, *parts, candidate.params, candidate.hash])
-    return text.getvalue()
+    rows = [
+        (c.number, c.file_name, c.total_flops, *(c.flops[part] for part in PARTS), c.params, c.hash)
+        for c in candidates
+    ]
+    return pd.DataFrame(rows, columns=list(_TABLE_COLUMNS)).to_csv(index=False, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Which proxy may choose among the candidates of a search: only one that passed its audit."""
+"""Approve a proxy for screening candidates: only one that passed its audit may be used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,18 +16,18 @@ RECORD_FILE = "screening.yaml"  # in the stage's folder
 
 
 class ScreeningError(ScrfdNasError):
-    """A proxy may not be used as a filter."""
+    """A proxy must not be used as a filter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """Why a proxy may choose among candidates.
+    """The reason why a proxy may choose among candidates.
 
     Attributes:
-        proxy: its name.
-        forced: the user insisted where there was no audit, or one that spoke against it.
-        source: stage and search whose trials were the audit's; empty without an audit.
-        audit: its figures, as `ProxyAudit.to_dict` says them; empty without one.
+        proxy: name of the proxy.
+        forced: whether the user insisted without an audit or against it.
+        source: stage and search of the audited trials; empty without an audit.
+        audit: figures of the audit (`ProxyAudit.to_dict`); empty without one.
     """
 
     proxy: str
@@ -36,7 +36,7 @@ class Approval:
     audit: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """For people: `zen (tau +0.41, +0.12 to +0.63, 24 trials of stage 1 of runs/a)`."""
+        """Return `zen (tau +0.41, +0.12 to +0.63, 24 trials of stage 1 of runs/a)`."""
         forced = "forced, " if self.forced else ""
         if self.audit.get("tau") is None:
             return f"{self.proxy} ({forced}no audit)"
@@ -48,15 +48,15 @@ class Approval:
 def approve(
     proxy: str, directory: SearchDir | None, stage: int, *, audit: Path | None, force: bool
 ) -> Approval:
-    """Let `proxy` screen candidates of a stage, or refuse.
+    """Approve `proxy` for screening candidates of a stage, or raise.
 
-    What counts is the audit of the finished trials of the search in `audit`; else the one
-    that was recorded in `directory` when the proxy passed there, since trials that it has
-    chosen itself no longer show what it can do; else that of the finished trials there.
+    The audit is, in this order: of the finished trials of the search in `audit`; the one that
+    was recorded in `directory` when the proxy passed there, as trials that it has chosen itself
+    are biased; of the finished trials in `directory`.
 
     Args:
-        proxy: its name.
-        directory: of the search itself; None where there is none (`propose`).
+        proxy: name of the proxy.
+        directory: the search to be screened; None for `propose`, which has none.
         stage: 1 or 2, in both searches.
         audit: another search directory.
         force: approve whatever the audit says.
@@ -82,13 +82,13 @@ def approve(
 def write_record(
     directory: SearchDir, stage: int, approval: Approval, pool: Mapping[str, int]
 ) -> None:
-    """Record why a proxy chose the stage's candidates, and from how many."""
+    """Write down why a proxy chose the stage's candidates, and from how many."""
     content = {**asdict(approval), "pool": dict(pool)}
     write_text(directory.stage_folder(stage) / RECORD_FILE, dump_yaml(content))
 
 
 def recorded(directory: SearchDir, stage: int) -> Approval | None:
-    """The approval under which the stage was screened last. Raises ConfigError if damaged."""
+    """Return the approval of the last screening of a stage. Raises ConfigError if damaged."""
     path = directory.stage_folder(stage) / RECORD_FILE
     if not path.is_file():
         return None

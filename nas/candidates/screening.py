@@ -1,18 +1,20 @@
-"""Training-free screening: score many candidates, train the most promising.
+"""Training-free screening: score many candidates and train the most promising.
 
-The order is that of the scores, the highest first, and of the pool among equals. It depends
-on the space, the budget, the seed, the proxy and the size of the pool, so that asking for more
-candidates later continues the same list. Scores are kept in a CSV beside the candidates
-as they come, by content hash, so that nothing is computed twice.
+Candidates are ranked by score, the highest first, and by their order in the pool among equals.
+The ranking depends on the space, the budget, the seed, the proxy and the size of the pool only,
+so that asking for more candidates later continues the same list. Scores are saved by content
+hash in a CSV beside the candidates, so that none is computed twice.
 """
 
 import csv
-import io
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pandas as pd
 
 from nas.candidates.audit import score_or_none
 from nas.candidates.pool import Pool
@@ -32,25 +34,46 @@ Progress = Callable[[int, int], None]
 Scores = dict[str, float | None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScreeningOptions:
+    """How the proxy of a request is approved and where its candidates come from.
+
+    Attributes:
+        pool: samples the candidates to be scored.
+        audit: search whose trials must agree with the proxy; None: the search itself.
+        force: use the proxy whatever the audit says.
+    """
+
+    pool: Callable[[AnyRequest, Architecture | None], Pool]
+    audit: Path | None = None
+    force: bool = False
+
+
 def screened_candidates(
     directory: SearchDir,
     request: AnyRequest,
     template: Architecture | None,
-    sample: Callable[[AnyRequest, Architecture | None], Pool],
-    audit: Path | None,
-    force: bool,
+    options: ScreeningOptions,
     update: Update,
     note: Callable[[str], None],
 ) -> list[Architecture]:
-    """The stage's candidates: those that it has, then the best of the pool, fvcore-confirmed.
+    """Return the candidates that the stage has, followed by the best of a pool.
+
+    Args:
+        directory: the search directory; scores and approval are written into it.
+        request: request of the stage, with a proxy in `screen`.
+        template: architecture that stage 2 starts from.
+        options: pool and audit.
+        update: called with a `ScreeningStatus` after every score.
+        note: called with messages for the user.
 
     Raises:
         ScreeningError: the proxy did not pass its audit (`nas.candidates.proxy_approval`).
         ConfigError, InfeasibleError: see `nas.candidates.pool`.
     """
     stage, existing = request.stage, directory.candidates(request.stage)
-    approval = approve(request.screen, directory, stage, audit=audit, force=force)
-    pool = sample(replace(request, num_candidates=request.screen_from), template)
+    approval = approve(request.screen, directory, stage, audit=options.audit, force=options.force)
+    pool = options.pool(replace(request, num_candidates=request.screen_from), template)
     if pool.note:
         note(pool.note)
     shown = _shown(request.screen, update)
@@ -65,13 +88,13 @@ def screened_candidates(
 def ranked(
     pool: Pool, proxy: str, folder: Path, progress: Progress | None = None
 ) -> list[Architecture]:
-    """The pool, the most promising first; those without a finite score last.
+    """Return the pool's candidates by descending score; those without a finite score last.
 
     Args:
         pool: the candidates.
-        proxy: a proxy's name.
-        folder: of the CSV with the scores, which is read before and written after.
-        progress: called with scores done and wanted.
+        proxy: name of the proxy.
+        folder: folder of the CSV with the scores, which is read first and updated.
+        progress: called with the number of scores done and the total.
     """
     scores = _scores(pool.architectures, proxy, folder / f"screening_{proxy}.csv", progress)
     return sorted(pool.architectures, key=lambda a: _highest_first(scores[a.content_hash]))
@@ -80,14 +103,14 @@ def ranked(
 def new_ones(
     ranking: Sequence[Architecture], num: int, known: Collection[Architecture]
 ) -> list[Architecture]:
-    """The first `num` of the ranking that are not among `known`; fewer if there are no more."""
+    """Return the first `num` of the ranking that are not in `known`, or as many as there are."""
     hashes = {architecture.content_hash for architecture in known}
     return [a for a in ranking if a.content_hash not in hashes][:num]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScreeningStatus:
-    """How far scoring has come, for the display of a stage (`nas.monitoring.progress`)."""
+    """Progress of scoring, for the display of a stage (`nas.monitoring.progress`)."""
 
     proxy: str
     done: int
@@ -95,7 +118,7 @@ class ScreeningStatus:
     seconds_left: float
 
     def describe(self) -> str:
-        """One line for people."""
+        """Return one line for the display."""
         left = f", {describe_seconds(self.seconds_left)} left" if self.done < self.total else ""
         return f"screening by {self.proxy}: {self.done}/{self.total} scores{left}"
 
@@ -113,7 +136,7 @@ def _shown(proxy: str, update: Update) -> Progress:
 def _scores(
     pool: Sequence[Architecture], proxy: str, table: Path, progress: Progress | None
 ) -> Scores:
-    """The score of each candidate by hash, computed where `table` does not have it."""
+    """Return the score of each candidate by hash, computed where `table` lacks it."""
     hashes = [architecture.content_hash for architecture in pool]
     scores = _read_table(table)
     saved = time.monotonic()
@@ -130,38 +153,26 @@ def _scores(
 
 
 def _read_table(path: Path) -> Scores:
-    """The scores of an earlier run by hash; a damaged row counts as none."""
+    """Return the scores of an earlier run by hash; damaged rows are ignored."""
     scores: Scores = {}
     if not path.is_file():
         return scores
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         for row in csv.DictReader(file):
             each, text = row.get("hash"), row.get("score")
-            value = _parsed(text)
-            if each and (value is not None or text == ""):
-                scores[each] = value
+            with suppress(ValueError, TypeError):
+                value = None if text == "" else float(text or "damaged")
+                if each and (value is None or math.isfinite(value)):
+                    scores[each] = value
     return scores
 
 
-def _parsed(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
 def _table(hashes: Sequence[str], scores: Mapping[str, float | None]) -> str:
-    """Rank, number in the pool, hash and score; those not scored yet are left out."""
+    """Return a CSV of rank, number in the pool, hash and score of the scored candidates."""
     rows = [(number, each) for number, each in enumerate(hashes, start=1) if each in scores]
     rows.sort(key=lambda row: _highest_first(scores[row[1]]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for rank, (number, each) in enumerate(rows, start=1):
-        score = scores[each]
-        writer.writerow([rank, number, each, "" if score is None else repr(score)])
-    return text.getvalue()
+    cells = [(rank, n, each, scores[each]) for rank, (n, each) in enumerate(rows, start=1)]
+    return pd.DataFrame(cells, columns=list(_COLUMNS)).to_csv(index=False, lineterminator="\n")
 
 
 def _highest_first(score: float | None) -> float:

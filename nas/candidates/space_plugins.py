@@ -1,8 +1,8 @@
-"""Step-1 spaces from other packages, by the entry-point group `scrfd_nas.search_spaces`.
+"""Stage-1 spaces from other packages, by the entry-point group `scrfd_nas.search_spaces`.
 
-An entry point's name is what `--space` takes. It is a function of the FLOPs target, the
-tolerance and the `ranges` of `--config` (an empty mapping without them), and returns a space
-(see `PluggedSpace`). docs/SEARCH_SPACES.md has a worked example.
+`--space` takes the name of an entry point. The entry point is a function of the FLOPs target,
+the tolerance and the `ranges` of `--config` (an empty mapping without them) that returns a
+`PluggedSpace`. docs/SEARCH_SPACES.md has a worked example.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,14 +22,14 @@ BUILT_IN = ("auto", "mobile", "resnet")
 
 
 class PluggedSpace(Protocol):
-    """What stage 1 needs of a space."""
+    """Interface of a stage-1 space."""
 
     def sample(self, generator: np.random.Generator, num: int) -> Sample:
-        """Up to `num` distinct architectures whose FLOPs are within the tolerance.
+        """Return up to `num` distinct architectures with FLOPs within the tolerance.
 
-        They depend on the generator alone, and more with an equal generator begin with the
-        same ones: searches are continued and extended. Fewer only if there are no more, and
-        `note` says so.
+        They depend on the generator only, and a larger `num` with an equal generator gives the
+        same architectures first, as searches are continued and extended. Fewer are returned
+        only if there are no more, and `note` says so.
         """
 
 
@@ -37,14 +37,14 @@ Factory: TypeAlias = Callable[[int, float, Mapping[str, Any]], PluggedSpace]
 
 
 def plugged_names() -> list[str]:
-    """The names of the installed plug-ins."""
+    """Return the names of the installed plug-ins."""
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
 def require_space(name: object) -> None:
-    """Refuse what is neither a built-in space nor a plug-in. Raises ConfigError."""
+    """Raise ConfigError unless `name` is a built-in space or a plug-in."""
     if name not in BUILT_IN and name not in plugged_names():
-        raise unknown_space(name)
+        raise _unknown_space(name)
 
 
 def sample_plugged(
@@ -56,7 +56,7 @@ def sample_plugged(
     tolerance: float,
     ranges: Mapping[str, Any],
 ) -> Sample:
-    """A sample of the plug-in `name`, held to what it has to keep.
+    """Return a checked sample of the plug-in `name`.
 
     Raises:
         ConfigError: there is no such plug-in, it fails, or its sample breaks a rule.
@@ -67,7 +67,7 @@ def sample_plugged(
         sample = space.sample(generator, num)
     except ScrfdNasError:
         raise
-    except Exception as error:  # of whoever wrote it
+    except Exception as error:  # the plug-in may raise anything
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"--space {name}: the plug-in failed ({text})") from error
     _check(name, sample, flops_window(flops, tolerance), num)
@@ -77,12 +77,12 @@ def sample_plugged(
 def _factory(name: str) -> Factory:
     points = [point for point in entry_points(group=GROUP) if point.name == name]
     if not points:
-        raise unknown_space(name)
+        raise _unknown_space(name)
     return cast(Factory, _load(points[0]))
 
 
-def unknown_space(name: object) -> ConfigError:
-    """The error that lists what `--space` may be."""
+def _unknown_space(name: object) -> ConfigError:
+    """Return the error that lists the values of `--space`."""
     plugged = plugged_names()
     others = f"or a plug-in's ({', '.join(plugged)})" if plugged else "and no plug-in is installed"
     rule = f"--space must be {', '.join(BUILT_IN)}, {others}"
@@ -102,7 +102,7 @@ def _load(point: EntryPoint) -> Any:
 
 
 def _check(name: str, sample: object, window: Window, num: int) -> None:
-    """Hold the plug-in to its protocol. Raises ConfigError, InfeasibleError."""
+    """Check the result of `PluggedSpace.sample`. Raises ConfigError, InfeasibleError."""
     if not isinstance(sample, Sample):
         rule = "sample() must return a search_spaces.spaces.sample.Sample"
         raise ConfigError(f"--space {name}: {rule}, got {type(sample).__name__}")

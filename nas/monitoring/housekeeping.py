@@ -15,7 +15,6 @@ from nas.storage.driver_lock import BusyError
 from search_spaces.errors import ConfigError
 from trials.result import RESULT_FILE
 from trials.run import LOG_FILE
-from trials.training.checkpoint import LAST, PREVIOUS
 
 _POLL_S = 0.2
 _REFRESH_S = 5.0
@@ -121,7 +120,7 @@ def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
     driver = directory.driver()
     if driver is None:
         return None
-    if driver.host != socket.gethostname() or not directory.is_held_here():
+    if driver.host != socket.gethostname() or not directory.storage.is_held_here():
         raise ConfigError(
             f"{directory}: its driver is process {driver.pid} on {driver.host}; "
             "run this command there"
@@ -141,7 +140,7 @@ def removable(directory: SearchDir) -> dict[Path, int]:
     """Files that no command needs again, and their bytes: training states of ended trials.
 
     What stays is `best.pt`, the curves, the result and the architecture. A failed trial starts
-    anew after cleaning. Of a search at a URL, the paths are those in its working copy.
+    anew after cleaning. Of a search at a URL, the paths are those in its local copy.
     """
     ended = {
         directory.trial_folder(stage, number)
@@ -151,18 +150,9 @@ def removable(directory: SearchDir) -> dict[Path, int]:
     # Below them lie trainings with other seeds, each with an outcome of its own, or not yet.
     return {
         path: size
-        for path, size in _training_states(directory).items()
+        for path, size in directory.storage.training_states().items()
         if not ended.isdisjoint(path.parents) and (path.parent / RESULT_FILE).is_file()
     }
-
-
-def _training_states(directory: SearchDir) -> dict[Path, int]:
-    """All training states of the search, by path, with their bytes."""
-    copy = directory.working_copy
-    if copy is not None:
-        return {directory.root / name: size for name, size in copy.training_states().items()}
-    found = sorted(directory.root.glob("stage*/*/**/*.pt"))
-    return {path: path.stat().st_size for path in found if path.name in (LAST, PREVIOUS)}
 
 
 def clean(directory: SearchDir) -> tuple[int, int]:
@@ -175,5 +165,5 @@ def clean(directory: SearchDir) -> tuple[int, int]:
     with directory.held(stages[-1] if stages else 1):
         files = removable(directory)
         for path in files:
-            directory.remove(path)
+            directory.storage.remove(path)
     return len(files), sum(files.values())

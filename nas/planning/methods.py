@@ -128,8 +128,8 @@ def _strategy_choice(
     that it begins with.
     """
     from nas.strategies.evolution import Evolution
-    from nas.strategies.observation import Observation
     from nas.strategies.shell import Shell
+    from nas.strategies.strategy import Observation
     from nas.strategies.tpe import TPE
 
     members = [recording.architectures[number] for number in order]

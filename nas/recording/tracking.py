@@ -19,7 +19,7 @@ from search_spaces.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from nas.search.request import AnyRequest
-    from nas.study.study import Entry
+    from nas.study.trials import Entry
 
 TRACKERS = ("mlflow", "wandb")
 PAUSE_S = 300.0  # without trying again, after a failure
@@ -54,7 +54,7 @@ def tracking(
     """How a stage's trials are tracked; None without a tracker. Raises ConfigError."""
     if tracker is None:
         return None
-    from nas.study.study import parameters_of
+    from nas.study.trials import parameters_of
 
     require_tracker(tracker)
 

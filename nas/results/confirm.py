@@ -14,7 +14,7 @@ from nas.monitoring.progress import SearchProgress, Update
 from nas.run_options import RunOptions
 from nas.running.node_requirements import Misplacements
 from nas.running.preflight import check_nodes
-from nas.running.remote_trial_folder import hear
+from nas.running.remote_trial_folder import fetch_trial
 from nas.running.tasks import Resources, TrialTask, plain_settings
 from nas.search.directory import SearchDir
 from nas.search.disk import naming_full_disks, stop_if_disk_full
@@ -178,7 +178,7 @@ def _train(
             tasks,
             resources,
             on_event=recorder.note,
-            on_step=directory.check_held,
+            on_step=directory.storage.check,
             retries=request.retries,
         )
 
@@ -227,7 +227,7 @@ class _Recorder:
         stop_if_disk_full(event)
         self.misplacements.note(event)
         item, outcome, text = self.runs[event.number], None, ""
-        hear(self.directory, item.folder, event)
+        fetch_trial(self.directory, item.folder, event)
         if event.kind == "retried" and event.failure:
             text = f"{item}: {event.failure.reason}; it is tried again"
         elif event.kind in ("finished", "failed"):

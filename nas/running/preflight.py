@@ -107,15 +107,11 @@ def _marked(directory: SearchDir, content: str) -> Iterator[str]:
     for left_over in root.glob(f"{MARKER}-*"):  # of drivers that were killed here
         left_over.unlink(missing_ok=True)
     path = root / f"{MARKER}-{os.getpid()}"
-    copy = directory.working_copy
-    if copy is not None:
-        copy.store.write(path.name, content.encode())
-    else:
-        path.write_text(content, encoding="utf-8")
+    directory.storage.write(path, content)
     try:
         yield directory.url_of(path) or str(path)
     finally:
-        directory.remove(path)
+        directory.storage.remove(path)
 
 
 def refuse(answers: Sequence[tuple[Node, str]], asked: int) -> None:

@@ -21,7 +21,7 @@ from nas.recording.tensorboard import tensorboard_log
 from nas.recording.tracking import Tracking
 from nas.recording.tracking_callbacks import METRICS, tracking_callback
 from nas.running.nodes import check_own_processes
-from nas.running.remote_trial_folder import at_hand
+from nas.running.remote_trial_folder import local_folder
 from nas.running.scheduler import CURVE, RungScheduler
 from nas.running.signals import StopSignal
 from nas.running.stop_request import make_board, on_board, stop_trials
@@ -196,7 +196,7 @@ def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], board:
     with (
         suppress(TrialInterrupted),
         on_board(board, task.number) as visit,
-        at_hand(task) as (near, put),
+        local_folder(task) as (near, put),
         tensorboard_log(Path(near.folder)) as log,
     ):
         run_task(near, on_epoch, visit.should_stop)

@@ -1,25 +1,24 @@
-"""The search directory: which file lies where, what was asked for, and who works in it.
+"""Search directory: location of every file, the requests, and the process that runs the search.
 
-Everything that is needed to resume, extend, report or reproduce a search lies here; the
-formats of single files belong to the modules that write them.
+It holds everything that is needed to resume, extend, report or reproduce a search. The formats
+of single files belong to the modules that write them.
 """
 
 import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from nas.search.request import REQUESTS, AnyRequest, request_from_dict
-from nas.storage.driver_lock import Driver, busy, is_locked, lock, parse_driver, write_driver
-from nas.storage.lease import HeldError, described
+from nas.storage.driver_lock import Driver
+from nas.storage.search_storage import LocalStorage, Note, open_storage
 from nas.storage.study_storage import JOURNAL, StudyPlace
-from nas.storage.working_copy import WorkingCopy, working_copy
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError
@@ -30,106 +29,95 @@ from trials.training.metrics import METRICS_FILE
 SEARCH_FILE = "search.yaml"
 STAGES = tuple(REQUESTS)
 _PACKAGES = ("scrfd-nas", "torch", "torchvision", "ray", "optuna", "numpy", "fvcore")
-_LEFT_OVER_S = 3600.0  # longer than `report` and the like, which write here too, take for a file
-
-
-def _tell_nobody(text: str) -> None:
-    """Tells nobody."""
+_LEFT_OVER_S = 3600.0  # longer than any command takes to write a file here
 
 
 @dataclass(frozen=True)
 class SearchDir:
-    """A search directory by its root; creating one touches no file.
+    """A search directory by its root folder; creating the object touches no file.
 
-    The root may be the working copy of a search at a URL (`nas.storage`).
+    The root may be the local copy of a search at a URL (`storage`).
     """
 
     root: Path
 
     def __str__(self) -> str:
-        """Where the search lies, for people: its URL or the root."""
-        copy = self.working_copy
-        return str(self.root) if copy is None else copy.url
+        return str(self.storage)
 
     @property
-    def working_copy(self) -> WorkingCopy | None:
-        """What keeps the root the same as a URL, if it belongs to one."""
-        return working_copy(self.root)
+    def storage(self) -> LocalStorage:
+        """The files of the search, local or at a URL."""
+        return open_storage(self.root)
 
     @property
     def search_file(self) -> Path:
-        """`search.yaml`: the requests of both stages and the versions that ran them."""
+        """`search.yaml`: the requests of all stages and the versions that ran them."""
         return self.root / SEARCH_FILE
 
     @property
     def journal(self) -> Path:
-        """Optuna's storage, all stages, unless they have another (see `study_place`)."""
+        """Optuna's journal of all stages, unless they use a database (see `study_place`)."""
         return self.root / "study.journal"
 
     def study_place(self, stage: int) -> StudyPlace:
-        """Where the study of a stage is kept. Raises ConfigError: `search.yaml` is damaged."""
+        """Return the location of a stage's study. Raises ConfigError: `search.yaml` is damaged."""
         return self.place_of(self.requests().get(stage))
 
     def place_of(self, request: AnyRequest | None) -> StudyPlace:
-        """Where the study of a stage with this request is, or will be, kept."""
+        """Return the location of the study of a stage with this request."""
         if request is None or request.storage == JOURNAL:
             return StudyPlace(journal=self.journal)
         return StudyPlace(journal=self.journal, url=request.storage, search=request.study)
 
-    @property
-    def lock_file(self) -> Path:
-        """Held (flock) by the driver while it runs; names it."""
-        return self.root / "driver.lock"
-
     def stage_folder(self, stage: int) -> Path:
-        """Everything of one stage."""
+        """Return the folder of one stage."""
         return self.root / f"stage{stage}"
 
     def leaderboard_file(self, stage: int) -> Path:
-        """The ranked table of one stage."""
+        """Return the file of a stage's ranked table."""
         return self.stage_folder(stage) / "leaderboard.csv"
 
     def trial_folder(self, stage: int, number: int) -> Path:
-        """Everything of one candidate."""
+        """Return the folder of one candidate."""
         return self.stage_folder(stage) / f"{number:04d}"
 
     def architecture_file(self, stage: int, number: int) -> Path:
-        """The candidate itself."""
+        """Return the file of a candidate's architecture."""
         return self.trial_folder(stage, number) / "architecture.yaml"
 
     def recipe_file(self, stage: int, number: int) -> Path:
-        """The candidate's recipe, where it is the recipe that is searched (stage 3)."""
+        """Return the file of a candidate's recipe, which only stage 3 searches."""
         return self.trial_folder(stage, number) / "recipe.yaml"
 
     def result_file(self, stage: int, number: int) -> Path:
-        """What became of a candidate."""
+        """Return the file of a candidate's result."""
         return self.trial_folder(stage, number) / RESULT_FILE
 
     def numbers(self, stage: int) -> list[int]:
-        """The numbers of the stage's candidates, ascending."""
+        """Return the numbers of the stage's candidates, ascending."""
         names = [path.parent.name for path in self.stage_folder(stage).glob("*/architecture.yaml")]
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     def candidates(self, stage: int) -> dict[int, Architecture]:
-        """The stage's candidates by number. Raises ConfigError if a file is damaged."""
+        """Return the stage's candidates by number. Raises ConfigError if a file is damaged."""
         files = {number: self.architecture_file(stage, number) for number in self.numbers(stage)}
         return {number: load_architecture(path) for number, path in files.items()}
 
     def outcome(self, stage: int, number: int) -> Outcome | None:
-        """What became of a candidate; None while it is unfinished or its record is damaged."""
+        """Return a candidate's outcome; None while it is unfinished or its record is damaged."""
         return _outcome_in(self.trial_folder(stage, number))
 
     def outcomes(self, stage: int) -> dict[int, Outcome]:
-        """The outcomes of all candidates that have one."""
+        """Return the outcomes of all candidates that have one."""
         found = {number: self.outcome(stage, number) for number in self.numbers(stage)}
         return {number: outcome for number, outcome in found.items() if outcome is not None}
 
     def seed_folder(self, stage: int, number: int, seed: int) -> Path:
-        """Of a candidate's training with another seed than the search's (`nas.results.confirm`)."""
+        """Return the folder of a training with a seed of its own (`nas.results.confirm`)."""
         return self.trial_folder(stage, number) / "seeds" / str(seed)
 
     def hards_by_seed(self, stage: int, number: int) -> dict[int, float]:
-        """Hard APs of a candidate's finished trainings with other seeds, by seed."""
+        """Return the hard APs of a candidate's finished trainings with other seeds, by seed."""
         names = [path.name for path in (self.trial_folder(stage, number) / "seeds").glob("*")]
         hards = {}
         for seed in sorted(int(name) for name in names if name.isascii() and name.isdigit()):
@@ -139,7 +127,7 @@ class SearchDir:
         return hards
 
     def epochs_done(self, stage: int, number: int) -> int:
-        """Epochs that a candidate has behind it, by its metrics file."""
+        """Return the number of epochs that a candidate has trained, by its metrics file."""
         try:
             lines = (self.trial_folder(stage, number) / METRICS_FILE).read_bytes().count(b"\n")
         except OSError:
@@ -147,7 +135,7 @@ class SearchDir:
         return max(0, lines - 1)
 
     def requests(self) -> dict[int, AnyRequest]:
-        """The requests of the stages begun so far; empty if this is no search directory.
+        """Return the requests of all stages that were started; empty without a `search.yaml`.
 
         Raises:
             ConfigError: `search.yaml` is damaged.
@@ -158,12 +146,12 @@ class SearchDir:
         }
 
     def origin(self, stage: int) -> dict[str, Any]:
-        """When a stage was begun (`created`), and by which versions (`versions`), if known."""
+        """Return when a stage was started (`created`) and by which versions (`versions`)."""
         section = self._sections().get(stage, {})
         return {key: value for key, value in section.items() if key != "request"}
 
     def write_request(self, request: AnyRequest) -> None:
-        """Record what a stage was asked for, beside the versions that ran it first."""
+        """Write a stage's request beside the versions that started the stage."""
         sections = self._sections()
         before = sections.get(request.stage, {})
         sections[request.stage] = {
@@ -186,45 +174,26 @@ class SearchDir:
         return {names[name]: dict(section) for name, section in sections.items()}
 
     @contextmanager
-    def held(self, stage: int, note: Callable[[str], None] = _tell_nobody) -> Iterator[None]:
-        """Be the one driver of this directory; the system lets go of it if we are killed.
-
-        At a URL it is a lease that lets go, and what changes is put there meanwhile.
+    def held(self, stage: int, note: Note = lambda text: None) -> Iterator[None]:
+        """Be the only driver of this directory during the block (see `LocalStorage.held`).
 
         Args:
-            stage: that this process runs.
-            note: hears why it takes long to begin.
+            stage: the stage that this process runs.
+            note: called with the reason for a long wait.
 
         Raises:
             BusyError: another driver is alive; the message says which.
             ConfigError: the root is a file.
-            StoreError, LeaseLostError: on leaving (see `WorkingCopy.held`).
+            StoreError, LeaseLostError: at the end of a search at a URL.
         """
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"{self.root}: is not a folder; choose another --search-dir")
         self.root.mkdir(parents=True, exist_ok=True)
-        with self.lock_file.open("a+", encoding="utf-8") as handle:
-            lock(handle, self)
-            started = time.time()
-            with self._held_at_url(lambda: asdict(self._this_driver(stage, started)), note):
-                for folder in (self.root, *map(self.stage_folder, STAGES)):
-                    remove_left_overs(folder, _LEFT_OVER_S)
-                write_driver(handle, self._this_driver(stage, started))
-                try:
-                    yield
-                finally:
-                    write_driver(handle, None)
-
-    @contextmanager
-    def _held_at_url(
-        self, describe: Callable[[], Mapping[str, Any]], note: Callable[[str], None]
-    ) -> Iterator[None]:
-        copy = self.working_copy
-        try:
-            with copy.held(describe, note) if copy else nullcontext():
-                yield
-        except HeldError as error:
-            raise busy(self, described(error.who)) from None
+        started = time.time()
+        with self.storage.held(lambda: self._this_driver(stage, started), note):
+            for folder in (self.root, *map(self.stage_folder, STAGES)):
+                remove_left_overs(folder, _LEFT_OVER_S)
+            yield
 
     def _this_driver(self, stage: int, started: float) -> Driver:
         before = sum(self.epochs_done(stage, number) for number in self.numbers(stage))
@@ -237,63 +206,23 @@ class SearchDir:
         )
 
     def driver(self) -> Driver | None:
-        """The driver that is alive, None if there is none; at a URL, as of `refresh`."""
-        with suppress(OSError), self.lock_file.open(encoding="utf-8") as handle:
-            if is_locked(handle):
-                return parse_driver(handle.read())
-        copy = self.working_copy
-        return parse_driver(copy.driver()) if copy else None
-
-    def is_held_here(self) -> bool:
-        """Whether a driver works in this very folder."""
-        with suppress(OSError), self.lock_file.open(encoding="utf-8") as handle:
-            return is_locked(handle)
-        return False
+        """Return the driver that is alive, or None (see `LocalStorage.driver`)."""
+        return self.storage.driver()
 
     def refresh(self) -> None:
-        """Fetch what is new at the URL, if there is one; a driver in this folder does so itself.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
-        copy = self.working_copy
-        while copy is not None and not self.is_held_here():
-            if copy.refresh():
-                return
+        """Fetch what is new at the URL, if there is one. Raises StoreError."""
+        self.storage.refresh()
 
     def publish(self) -> None:
-        """Put to the URL, if there is one, what a command has written without being the driver."""
-        copy = self.working_copy
-        if copy is not None and not self.is_held_here():
-            copy.publish()
-
-    def bring(self, folder: Path, *, later: bool = False) -> None:
-        """As the driver, fetch a trial's files from the URL, if there is one (see there)."""
-        copy = self.working_copy
-        if copy is not None:
-            copy.bring(folder, later=later)
-
-    def check_held(self) -> None:
-        """As the driver, raise what keeps it from going on (see `WorkingCopy.check`)."""
-        copy = self.working_copy
-        if copy is not None:
-            copy.check()
-
-    def remove(self, path: Path) -> None:
-        """Take a file away, also at the URL, if there is one."""
-        copy = self.working_copy
-        if copy is None:
-            path.unlink(missing_ok=True)
-        else:
-            copy.remove(path)
+        """Upload what a command has written to the URL, if there is one. Raises StoreError."""
+        self.storage.publish()
 
     def url_of(self, path: Path) -> str | None:
-        """Of a file or folder of the search; None where it lies in no store."""
-        copy = self.working_copy
-        return None if copy is None else copy.url_of(path)
+        """Return the URL of a file or folder of the search; None if it has none."""
+        return self.storage.url_of(path)
 
     def witness(self, stage: int, number: int) -> str:
-        """A file that a machine sees if it sees this search; empty where it lies in a store."""
+        """Return a file that a machine sees if it sees this search; empty for a URL."""
         file = self.architecture_file(stage, number)
         return "" if self.url_of(file) else str(file.resolve())
 
@@ -302,15 +231,15 @@ def _outcome_in(folder: Path) -> Outcome | None:
     try:
         return load_outcome(folder)
     except ConfigError:
-        return None  # it trains again from its checkpoint, and writes the record anew
+        return None  # the trial continues from its checkpoint and writes the record again
 
 
 def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
-    """The directory given, or the only search below `runs`; what is new at its URL is fetched.
+    """Return the given directory, or the only search below `runs`, with new files fetched.
 
     Raises:
-        ConfigError: it holds no search, or the choice is not clear.
-        StoreError: it lies in a store, which does not answer.
+        ConfigError: it holds no search, or `runs` holds none or several.
+        StoreError: the store of its URL does not answer.
     """
     if given is not None:
         directory = SearchDir(given)
@@ -323,15 +252,15 @@ def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
         return SearchDir(found[0])
     if not found:
         raise ConfigError(
-            f"no search lies in {runs}/: give --search-dir, or begin one with `scrfd-nas stage1 "
-            "--flops 2.5G --data DIR`"
+            f"there is no search in {runs}/: give --search-dir, or start one with `scrfd-nas "
+            "stage1 --flops 2.5G --data DIR`"
         )
     several = ", ".join(map(str, found))
     raise ConfigError(f"--search-dir is needed where {runs}/ holds several searches: {several}")
 
 
 def package_versions() -> dict[str, str]:
-    """What runs now: Python and the packages that decide a result, by name."""
+    """Return the versions of Python and of the packages that affect results, by name."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -1,7 +1,7 @@
-"""From what a user gives as a search, or as a folder in one, to a local path.
+"""Resolve what a user gives as a search, or as a folder in one, to a local path.
 
-A URL becomes the working copy of its search, below `~/.cache/scrfd-nas/searches` (or
-`$XDG_CACHE_HOME`); it can be removed at any time while no driver works in it.
+A URL becomes the local copy of its search below `~/.cache/scrfd-nas/searches` (or
+`$XDG_CACHE_HOME`), which can be removed at any time while no driver runs in it.
 """
 
 import hashlib
@@ -13,19 +13,19 @@ from pathlib import Path
 from nas.search.directory import SEARCH_FILE, SearchDir
 from nas.storage import urls
 from nas.storage.object_store import Store
-from nas.storage.working_copy import home, mark, working_copy
+from nas.storage.search_storage import copies_folder, mark_copy
 from search_spaces.errors import ConfigError
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
-# A trial's folder, one of a training with another seed, or a file in either.
+# Folder of a trial or of a training with another seed, or a file in either.
 _TRIAL = re.compile(r"(stage[123]/\d+(?:/(?:seeds/\d+|reproduced))?)(?:/[^/]+\.[a-z]+)?")
 _DEEPEST = 5
-# What a URL says as it is: a folder called `x?endpoint_override=...` would be another server's.
+# Characters without a meaning in URLs: `x?endpoint_override=...` would lead to another server.
 _PLAIN = re.compile(r"[A-Za-z0-9._~+=@,-]+")
 
 
 def search_path(text: str | os.PathLike[str]) -> Path:
-    """A path as it is; the folder of the working copy for a URL, which nothing is fetched from.
+    """Return a path unchanged, and for a URL the folder of its local copy; fetches nothing.
 
     Raises:
         ConfigError: the URL holds credentials or names no folder.
@@ -34,15 +34,15 @@ def search_path(text: str | os.PathLike[str]) -> Path:
     if not urls.is_url(given):
         return Path(given)
     url = urls.check_url(given)
-    # Machines whose home is shared must not share the copy: its lock may not reach that far.
+    # Machines that share a home must not share the copy: file locks may not work between them.
     digest = hashlib.sha256(f"{socket.gethostname()} {url}".encode()).hexdigest()[:12]
-    root = home() / f"{_NOT_IN_NAMES.sub('_', urls.name_of(url))}-{digest}"
-    mark(root, url)
+    root = copies_folder() / f"{_NOT_IN_NAMES.sub('_', urls.name_of(url))}-{digest}"
+    mark_copy(root, url)
     return root
 
 
 def trial_path(text: str | os.PathLike[str]) -> Path:
-    """A path as it is; for the URL of a trial's folder, or of a file in it, a fetched copy.
+    """Return a path unchanged, and for the URL of a trial's folder or file a fetched copy.
 
     Raises:
         ConfigError: the URL is not that of a trial in a search.
@@ -58,17 +58,15 @@ def trial_path(text: str | os.PathLike[str]) -> Path:
         if match:
             root = search_path(above)
             SearchDir(root).refresh()
-            copy = working_copy(root)
-            if copy is not None:
-                copy.fetch_weights(root / match[1])
+            SearchDir(root).storage.fetch_weights(root / match[1])
             return root / inner
     raise ConfigError(f"{url}: names no trial of a search, such as s3://BUCKET/RUN/stage2/0007")
 
 
 def searches_below(text: str | os.PathLike[str]) -> list[Path] | None:
-    """The searches in the folder at a URL, fetched; None for a path.
+    """Return the fetched searches in the folder at a URL; None for a path.
 
-    Folders whose names would have to be escaped in a URL are passed over.
+    Folders with names that a URL would have to escape are ignored.
 
     Raises:
         StoreError: the store does not answer.

@@ -1,7 +1,7 @@
 """Files below a URL, through pyarrow: listed, read, and written whole or not at all.
 
-pyarrow comes with Ray's tune. It takes credentials from the environment and options, such as
-`?region=eu-west-1` or `?endpoint_override=minio:9000&scheme=http`, from the URL.
+pyarrow is a dependency of Ray Tune. It takes credentials from the environment and options, such
+as `?region=eu-west-1` or `?endpoint_override=minio:9000&scheme=http`, from the URL.
 """
 
 import shutil
@@ -18,11 +18,12 @@ from search_spaces.errors import ConfigError, ScrfdNasError
 from search_spaces.files import is_disk_full, replacing
 
 PATIENCE_S = 60.0
-MAX_READ_BYTES = 1 << 20  # of what is read into memory, which a stranger may have put there
+MAX_READ_BYTES = 1 << 20  # limit of what is read into memory
 _CHUNK_BYTES = 8 << 20  # a request each
+# pyarrow's own attempts end after 6 s on S3, and it has none for other filesystems.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
-_WRITES_WHOLE = ("s3", "gcs", "abfs")  # an object appears when it is complete; files grow
-# What waiting does not mend, in the words of the stores' own errors.
+_WRITES_WHOLE = ("s3", "gcs", "abfs")  # an object appears when it is complete
+# Errors that waiting does not resolve, as the stores word them.
 _FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT", "EXPIRED")
 _LONGEST_TEXT = 300
 
@@ -30,27 +31,27 @@ T = TypeVar("T")
 
 
 class StoreError(ScrfdNasError):
-    """The store at a URL does not do what it is asked; nothing that was finished is lost."""
+    """A request to the store at a URL failed; no finished result is lost."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in a store: its size in bytes and when it was written, in ns by the store's clock."""
+    """Size of a file in a store in bytes, and time of writing in ns by the store's clock."""
 
     size: int
     modified: int
 
 
 class Store:
-    """The files below one URL, each by its name relative to it.
+    """The files below one URL, by their names relative to it.
 
     Args:
         url: see `nas.storage.urls.check_url`.
-        patience_s: how long a request that fails is made again; each method raises
-            StoreError after that. May be set anew.
+        patience_s: seconds for which a failing request is repeated; each method raises
+            StoreError after that. May be changed.
 
     Raises:
-        ConfigError: no filesystem of pyarrow has such URLs.
+        ConfigError: pyarrow has no filesystem for the URL.
     """
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
@@ -60,7 +61,7 @@ class Store:
         return self.url
 
     def list(self, folder: str = "") -> dict[str, Entry]:
-        """All files below `folder`, by name; none if there is no such folder."""
+        """Return all files below `folder` by name; none if there is no such folder."""
         from pyarrow import fs
 
         system, root = self._place
@@ -72,7 +73,7 @@ class Store:
         return {name: _entry(info) for name, info in sorted(named.items()) if _is_safe(name)}
 
     def folders(self) -> Sequence[str]:
-        """The names of the folders directly below the URL; none if there is no such place."""
+        """Return the names of the folders directly below the URL."""
         from pyarrow import fs
 
         system, root = self._place
@@ -82,14 +83,14 @@ class Store:
         return sorted(filter(_is_safe, names))
 
     def entry(self, name: str) -> Entry | None:
-        """One file; None if there is no such file."""
+        """Return one file; None if there is no such file."""
         from pyarrow import fs
 
         info = self._tried("seen", name, lambda: self._system.get_file_info(self._path(name)))
         return _entry(info) if info.type == fs.FileType.File else None
 
     def read(self, name: str) -> bytes | None:
-        """The content of a small file, cut to 1 MiB; None if there is no such file."""
+        """Return the content of a file, cut to 1 MiB; None if there is no such file."""
 
         def read() -> bytes:
             with self._opened(name) as stream:
@@ -101,16 +102,16 @@ class Store:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Put `content` there; readers see the old file or the new one, never a part."""
+        """Write a file; readers see the old or the new content, never a part."""
         self._tried("written", name, lambda: self._write(self._path(name), content))
 
     def remove(self, name: str) -> None:
-        """Take a file away, if it is there."""
+        """Remove a file, if it exists."""
         with suppress(FileNotFoundError):
             self._tried("removed", name, lambda: self._system.delete_file(self._path(name)))
 
     def download(self, name: str, path: Path) -> bool:
-        """Put a file of any size at the local `path`, whole; False if there is no such file."""
+        """Download a file of any size to the local `path`; return False if there is none."""
 
         def copy(target: Path) -> None:
             with self._opened(name) as stream, target.open("wb") as file:
@@ -125,7 +126,7 @@ class Store:
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
-        """pyarrow's filesystem and the path in it."""
+        """pyarrow's filesystem, and the path of the URL in it."""
         from pyarrow import fs
 
         def connect() -> Any:
@@ -143,7 +144,7 @@ class Store:
         return self._place[0]
 
     def _opened(self, name: str) -> Any:
-        # As it is: pyarrow would unpack a file by its ending, however large it becomes.
+        # Otherwise pyarrow decompresses files by their ending, whatever their size.
         return self._system.open_input_stream(self._path(name), compression=None)
 
     def _path(self, name: str) -> str:
@@ -160,13 +161,13 @@ class Store:
         self._system.move(temporary, path)
 
     def _put(self, path: str, content: bytes) -> None:
-        # Not `with`: leaving it by an exception would complete the file with a part of it.
+        # Not `with`, which would complete a partial file after an exception.
         stream = self._system.open_output_stream(path, compression=None)
         stream.write(content)
         stream.close()
 
     def _tried(self, done: str, name: str, act: Callable[[], T]) -> T:
-        """`act()`, again and again after longer and longer pauses while it fails."""
+        """Call `act` until it succeeds or `patience_s` is over. Raises StoreError."""
         end, pause = time.monotonic() + self.patience_s, _FIRST_PAUSE_S
         while True:
             try:
@@ -176,8 +177,8 @@ class Store:
             except OSError as error:
                 if _is_final(error) or time.monotonic() + pause > end:
                     where = urls.below(self.url, name)
-                    text = f"{where}: cannot be {done} ({_one_line(error)}); when that is mended"
-                    raise StoreError(f"{text}, the same command goes on") from error
+                    text = f"{where}: cannot be {done} ({_one_line(error)}); resolve this, then the"
+                    raise StoreError(f"{text} same command continues") from error
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
@@ -187,7 +188,7 @@ def _entry(info: Any) -> Entry:
 
 
 def _is_safe(name: str) -> bool:
-    """Whether it stays below a local folder that it is put into."""
+    """Return whether a name stays below a local folder that it is joined to."""
     return not any(part in ("", ".", "..") for part in name.split("/")) and "\0" not in name
 
 

@@ -1,6 +1,7 @@
-"""Temporary folders of running processes; those of dead ones are found and removed.
+"""Temporary folders of running processes; those of dead processes are removed.
 
-A lock says who lives: process numbers do not, where containers share a /tmp.
+A lock on the folder marks a running process. Process numbers would not do where containers
+share a /tmp.
 """
 
 import fcntl
@@ -14,17 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "scrfd-"
-# What `tempfile` makes of it here, and nothing that a user or Ray would call so.
+# Names that `tempfile` makes here, and that neither users nor Ray choose.
 _OURS = re.compile(r"scrfd-\d+-[a-z0-9_]{8}")
-_YOUNG_S = 60.0  # one that has just been made may not be locked yet
+_YOUNG_S = 60.0  # a new folder may not be locked yet
 
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """A temporary folder below `root` for the block; before, those of dead processes go."""
+    """Remove the folders of dead processes below `root`, and yield a new one for the block."""
     for found in root.glob(f"{_PREFIX}*"):
         if _OURS.fullmatch(found.name):
-            with suppress(OSError):  # somebody else's, or gone
+            with suppress(OSError):  # another user's, or removed meanwhile
                 _remove_if_dead(found)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root))
     lock = os.open(folder, os.O_RDONLY)

@@ -1,35 +1,26 @@
-"""A database that holds studies: how it is opened, and how a search outlasts its outages."""
+"""Open a database that holds Optuna studies, and recognize its failures."""
 
 import importlib.util
 import re
 import time
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-PATIENCE_S = 60.0  # a server that is restarted, or whose stand-in takes over
-_PAUSE_S = 1.0
-_MAKING = 3  # attempts to make the tables
-_CONNECT_S = 10  # drivers wait for minutes where a firewall drops what they send
+_CONNECT_S = 10  # drivers wait for minutes where a firewall drops their packets
 _TAKES_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
 _POSTGRES = re.compile(r"^postgres(ql)?://")
 
 
 def open_database(url: str) -> "BaseStorage":
-    """Connects. Raises what Optuna, SQLAlchemy or the driver raises."""
-    return _open_redis(url) if url.startswith("redis") else _open_tables(_with_driver(url))
+    """Connect to a database. Raises what Optuna, SQLAlchemy or the driver raises."""
+    return _open_redis(url) if url.startswith("redis") else _open_tables(with_driver(url))
 
 
-def lasting(storage: "BaseStorage") -> "BaseStorage":
-    """The same storage, whose calls are repeated for `PATIENCE_S` while its server is away."""
-    return cast("BaseStorage", _Lasting(storage))
-
-
-def cause_of(error: BaseException | None) -> BaseException | None:
-    """The database's own error that `error` came from; None if it came from something else."""
+def database_error(error: BaseException | None) -> BaseException | None:
+    """Return the database's own error behind `error`; None if the cause is something else."""
     found = None
     while error is not None:
         if _is_of_database(error):
@@ -38,14 +29,20 @@ def cause_of(error: BaseException | None) -> BaseException | None:
     return found
 
 
-def is_outage(error: BaseException) -> bool:
-    """Whether the server may answer again: it is away, not at odds with what it was told."""
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether the server may answer later: it is away, rather than refusing a request."""
     from sqlalchemy.exc import InterfaceError, OperationalError
 
-    cause = cause_of(error)
+    cause = database_error(error)
     if type(cause).__module__ == "redis.exceptions":
         return type(cause).__name__ in ("ConnectionError", "TimeoutError", "BusyLoadingError")
     return isinstance(cause, (InterfaceError, OperationalError))
+
+
+def with_driver(url: str) -> str:
+    """Return a `postgresql://` URL with an installed driver: SQLAlchemy's default varies."""
+    has_only_old = not _is_installed("psycopg") and _is_installed("psycopg2")
+    return _POSTGRES.sub(f"postgresql+psycopg{'2' if has_only_old else ''}://", url)
 
 
 def _is_of_database(error: BaseException) -> bool:
@@ -64,55 +61,20 @@ def _open_redis(url: str) -> "BaseStorage":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         storage = JournalStorage(JournalRedisBackend(url))
-    storage.get_all_studies()  # nothing has been asked of the server before
+    storage.get_all_studies()  # the constructor does not connect
     return storage
 
 
 def _open_tables(url: str) -> "BaseStorage":
-    """Opens Optuna's tables; of two searches that make them at once, one meets the other's."""
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-    for _ in range(_MAKING - 1):
-        try:
-            return RDBStorage(url, engine_kwargs=_engine_options(url))
-        except (IntegrityError, ProgrammingError):
-            time.sleep(_PAUSE_S)
-    return RDBStorage(url, engine_kwargs=_engine_options(url))
-
-
-class _Lasting:
-    """Stands for a storage; see `lasting`."""
-
-    def __init__(self, storage: "BaseStorage") -> None:
-        self._storage = storage
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._storage, name)
-        return lambda *arguments: self._call(method, arguments)
-
-    def _call(self, method: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        deadline, is_repeated = time.monotonic() + PATIENCE_S, False
-        while True:
-            try:
-                return method(*arguments)
-            except UpdateFinishedTrialError:
-                if is_repeated:  # it was done, only the answer was lost
-                    return None
-                raise
-            except Exception as error:
-                if time.monotonic() > deadline or not is_outage(error):
-                    raise
-            is_repeated = True
-            time.sleep(_PAUSE_S)
-
-
-def _with_driver(url: str) -> str:
-    """`postgresql://` with a driver that is installed: SQLAlchemy's choice varies by version."""
-    has_only_old = not _is_installed("psycopg") and _is_installed("psycopg2")
-    return _POSTGRES.sub(f"postgresql+psycopg{'2' if has_only_old else ''}://", url)
+    options = _engine_options(url)
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except (IntegrityError, ProgrammingError):  # another search creates the tables right now
+        time.sleep(1.0)
+        return RDBStorage(url, engine_kwargs=options)
 
 
 def _is_installed(package: str) -> bool:
@@ -126,7 +88,7 @@ def _engine_options(url: str) -> dict[str, Any]:
     parts = make_url(url)
     if parts.get_backend_name() == "sqlite":
         return {}
-    # A connection a call: none is stale after an outage, none stays where nobody closes it.
+    # One connection per call: it is never stale after an outage and never left open.
     options: dict[str, Any] = {"poolclass": NullPool}
     if parts.get_driver_name() in _TAKES_TIMEOUT and "connect_timeout" not in parts.query:
         options["connect_args"] = {"connect_timeout": _CONNECT_S}

@@ -1,7 +1,7 @@
-"""Where Optuna keeps a search's studies: a journal file of its own, or a database (`--storage`).
+"""Location of a search's Optuna studies: a journal file of its own, or a database (`--storage`).
 
-A database is shared by searches, so that a study's name there begins with the search's
-(`scrfdgen2.5g-1f0c9a3e/stage1`). Either way the trials' folders are the truth.
+Searches share a database, so a study's name there begins with the search's name
+(`scrfdgen2.5g-1f0c9a3e/stage1`). In either case the trials' folders are the source of truth.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from nas.storage.study_database import cause_of, is_outage, open_database
+from nas.storage.study_database import database_error, is_unreachable, open_database
 from search_spaces.errors import ConfigError, ScrfdNasError, first_line
 
 if TYPE_CHECKING:
@@ -24,21 +24,19 @@ if TYPE_CHECKING:
 JOURNAL = "journal"
 _SQLITE = "sqlite:///"
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
-_INSTALL = {
-    "psycopg": "'scrfd-nas[postgres]'"
-}  # what brings a driver, by the module that is missing
+_INSTALL = {"psycopg": "'scrfd-nas[postgres]'"}  # what to install, by the missing module
 _AWAY = "see that it runs, can be reached from here, and knows this user, password and database"
 _ADVICE = "--storage is `journal` or a URL as Optuna takes it, such as postgresql://me@host/optuna"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlace:
-    """The place of one search's studies.
+    """Location of the studies of one search.
 
     Attributes:
-        journal: the journal file, where there is no `url`.
-        url: of a database; `$NAME` and `${NAME}` stand for environment variables.
-        search: what the names of its studies begin with.
+        journal: the journal file, used where there is no `url`.
+        url: a database; `$NAME` and `${NAME}` stand for environment variables.
+        search: prefix of the names of its studies in a database.
     """
 
     journal: Path
@@ -46,34 +44,34 @@ class StudyPlace:
     search: str | None = None
 
     def study_name(self, stage: int) -> str:
-        """Of the study of a stage."""
+        """Return the name of a stage's study."""
         return f"{self.search}/stage{stage}" if self.url and self.search else f"stage{stage}"
 
     def database(self) -> "BaseStorage":
-        """Connects to `url`.
+        """Connect to `url`.
 
         Raises:
-            ConfigError: a variable is not set, a driver is missing, or nobody answers.
+            ConfigError: a variable is not set, a driver is missing, or the server does not answer.
         """
         url = expanded(str(self.url))
         try:
             return open_database(url)
         except ImportError as error:
-            # Optuna raises its own in the place of the driver's, which names the package.
+            # Optuna replaces the driver's own error, which names the package.
             missing = getattr(error.__context__, "name", None) or error.name or "of its driver"
             rule = f"--storage {self.url} needs the package {missing}, which is not installed"
             raise ConfigError(f"{rule}: pip install {_INSTALL.get(missing, missing)}") from error
-        except Exception as error:  # each database has errors of its own
-            hint = _AWAY if is_outage(error) else _ADVICE
+        except Exception as error:  # every database has its own errors
+            hint = _AWAY if is_unreachable(error) else _ADVICE
             raise ConfigError(f"--storage {self.url}: {first_line(error)}; {hint}") from error
 
     def check(self) -> None:
-        """Refuse a database that does not answer. Raises ConfigError."""
+        """Connect once to the database, if there is one. Raises ConfigError (see `database`)."""
         if self.url is not None:
             self.database()
 
     def exists(self) -> bool:
-        """Whether there is anything to read, as far as a look at files tells."""
+        """Return False if a look at the files shows that there are no studies yet."""
         if self.url is None:
             return self.journal.is_file()
         path = _sqlite_path(self.url)
@@ -81,26 +79,22 @@ class StudyPlace:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Turn a database's failure into one line; the search can be continued after it.
+        """Turn a failure of the database in the block into one line.
 
         Raises:
             ConfigError: the database has failed.
         """
-        if self.url is None:
-            yield
-            return
         try:
             yield
-        except Exception as error:  # Ray Tune raises its own where a callback fails
-            cause = cause_of(error)
+        except Exception as error:
+            cause = database_error(error) if self.url else None
             if cause is None or isinstance(error, ScrfdNasError):
                 raise
-            hint = "the same command continues the search when it is back"
-            raise ConfigError(f"--storage {self.url}: {first_line(cause)}; {hint}") from error
+            raise ConfigError(f"--storage {self.url}: {first_line(cause)}; {_AWAY}") from error
 
 
 def check_storage(storage: object) -> str:
-    """The storage as it is kept in `search.yaml`: `journal`, or a URL without a password.
+    """Return `storage` if it may stand in `search.yaml`: `journal` or a URL without a password.
 
     Raises:
         ConfigError: it is neither.
@@ -123,24 +117,24 @@ def check_storage(storage: object) -> str:
 
 
 def absolute_storage(storage: str) -> str:
-    """A SQLite file by its absolute path; anything else as it is."""
+    """Return a SQLite URL with the absolute path of its file, and any other storage unchanged."""
     path = _sqlite_path(storage)
     is_kept = path is None or path.is_absolute() or str(path).startswith("$")
     return storage if path is None or is_kept else f"{_SQLITE}{path.resolve()}"
 
 
 def search_name(root: Path) -> str:
-    """The first part of study names: of the directory, and a hash of where it lies."""
+    """Return the prefix of study names: the directory's name and a hash of its absolute path."""
     path = root.resolve()
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return f"{_NOT_IN_NAMES.sub('_', path.name)}-{digest}"
 
 
 def expanded(url: str) -> str:
-    """The URL with its environment variables; a password's value may hold any characters.
+    """Return the URL with environment variables replaced; a password may hold any characters.
 
     Raises:
-        ConfigError: one is not set.
+        ConfigError: a variable is not set.
     """
     try:
         secret, plain = urlsplit(url).password, url
@@ -155,7 +149,7 @@ def expanded(url: str) -> str:
 
 
 def _sqlite_path(url: str) -> Path | None:
-    """The file of a SQLite URL; None for other databases."""
+    """Return the file of a SQLite URL; None for other databases."""
     if not url.startswith(_SQLITE):
         return None
     return Path(url[len(_SQLITE) :].partition("?")[0])

@@ -1,4 +1,4 @@
-"""URLs of search directories: what is accepted as one, and what lies below it."""
+"""URLs of search directories, and of files and folders below them."""
 
 import re
 from pathlib import Path
@@ -12,12 +12,12 @@ _ADVICE = "put them into the environment (AWS_ACCESS_KEY_ID and the like), on ev
 
 
 def is_url(text: str) -> bool:
-    """Whether `text` is a URL and no path."""
+    """Return whether `text` is a URL rather than a path."""
     return _URL.match(text) is not None
 
 
 def check_url(url: str) -> str:
-    """The URL without a slash at its end.
+    """Return the URL without a slash at its end.
 
     Raises:
         ConfigError: it holds credentials, which files and reports would show, or names no folder.
@@ -38,18 +38,18 @@ def check_url(url: str) -> str:
 
 
 def absolute(place: str) -> str:
-    """A URL, checked, or the absolute form of a path. Raises ConfigError (see `check_url`)."""
+    """Return a checked URL, or a path made absolute. Raises ConfigError (see `check_url`)."""
     return check_url(place) if is_url(place) else str(Path(place).resolve())
 
 
 def below(url: str, inner: str) -> str:
-    """The URL of the file or folder `inner` below `url`; options after `?` are kept."""
+    """Return the URL of the file or folder `inner` below `url`, with its options after `?`."""
     base, _, query = url.partition("?")
     return _assembled(f"{base}/{inner}" if inner else base, query)
 
 
 def split(url: str, count: int) -> tuple[str, str]:
-    """`url` without its last `count` parts, and these parts."""
+    """Return `url` without its last `count` parts, and these parts."""
     base, _, query = url.partition("?")
     parts = base.split("/")
     cut = len(parts) - count
@@ -57,12 +57,12 @@ def split(url: str, count: int) -> tuple[str, str]:
 
 
 def name_of(url: str) -> str:
-    """Its last part, for people."""
+    """Return the last part of the path of a URL."""
     return url.partition("?")[0].rpartition("/")[2]
 
 
 def _has_key(url: str) -> bool:
-    """An S3 URL with a user has a key there; Azure's has its container."""
+    """Return whether the user of a URL is a key, as in S3; in Azure it is the container."""
     return url.startswith(("s3://", "gs://", "gcs://")) and "@" in urlsplit(url).netloc
 
 

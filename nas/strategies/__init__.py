@@ -1,8 +1,8 @@
-"""What chooses candidates from what has been learnt, always on the FLOPs shell.
+"""Strategies that choose candidates.
 
 `random` proposes without learning; `tpe` and `evolution` learn from finished trials. All
-take their candidates from a `Shell`, a list of architectures that satisfy the constraints by
-the closed form, so nothing that they propose is thrown away.
+choose from a `Shell`, a list of architectures that satisfy the constraints by the closed form,
+so that no proposal is rejected.
 """
 
 from dataclasses import replace
@@ -10,9 +10,8 @@ from dataclasses import replace
 from nas.candidates.pool import sample_pool
 from nas.search.request import AnyRequest
 from nas.strategies.evolution import Evolution
-from nas.strategies.observation import Observation, Strategy
-from nas.strategies.random_search import RandomSearch
 from nas.strategies.shell import Shell
+from nas.strategies.strategy import Observation, RandomSearch, Strategy
 from nas.strategies.tpe import TPE
 from search_spaces.architecture import Architecture
 
@@ -20,12 +19,10 @@ __all__ = ["Observation", "Shell", "Strategy", "make_strategy", "stage_shell"]
 
 
 def make_strategy(request: AnyRequest, template: Architecture | None = None) -> Strategy:
-    """The strategy that a stage's request names; `template` for stage 2 only.
+    """Return the strategy of a stage's request; `template` is for stage 2 only.
 
-    It samples nothing before it is asked, and then once.
-
-    Raises:
-        ConfigError, InfeasibleError: when it is asked first; see `nas.candidates.pool`.
+    The space is sampled once, at the first call of `ask`, which raises ConfigError or
+    InfeasibleError as `nas.candidates.pool` does.
     """
     shell = stage_shell(request, template)
     if request.strategy == "random":
@@ -35,7 +32,7 @@ def make_strategy(request: AnyRequest, template: Architecture | None = None) -> 
 
 
 def stage_shell(request: AnyRequest, template: Architecture | None = None) -> Shell:
-    """What a stage may try, in the order in which random search would."""
+    """Return the shell of a stage's request, in the order of random search."""
 
     def sample(count: int) -> tuple[Architecture, ...]:
         return sample_pool(replace(request, num_candidates=count), template).architectures

@@ -1,4 +1,4 @@
-"""Architectures as points: the numbers that vary in a space, each scaled to 0..1."""
+"""Coordinates of architectures: the numbers that vary in a space, each scaled to [0, 1]."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where an architecture lies: its kind of block, and its numbers (D,) in 0..1."""
+    """Coordinates of an architecture: its kind of block, and its numbers (D,) in [0, 1]."""
 
     block: str
     numbers: Points
@@ -22,9 +22,12 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Coordinates:
-    """The axes of a space: `names` of the numbers that vary, and where they begin and end.
+    """Axes of a space.
 
-    Widths are taken as logarithms. `low` and `high` are (D,); `blocks` are the kinds of block.
+    Attributes:
+        names: names of the D numbers that vary.
+        low, high: their least and greatest values, (D,); of widths, the logarithms to base 2.
+        blocks: kinds of block.
     """
 
     names: tuple[str, ...]
@@ -34,7 +37,7 @@ class Coordinates:
 
     @classmethod
     def along(cls, architectures: Sequence[Architecture]) -> "Coordinates":
-        """The axes along which these architectures (at least one) differ."""
+        """Return the axes along which these architectures (at least one) differ."""
         rows = [_numbers(architecture) for architecture in architectures]
         everywhere = set(rows[0]).intersection(*rows)  # stems differ between kinds of block
         names = [n for n in rows[0] if n in everywhere and len({row[n] for row in rows}) > 1]
@@ -48,9 +51,9 @@ class Coordinates:
         )
 
     def place(self, architecture: Architecture) -> Place | None:
-        """Where it lies; None if it is outside, or of another kind of block.
+        """Return the coordinates; None if they are outside of the space.
 
-        What does not vary in this space is not looked at.
+        Numbers that do not vary in this space are ignored.
         """
         block, numbers = architecture.backbone.block, _numbers(architecture)
         if block not in self.blocks or any(name not in numbers for name in self.names):
@@ -62,7 +65,7 @@ class Coordinates:
 
 
 def _numbers(architecture: Architecture) -> dict[str, float]:
-    """All numbers of an architecture. A residual stem is as wide as C2, so only others count."""
+    """Return all numbers of an architecture but a residual stem's width, which is that of C2."""
     backbone, head = architecture.backbone, architecture.head
     stems = backbone.stem_widths if backbone.block == "depthwise" else ()
     widths = {f"width_stem{i}": width for i, width in enumerate(stems, start=1)}

@@ -1,21 +1,20 @@
-"""Evolution: children of the better observations, brought onto the shell.
+"""Evolution: mutate the winner of a tournament among the observations.
 
-A parent wins a tournament among the observations, some of its numbers are changed, and the
-child is the architecture of the right FLOPs nearest to that. (Optuna's own genetic samplers
-find their generations by marks that only their own studies carry, which trials of another
-search or of a resumed one do not have.)
+The proposal is the architecture of the right FLOPs nearest to the mutated parent. Optuna's own
+genetic samplers do not serve: they find their generations by attributes that trials of another
+search or of a resumed one do not have.
 """
 
 import numpy as np
 
 from nas.strategies.coordinates import Place, Points
-from nas.strategies.learner import Learner, Seen
+from nas.strategies.strategy import Learner, Seen
 from search_spaces.randomness import below, raw_words
 
 TOURNAMENT = 12  # observations that compete to be the parent
-REACH = 0.4  # of a number's range, how far a change goes at most
-CHANGED = 0.5  # of the numbers
-OTHER_BLOCK = 8  # in one of so many children the kind of block is drawn anew
+REACH = 0.4  # greatest change as a fraction of a number's range
+CHANGED = 0.5  # probability that a number changes
+OTHER_BLOCK = 8  # one of so many children gets a random kind of block
 
 
 class Evolution(Learner):
@@ -24,7 +23,7 @@ class Evolution(Learner):
     purpose = 12
 
     def wanted(self, seen: list[Seen], generator: np.random.Generator) -> Place:
-        """Where a child of a good observation lies."""
+        """Return the coordinates of a child of a good observation."""
         competitors = [seen[below(generator, len(seen))] for _ in range(TOURNAMENT)]
         parent = max(competitors, key=lambda one: one.standing).place
         return _mutated(parent, self.shell.coordinates.blocks, generator)

@@ -1,8 +1,7 @@
-"""The FLOPs shell of a stage as a list: architectures that satisfy all constraints.
+"""FLOPs shell of a stage: a sampled list of architectures that satisfy all constraints.
 
-A space has up to billions of them. A strategy that wants to be somewhere takes the nearest
-of some thousands that were sampled, so that whatever it proposes is exactly within the
-tolerance, by the closed form, without a single draw being thrown away.
+A space has up to billions of them. A strategy proposes the nearest one of some thousands to the
+coordinates that it wants, so that every proposal is within the tolerance by the closed form.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -16,9 +15,9 @@ from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer
 from search_spaces.errors import InfeasibleError
 
-LISTED = 16_384  # in step 1 they take a second or two, in step 2 up to ten; once a search
-_FIRST = 256  # sampled at least, which takes no longer than one
-_OTHER_BLOCK = 1.0  # as far as from one end of a number's range to the other
+LISTED = 16_384  # sampled once a search: in stage 1 about 2 s, in stage 2 up to 10 s
+_FIRST = 256  # least size of a sample, which takes no longer than one architecture
+_OTHER_BLOCK = 1.0  # squared distance between kinds of block; a number's range is 1
 
 Sampler = Callable[[int], Sequence[Architecture]]
 
@@ -27,9 +26,10 @@ class Shell:
     """Distinct architectures in the order of a sampler.
 
     Args:
-        sample: called with a number of architectures; more begin with the same ones, fewer
-            come back if there are no more. Raises InfeasibleError if there is none.
-        listed: how many to choose from; more are sampled only when all of them are known.
+        sample: returns a given number of architectures, or all if there are fewer; a larger
+            number gives the same ones first. Raises InfeasibleError if there is none.
+        listed: number of architectures to choose from; more are sampled only when all of them
+            are known.
     """
 
     def __init__(self, sample: Sampler, listed: int = LISTED) -> None:
@@ -40,11 +40,11 @@ class Shell:
 
     @cached_property
     def coordinates(self) -> Coordinates:
-        """The axes of the listed architectures."""
+        """Axes of the listed architectures."""
         return Coordinates.along(self._at_least(self._listed)[: self._listed])
 
     def from_number(self, number: int, known: Collection[str]) -> Architecture:
-        """The architecture of `number` (from 1), or else the next one that is not known.
+        """Return the architecture with a number (from 1), or the next one that is not known.
 
         Raises:
             ConfigError: the number is not a positive integer.
@@ -60,10 +60,10 @@ class Shell:
             place += 1
 
     def nearest(self, wanted: Place, known: Collection[str]) -> Architecture:
-        """The listed architecture nearest to a place that is not known.
+        """Return the unknown listed architecture that is nearest to the wanted coordinates.
 
         Raises:
-            InfeasibleError: all are known, also those that were not listed.
+            InfeasibleError: all are known, including those that are not listed.
         """
         members = self._at_least(self._listed)
         order: list[int] = np.argsort(self.distances(wanted), kind="stable").tolist()
@@ -73,7 +73,7 @@ class Shell:
         return self.from_number(self._listed + 1, known)
 
     def distances(self, wanted: Place) -> NDArray[np.float64]:
-        """From a place to each of the listed architectures, (N,)."""
+        """Return the distances to the listed architectures, (N,)."""
         numbers, blocks = self._table
         squares = ((numbers - wanted.numbers) ** 2).sum(axis=1)
         other: NDArray[np.float64] = np.sqrt(squares + _OTHER_BLOCK * (blocks != wanted.block))
@@ -86,7 +86,7 @@ class Shell:
         return np.stack([p.numbers for p in found]), np.array([p.block for p in found])
 
     def _at_least(self, count: int) -> Sequence[Architecture]:
-        """So many members, or all if there are fewer."""
+        """Return at least `count` members, or all if there are fewer."""
         if len(self._members) < count and not self._complete:
             wanted = max(count, _FIRST, 2 * len(self._members))
             self._members = self._sample(wanted)

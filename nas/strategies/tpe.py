@@ -1,8 +1,8 @@
-"""TPE: Optuna's tree-structured Parzen estimator, brought onto the shell.
+"""TPE: Optuna's tree-structured Parzen estimator on the FLOPs shell.
 
-The estimator (Bergstra et al., NeurIPS 2011) models where the better observations lie and
-where the others do, and suggests places that are likelier under the first model. It knows
-nothing of FLOPs: of several suggestions the one is taken that lies nearest to the shell.
+The estimator (Bergstra et al., NeurIPS 2011) models the densities of the better and of the
+other observations, and suggests coordinates that are likelier under the first one. It ignores
+FLOPs: of several suggestions, the one nearest to an architecture of the shell is chosen.
 """
 
 import logging
@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, create_trial
 
 from nas.strategies.coordinates import Coordinates, Place
-from nas.strategies.learner import Learner, Seen
+from nas.strategies.strategy import Learner, Seen
 from search_spaces.randomness import below
 
 optuna.logging.set_verbosity(logging.ERROR)
@@ -30,7 +30,7 @@ class TPE(Learner):
     purpose = 11
 
     def wanted(self, seen: list[Seen], generator: np.random.Generator) -> Place:
-        """The suggestion that is nearest to an architecture."""
+        """Return the suggestion that is nearest to an architecture."""
         axes = self.shell.coordinates
         study = optuna.create_study(direction="maximize", sampler=_sampler(generator))
         study.add_trials([_trial(one, axes) for one in seen])
@@ -41,7 +41,7 @@ class TPE(Learner):
 
 def _sampler(generator: np.random.Generator) -> optuna.samplers.TPESampler:
     with warnings.catch_warnings():
-        # Whichever version marks the multivariate model as experimental: it is what we need.
+        # Some versions of Optuna mark the multivariate model as experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(
             seed=below(generator, 1 << 32), multivariate=True, n_startup_trials=0

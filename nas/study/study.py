@@ -1,162 +1,174 @@
-"""The search's record as Optuna studies: the only file that knows Optuna's storage.
+"""Optuna studies as the record of a search. Only this module knows Optuna's storages.
 
-A stage is a study and a candidate an Optuna trial, in a journal file or a database
-(`nas.storage.study_storage`). The trials' folders are the truth; the study is brought in line with
-them whenever a search starts, so that neither a lost nor a damaged storage loses a result.
+A stage is a study and a candidate is an Optuna trial, in a journal file or a database
+(`nas.storage.study_storage`). The trials' folders are the source of truth: `Study.synchronize`
+brings the study in line with them whenever a search starts, so that a lost, damaged or
+unreachable storage loses no result.
 """
 
 import logging
 import os
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec
 
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
-from nas.early_stopping.schedule import HardCurve
-from nas.storage.study_database import lasting
+from nas.storage.study_database import database_error
 from nas.storage.study_storage import StudyPlace
-from nas.study.journal import shorten
-from search_spaces.architecture import BLOCKS, MAX_DEPTH, MAX_WIDTH, Architecture
-from search_spaces.errors import ConfigError
-from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
+from nas.study.trials import (
+    Entry,
+    StudyRecord,
+    attributes_of,
+    candidate_of,
+    records_of,
+    state_of,
+    waiting_trial,
+)
+from search_spaces.errors import ConfigError, first_line
+from trials.result import Outcome, TrialResult
 
 optuna.logging.set_verbosity(logging.ERROR)
 
-_STATES = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "finished",
-    TrialState.FAIL: "failed",
-    TrialState.PRUNED: "stopped",
-}
+P = ParamSpec("P")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A candidate that the study knows, and what is attached to it.
+def _tolerates_outage(
+    write: Callable[Concatenate["Study", P], None],
+) -> Callable[Concatenate["Study", P], None]:
+    """Let a search go on without the study after its database has failed, with one warning."""
 
-    Attributes:
-        architecture: what is trained.
-        file: the architecture's file, relative to the search directory.
-        flops, params: of the architecture.
-        crops: probability by crop scale, where these are searched.
-        curve: hard AP by epoch, as far as it was evaluated before the study knew of it.
-    """
+    @wraps(write)
+    def attempt(self: "Study", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.is_lost:
+            return
+        try:
+            write(self, *args, **kwargs)
+        except Exception as error:
+            cause = database_error(error)
+            if cause is None:
+                raise
+            self.lose(first_line(cause))
 
-    architecture: Architecture
-    file: str
-    flops: int
-    params: int
-    curve: HardCurve = field(default_factory=dict)
-    crops: Mapping[float, float] = field(default_factory=dict)
+    return attempt
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudyRecord:
-    """One Optuna trial, for whoever must not know Optuna.
-
-    Attributes:
-        candidate: the candidate's number.
-        state: waiting, running, finished, failed or stopped.
-        hard: hard AP of a finished one, else None.
-        reason: of a failed or stopped one, else empty.
-        curve: hard AP by evaluated epoch.
-        ended: seconds since 1970 when it finished or failed, None before.
-    """
-
-    candidate: int
-    state: str
-    hard: float | None
-    reason: str
-    curve: Mapping[int, float]
-    ended: float | None = None
+def _ignore(text: str) -> None:
+    """Ignore a message."""
 
 
 class Study:
-    """One stage's study, open for writing by the one driver that holds the search.
+    """One stage's study, open for writing by the process that holds the search.
+
+    Once the database of `place` fails, nothing more is written until the next start.
 
     Args:
-        place: of the studies; the path of a journal file stands for it. The file is created if
-            absent, and repaired if its end was lost.
+        place: location of the studies, or the path of a journal file. The file is created if
+            absent; a damaged one is renamed to `NAME.damaged` and replaced.
         stage: 1, 2 or 3.
+        warn: called with a message when the database fails.
+
+    Attributes:
+        is_lost: whether the database has failed.
 
     Raises:
         ConfigError: the database of `place` cannot be reached.
     """
 
-    def __init__(self, place: StudyPlace | str | os.PathLike[str], stage: int) -> None:
-        place = _place(place)
-        if place.url:
-            self._storage = lasting(place.database())
-        else:
-            self._storage = _open_for_writing(place.journal)
-        self._name = place.study_name(stage)
-        self._id = self._create()
+    def __init__(
+        self,
+        place: StudyPlace | str | os.PathLike[str],
+        stage: int,
+        warn: Callable[[str], None] = _ignore,
+    ) -> None:
+        self._place, self._warn, self.is_lost = _place(place), warn, False
+        self._name = self._place.study_name(stage)
         self._trial_ids: dict[int, int] = {}
+        with self._place.guarded():
+            self._storage = (
+                self._place.database()
+                if self._place.url
+                else _open_for_writing(self._place.journal)
+            )
+            self._id = self._create()
 
+    def lose(self, reason: str) -> None:
+        """Write nothing more to the database, and warn once."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        self._warn(
+            f"--storage {self._place.url}: {reason}; the search continues without its study, and "
+            "the same command brings the study up to date from the trials' folders later"
+        )
+
+    @_tolerates_outage
     def synchronize(self, candidates: Mapping[int, Entry], outcomes: Mapping[int, Outcome]) -> None:
-        """Make the study say what the folders say: every candidate once, outcomes in place.
+        """Make the study agree with the folders: one trial per candidate, with its outcome.
 
         A study that contradicts them (an outcome that no folder has, or a second trial of
-        a candidate) is written anew.
+        a candidate) is deleted and rebuilt.
         """
         if not self._is_consistent(candidates, outcomes):
             self._storage.delete_study(self._id)
             self._id = self._create()
-        self._trial_ids = {_candidate(trial): trial._trial_id for trial in self._trials()}
+        self._trial_ids = {candidate_of(trial): trial._trial_id for trial in self._trials()}
         for number in sorted(set(candidates) - set(self._trial_ids)):
             self.add(number, candidates[number])
         for trial in self._trials():
             if trial.state.is_finished():
                 continue
-            if outcome := outcomes.get(_candidate(trial)):
-                self.finish(_candidate(trial), outcome)
-        self.stop()  # trials of a driver that is gone
+            if outcome := outcomes.get(candidate_of(trial)):
+                self.finish(candidate_of(trial), outcome)
+        self.stop()  # trials of a process that is gone
 
+    @_tolerates_outage
     def add(self, number: int, entry: Entry) -> None:
-        """A new candidate, which waits to be started."""
-        template = _waiting_trial(number, entry)
+        """Add a candidate that waits to be started."""
+        template = waiting_trial(number, entry)
         self._trial_ids[number] = self._storage.create_new_trial(self._id, template)
 
+    @_tolerates_outage
     def start(self, number: int) -> None:
-        """A candidate's trial is running."""
-        self._storage.set_trial_state_values(self._trial_ids[number], TrialState.RUNNING)
+        """Record that a candidate's trial is running."""
+        self._set_state(number, TrialState.RUNNING)
 
+    @_tolerates_outage
     def report(self, number: int, epoch: int, hard: float) -> None:
-        """An evaluated epoch of a running trial."""
+        """Record the hard AP of an evaluated epoch of a running trial."""
         self._storage.set_trial_intermediate_value(self._trial_ids[number], epoch, hard)
 
+    @_tolerates_outage
     def finish(self, number: int, outcome: Outcome) -> None:
-        """A trial has finished (its value is the hard AP), failed or was stopped (no value)."""
-        trial_id = self._trial_ids[number]
-        for key, value in _attributes(outcome).items():
-            self._storage.set_trial_user_attr(trial_id, key, value)
-        if isinstance(outcome, TrialResult):
-            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [outcome.hard])
-        else:
-            self._storage.set_trial_state_values(trial_id, _state_of(outcome))
+        """Record that a trial has finished (its value is the hard AP), failed or was stopped."""
+        for key, value in attributes_of(outcome).items():
+            self._storage.set_trial_user_attr(self._trial_ids[number], key, value)
+        values = [outcome.hard] if isinstance(outcome, TrialResult) else None
+        self._set_state(number, state_of(outcome), values)
 
+    @_tolerates_outage
     def wait(self, number: int) -> None:
-        """A running trial has left its place and waits to be continued."""
-        self._storage.set_trial_state_values(self._trial_ids[number], TrialState.WAITING)
+        """Record that a running trial was paused and waits to be continued."""
+        self._set_state(number, TrialState.WAITING)
 
+    @_tolerates_outage
     def stop(self) -> None:
-        """No trial is running any more; those that were wait to be continued."""
+        """Record that no trial is running any more; those that were wait to be continued."""
         for trial in self._trials():
             if trial.state == TrialState.RUNNING:
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                self._set_state(candidate_of(trial), TrialState.WAITING)
 
     def records(self) -> list[StudyRecord]:
-        """All trials in the order of the candidates."""
-        return sorted(map(_record, self._trials()), key=lambda record: record.candidate)
+        """Return all trials in the order of the candidates."""
+        return records_of(self._trials())
+
+    def _set_state(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
+        self._storage.set_trial_state_values(self._trial_ids[number], state, values)
 
     def _create(self) -> int:
         names = {study.study_name for study in self._storage.get_all_studies()}
@@ -171,16 +183,16 @@ class Study:
         self, candidates: Mapping[int, Entry], outcomes: Mapping[int, Outcome]
     ) -> bool:
         trials = self._trials()
-        numbers = [_candidate(trial) for trial in trials]
+        numbers = [candidate_of(trial) for trial in trials]
         if len(set(numbers)) != len(numbers):
             return False
         return all(_agrees(trial, candidates, outcomes) for trial in trials)
 
 
 def read_study(place: StudyPlace | str | os.PathLike[str], stage: int) -> list[StudyRecord]:
-    """The records of a stage, from any process, without writing; empty if there is no study.
+    """Return the records of a stage without writing, from any process; empty without a study.
 
-    A journal that cannot be read counts as none: the next driver writes it anew.
+    A journal that cannot be read counts as none: the next run of the stage rebuilds it.
 
     Raises:
         ConfigError: the database of `place` cannot be reached.
@@ -188,20 +200,15 @@ def read_study(place: StudyPlace | str | os.PathLike[str], stage: int) -> list[S
     place = _place(place)
     if not place.exists():
         return []
-    with place.guarded():
-        return _records(place, stage)
-
-
-def _records(place: StudyPlace, stage: int) -> list[StudyRecord]:
     try:
-        storage = place.database() if place.url else _open_journal(place.journal)
-        study_id = storage.get_study_id_from_name(place.study_name(stage))
-        trials = storage.get_all_trials(study_id)
+        with place.guarded():
+            storage = place.database() if place.url else _open_journal(place.journal)
+            study_id = storage.get_study_id_from_name(place.study_name(stage))
+            return records_of(storage.get_all_trials(study_id))
     except ConfigError:
         raise
     except (KeyError, ValueError):
         return []
-    return sorted(map(_record, trials), key=lambda record: record.candidate)
 
 
 def _place(place: StudyPlace | str | os.PathLike[str]) -> StudyPlace:
@@ -212,118 +219,30 @@ def _open_journal(path: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
+def _open_for_writing(path: Path) -> BaseStorage:
+    """Open the journal after a crash, too. The caller is the only process that may write it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # Optuna would wait for 30 s
+    try:
+        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            raise ValueError("the last line is incomplete")  # Optuna would append to it
+        return _open_journal(path)
+    except (ValueError, KeyError):
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        return _open_journal(path)
+
+
 def _agrees(
     trial: FrozenTrial, candidates: Mapping[int, Entry], outcomes: Mapping[int, Outcome]
 ) -> bool:
-    """Whether one trial says what its candidate's folder says, or nothing yet."""
-    number = _candidate(trial)
+    """Return whether a trial says what its candidate's folder says, or nothing yet."""
+    number = candidate_of(trial)
     known = candidates.get(number)
     if known is None or trial.user_attrs.get("hash") != known.architecture.content_hash:
         return False
     if not trial.state.is_finished():
         return True
     outcome = outcomes.get(number)
-    if outcome is None or trial.state != _state_of(outcome):
+    if outcome is None or trial.state != state_of(outcome):
         return False
     return not isinstance(outcome, TrialResult) or trial.values == [outcome.hard]
-
-
-def _open_for_writing(path: Path) -> BaseStorage:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _repair(path)
-    try:
-        shorten(path)
-        return _open_journal(path)
-    except (ValueError, KeyError):  # damaged in the middle: keep it aside, start anew
-        path.replace(path.with_name(f"{path.name}.damaged"))
-        return _open_journal(path)
-
-
-def _repair(path: Path) -> None:
-    """Cut a last line that a crash left unfinished, and drop the lock of a writer that died.
-
-    The caller holds the search directory, so that no other writer can be alive.
-    """
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    if not path.is_file():
-        return
-    with path.open("rb+") as file:
-        content = file.read()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
-            file.truncate(end)
-
-
-def _waiting_trial(number: int, entry: Entry) -> FrozenTrial:
-    parameters, distributions = _parameters(entry.architecture)
-    for scale, share in entry.crops.items():
-        parameters[f"crop_{scale:g}"] = share
-        distributions[f"crop_{scale:g}"] = FloatDistribution(0.0, 1.0)
-    attributes = {
-        "candidate": number,
-        "hash": entry.architecture.content_hash,
-        "flops": entry.flops,
-        "params": entry.params,
-        "file": entry.file,
-    }
-    with warnings.catch_warnings():
-        # Whichever version marks creating trials as experimental: it is what we need.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return create_trial(
-            state=TrialState.WAITING,
-            params=parameters,
-            distributions=distributions,
-            user_attrs=attributes,
-            intermediate_values=dict(entry.curve),
-        )
-
-
-def parameters_of(architecture: Architecture) -> dict[str, Any]:
-    """The architecture's free numbers, and its kind of block, by name."""
-    return _parameters(architecture)[0]
-
-
-def _parameters(architecture: Architecture) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The architecture's free numbers under names that a dashboard can plot."""
-    backbone, head = architecture.backbone, architecture.head
-    depths = {f"depth_c{i}": depth for i, depth in enumerate(backbone.depths, start=2)}
-    widths = {f"width_c{i}": width for i, width in enumerate(backbone.widths, start=2)}
-    widths |= {"width_stem": backbone.stem_widths[-1], "width_neck": architecture.neck.width}
-    widths |= {"width_head": head.width}
-    depths |= {"convs_head": head.convs}
-    parameters: dict[str, Any] = {"block": backbone.block, **widths, **depths}
-    distributions: dict[str, Any] = {"block": CategoricalDistribution(BLOCKS)}
-    distributions |= {name: IntDistribution(1, MAX_WIDTH) for name in widths}
-    distributions |= {name: IntDistribution(1, MAX_DEPTH) for name in depths}
-    return parameters, distributions
-
-
-def _state_of(outcome: Outcome) -> TrialState:
-    if isinstance(outcome, TrialStopped):
-        return TrialState.PRUNED
-    return TrialState.COMPLETE if isinstance(outcome, TrialResult) else TrialState.FAIL
-
-
-def _attributes(outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, TrialStopped):
-        return {"reason": outcome.reason, "epochs": outcome.epoch}
-    if isinstance(outcome, TrialFailure):
-        return {"reason": outcome.reason, "attempts": outcome.attempts}
-    names = ("easy", "medium", "hard", "epochs", "duration_s")
-    return {name: getattr(outcome, name) for name in names}
-
-
-def _candidate(trial: FrozenTrial) -> int:
-    return int(trial.user_attrs.get("candidate", -1))
-
-
-def _record(trial: FrozenTrial) -> StudyRecord:
-    values = trial.values or [None]
-    return StudyRecord(
-        candidate=_candidate(trial),
-        state=_STATES[trial.state],
-        hard=values[0],
-        reason=str(trial.user_attrs.get("reason", "")),
-        curve=dict(trial.intermediate_values),
-        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
-    )

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.running.remote_trial_folder import at_hand
+from nas.running.remote_trial_folder import local_folder
 from nas.running.tasks import Resources, TrialTask, run_task
 from nas.search.events import TrialEvent
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
@@ -252,7 +252,7 @@ class FakeCluster:
             on_event(TrialEvent(kind="epoch", number=task.number, hard=hard, **epochs))
 
         try:
-            with at_hand(task) as (near, put):
+            with local_folder(task) as (near, put):
 
                 def tell(report: EpochReport) -> None:
                     put()

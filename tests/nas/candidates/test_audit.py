@@ -1,4 +1,4 @@
-"""Audits of proxies: which trials count, what passes, and what does not."""
+"""Audits of proxies against finished trials."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def result(hard: float) -> TrialResult:
 
 
 def trials_by_depth(hards: list[float]) -> list[tuple[Architecture, float]]:
-    """Candidates with one more block each, and their APs."""
+    """Return candidates with 1, 2, ... blocks and their APs."""
     return [(make_architecture(n), hard) for n, hard in enumerate(hards, start=1)]
 
 
@@ -40,27 +40,27 @@ def test_only_complete_trials_count(tmp_path: Path) -> None:
     assert finished_trials(directory, 1) == expected
 
 
-def test_a_proxy_in_the_order_of_the_aps_is_usable() -> None:
+def test_proxy_in_the_order_of_the_aps_is_usable() -> None:
     (found,) = audit_proxies(trials_by_depth([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), ["depth"])
     assert found.correlation.tau == pytest.approx(1)
     assert (found.is_usable, found.verdict) == (True, "usable")
     assert found.to_dict()["verdict"] == "usable"
 
 
-def test_a_proxy_in_the_opposite_order_is_not() -> None:
+def test_proxy_in_the_opposite_order_is_reversed() -> None:
     (found,) = audit_proxies(trials_by_depth([0.6, 0.5, 0.4, 0.3, 0.2, 0.1]), ["depth"])
     assert found.correlation.tau == pytest.approx(-1)
     assert (found.is_usable, found.verdict) == (False, "reversed")
 
 
-def test_a_proxy_without_a_clear_order_is_not() -> None:
+def test_proxy_without_a_clear_order_is_not_usable() -> None:
     (found,) = audit_proxies(trials_by_depth([0.3, 0.1, 0.5, 0.2, 0.6, 0.4]), ["depth"])
     assert found.correlation.tau is not None
     assert found.correlation.tau > 0
     assert (found.is_usable, found.verdict) == (False, "reaches 0")
 
 
-def test_equal_scores_and_few_trials_say_nothing() -> None:
+def test_equal_scores_and_few_trials_are_not_usable() -> None:
     same = [(make_architecture(1), hard) for hard in (0.1, 0.2, 0.3, 0.4, 0.5)]
     (found,) = audit_proxies(same, ["depth"])
     assert (found.is_usable, found.verdict) == (False, "all equal")
@@ -70,13 +70,14 @@ def test_equal_scores_and_few_trials_say_nothing() -> None:
         audit_proxies(trials_by_depth([0.1, 0.2]), ["depth"])
 
 
-def test_all_proxies_are_audited_and_progress_is_told() -> None:
-    told: list[tuple[int, int]] = []
+def test_all_proxies_are_audited_with_progress() -> None:
+    reported: list[tuple[int, int]] = []
     found = audit_proxies(
-        trials_by_depth([0.1, 0.2, 0.3]), progress=lambda done, wanted: told.append((done, wanted))
+        trials_by_depth([0.1, 0.2, 0.3]),
+        progress=lambda done, wanted: reported.append((done, wanted)),
     )
     assert [item.proxy for item in found] == list(audit.PROXIES)
-    assert told == [(n, 3 * len(found)) for n in range(1, 3 * len(found) + 1)]
+    assert reported == [(n, 3 * len(found)) for n in range(1, 3 * len(found) + 1)]
     assert all(item.seconds >= 0 for item in found)
     again = audit_proxies(trials_by_depth([0.1, 0.2, 0.3]))
     assert [item.correlation for item in again] == [item.correlation for item in found]
@@ -94,6 +95,6 @@ def test_candidates_without_a_score_are_left_out(monkeypatch: pytest.MonkeyPatch
     assert found.correlation.tau == pytest.approx(1)
 
 
-def test_unknown_proxies_are_refused() -> None:
+def test_unknown_proxy_is_an_error() -> None:
     with pytest.raises(ConfigError, match="a proxy is one of"):
         audit_proxies(trials_by_depth([0.1, 0.2, 0.3]), ["zem"])

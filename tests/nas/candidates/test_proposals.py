@@ -1,12 +1,12 @@
-"""Proposals: confirmed by fvcore, distinct, extensible, written once."""
+"""Proposals of both stages."""
 
 import csv
 from pathlib import Path
 
 import pytest
 
-from nas.candidates import proposals
-from nas.candidates.flops import count_flops
+from nas.candidates import flops as flops_module
+from nas.candidates.flops import FlopsError, count_flops
 from nas.candidates.proposals import (
     Proposals,
     propose,
@@ -17,10 +17,10 @@ from nas.candidates.proposals import (
 from nas.search.request import Stage1Request, Stage2Request
 from search_spaces.architecture import load_architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
-from search_spaces.errors import ConfigError, InfeasibleError, ScrfdNasError
+from search_spaces.errors import ConfigError, InfeasibleError
 from search_spaces.zoo import load_zoo
 
-# Whatever the machine, the version of numpy or the number of processes: never edit these.
+# Independent of the machine, the version of numpy and the number of processes: never edit.
 STAGE1_HASHES = {
     "0.5": ["362fdfe0aae5", "59bfaf966a6f", "543dbaca3942"],
     "2.5": ["94b290cc7aa0", "c478818fb0f5", "663faef14f1c"],
@@ -33,8 +33,8 @@ STAGE2_HASHES = {
 
 @pytest.fixture
 def closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spares the torch networks where fvcore's word is not the question."""
-    monkeypatch.setattr(proposals, "confirm_flops", lambda a: total(flops_by_part(a)))
+    """Replace fvcore by the closed form, which is faster."""
+    monkeypatch.setattr(flops_module, "confirm_flops", lambda a: total(flops_by_part(a)))
 
 
 def hashes(found: Proposals) -> list[str]:
@@ -43,14 +43,14 @@ def hashes(found: Proposals) -> list[str]:
 
 @pytest.mark.usefixtures("closed_form")
 @pytest.mark.parametrize("giga", ["0.5", "2.5"])
-def test_stage1_candidates_are_those_of_the_seed(giga: str) -> None:
+def test_stage1_candidates_of_a_seed(giga: str) -> None:
     found = propose_stage1(int(float(giga) * 1e9), 3, 0)
     assert hashes(found) == STAGE1_HASHES[giga]
 
 
 @pytest.mark.usefixtures("closed_form")
 @pytest.mark.parametrize("space", ["free", "scaled"])
-def test_stage2_candidates_are_those_of_the_seed(space: str) -> None:
+def test_stage2_candidates_of_a_seed(space: str) -> None:
     found = propose_stage2(load_zoo("scrfd_0.5g"), 500_000_000, 3, 0, stage2_space=space)
     assert hashes(found) == STAGE2_HASHES[space]
 
@@ -87,7 +87,7 @@ def test_ranges_restrict_the_candidates() -> None:
 
 
 @pytest.mark.usefixtures("closed_form")
-def test_more_of_both_stages_extend_fewer() -> None:
+def test_more_candidates_extend_fewer_in_both_stages() -> None:
     template = load_zoo("resnet_2.5g")
     for propose_some in (
         lambda num: propose_stage1(1_500_000_000, num, 3),
@@ -97,17 +97,17 @@ def test_more_of_both_stages_extend_fewer() -> None:
 
 
 @pytest.mark.usefixtures("closed_form")
-def test_fewer_than_asked_takes_all_and_says_so() -> None:
+def test_fewer_candidates_than_requested_come_with_a_note() -> None:
     template = load_zoo("resnet_2.5g")
     found = propose_stage2(template, 2_500_000_000, 64, 0, stage2_space="scaled")
     assert len(found.candidates) == found.feasible == 55
     assert found.note == "55 of 64 candidates: no more satisfy the constraints"
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[int, int]] = []
-    propose_stage1(500_000_000, 2, 0, progress=lambda done, wanted: told.append((done, wanted)))
-    assert told == [(1, 2), (2, 2)]
+def test_progress_is_reported() -> None:
+    reported: list[tuple[int, int]] = []
+    propose_stage1(500_000_000, 2, 0, progress=lambda done, wanted: reported.append((done, wanted)))
+    assert reported == [(1, 2), (2, 2)]
 
 
 def request_options() -> dict[str, object]:
@@ -128,7 +128,7 @@ def proposals_recipe() -> dict[str, object]:
 
 
 @pytest.mark.usefixtures("closed_form")
-def test_a_request_means_the_same_as_its_numbers() -> None:
+def test_propose_takes_its_arguments_from_the_request() -> None:
     options = request_options()
     first = Stage1Request(**options, space="mobile", ranges={"depth": (1, 4)})  # type: ignore[arg-type]
     expected = propose_stage1(500_000_000, 2, 4, space="mobile", ranges={"depth": (1, 4)})
@@ -149,8 +149,8 @@ def test_a_request_means_the_same_as_its_numbers() -> None:
 
 
 def test_closed_form_that_differs_from_fvcore_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proposals, "confirm_flops", lambda architecture: 1)
-    with pytest.raises(ScrfdNasError, match="fault of the program"):
+    monkeypatch.setattr(flops_module, "confirm_flops", lambda architecture: 1)
+    with pytest.raises(FlopsError, match="this is a bug, please report it"):
         propose_stage1(500_000_000, 1, 0)
 
 
@@ -168,7 +168,7 @@ def test_closed_form_that_differs_from_fvcore_is_an_error(monkeypatch: pytest.Mo
         ({"ranges": [1]}, "must be a mapping"),
     ],
 )
-def test_bad_input_is_refused_with_rule_and_value(change: dict[str, object], rule: str) -> None:
+def test_invalid_argument_is_an_error(change: dict[str, object], rule: str) -> None:
     options = {"flops": 10**9, "num": 1, "seed": 0, **change}
     with pytest.raises(ConfigError, match=rule):
         propose_stage1(**options)  # type: ignore[arg-type]
@@ -179,7 +179,7 @@ def test_infeasible_budget_is_an_error() -> None:
         propose_stage1(10**6, 1, 0)
 
 
-def test_files_and_table_hold_the_candidates(tmp_path: Path) -> None:
+def test_write_proposals_writes_files_and_a_table(tmp_path: Path) -> None:
     found = propose_stage1(500_000_000, 2, 0)
     files = write_proposals(found, tmp_path / "new" / "out")
     assert [file.name for file in files] == ["0001.yaml", "0002.yaml"]
@@ -195,7 +195,7 @@ def test_files_and_table_hold_the_candidates(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("closed_form")
-def test_a_folder_can_be_extended_but_not_overwritten(tmp_path: Path) -> None:
+def test_folder_can_be_extended_but_not_overwritten(tmp_path: Path) -> None:
     write_proposals(propose_stage1(500_000_000, 2, 0), tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     write_proposals(propose_stage1(500_000_000, 3, 0), tmp_path)
@@ -208,7 +208,7 @@ def test_a_folder_can_be_extended_but_not_overwritten(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_file_as_output_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(ConfigError, match="is not a folder"):
         write_proposals(propose_stage1(500_000_000, 1, 0), tmp_path / "out")

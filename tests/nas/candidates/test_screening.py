@@ -1,4 +1,4 @@
-"""Screening: which candidates of a pool are trained, and when a proxy may choose them."""
+"""Screening of candidates by a proxy, and its approval."""
 
 import csv
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ POOL = 40
 
 
 def pool_of(request: Any, template: Architecture | None) -> Pool:
-    """Candidates of 1, 2, ... blocks; the first ones are those of `fake_trials.propose`."""
+    """Return candidates with 1, 2, ... blocks; the first are those of `fake_trials.propose`."""
     numbers = range(1, request.num_candidates + 1)
     architectures = tuple(make_architecture(number) for number in numbers)
     sample = Sample(architectures=architectures, feasible=len(architectures))
@@ -70,7 +70,7 @@ class Search:
         )
 
     def depths(self) -> list[int]:
-        """What tells the candidates apart, in their order."""
+        """Return a number that identifies each candidate, in their order."""
         return [a.backbone.depths[-1] for a in self.directory.candidates(1).values()]
 
 
@@ -81,7 +81,7 @@ def search(tmp_path: Path) -> Search:
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A proxy that knows the AP; the list holds the depths of what it was asked for."""
+    """Replace the proxy by the AP; the list gets the depths of scored candidates."""
     asked: list[int] = []
 
     def score(name: str, architecture: Architecture) -> float:
@@ -94,7 +94,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def misleading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that is wrong on every pair."""
+    """Replace the proxy by one that is wrong on every pair."""
     monkeypatch.setattr(audit, "score", lambda name, architecture: -hard_ap(architecture))
 
 
@@ -103,7 +103,7 @@ def best(numbers: range, num: int) -> list[int]:
 
 
 @pytest.mark.usefixtures("scored")
-def test_the_best_of_the_pool_follow_the_candidates_that_were_there(search: Search) -> None:
+def test_best_of_the_pool_follow_existing_candidates(search: Search) -> None:
     search.run(6)
     search.run(10, screen="zen", screen_from=POOL)
     others = [n for n in best(range(1, POOL + 1), POOL) if n > 6]
@@ -113,7 +113,7 @@ def test_the_best_of_the_pool_follow_the_candidates_that_were_there(search: Sear
 
 
 @pytest.mark.usefixtures("scored")
-def test_more_candidates_continue_the_same_list(search: Search, tmp_path: Path) -> None:
+def test_more_candidates_continue_the_same_ranking(search: Search, tmp_path: Path) -> None:
     search.run(6)
     search.run(8, screen="zen", screen_from=POOL)
     search.run(12)  # the screen is as in the run before
@@ -135,7 +135,7 @@ def test_scores_are_computed_once(search: Search, scored: list[int]) -> None:
 
 
 @pytest.mark.usefixtures("scored")
-def test_all_scores_are_on_record_by_rank(search: Search) -> None:
+def test_all_scores_are_written_by_rank(search: Search) -> None:
     search.run(6)
     search.run(7, screen="zen", screen_from=POOL)
     assert [int(row["rank"]) for row in search.table] == list(range(1, POOL + 1))
@@ -147,7 +147,7 @@ def test_all_scores_are_on_record_by_rank(search: Search) -> None:
 
 
 @pytest.mark.usefixtures("scored")
-def test_the_audit_and_the_pool_are_on_record(search: Search) -> None:
+def test_audit_and_pool_are_written(search: Search) -> None:
     search.run(6)
     search.run(8, screen="zen", screen_from=POOL)
     content = read_yaml(search.directory.stage_folder(1) / "screening.yaml")
@@ -160,7 +160,7 @@ def test_the_audit_and_the_pool_are_on_record(search: Search) -> None:
 
 
 @pytest.mark.usefixtures("scored")
-def test_screening_shows_how_far_it_is(search: Search) -> None:
+def test_screening_reports_progress(search: Search) -> None:
     search.run(6)
     search.run(7, screen="zen", screen_from=POOL)
     shown = [status for status in search.shown if isinstance(status, screening.ScreeningStatus)]
@@ -170,21 +170,21 @@ def test_screening_shows_how_far_it_is(search: Search) -> None:
 
 
 @pytest.mark.usefixtures("scored")
-def test_without_finished_trials_a_proxy_is_refused(search: Search) -> None:
+def test_proxy_without_finished_trials_is_an_error(search: Search) -> None:
     with pytest.raises(ScreeningError, match=r"no audit \(0 finished trials"):
         search.run(4, screen="zen", screen_from=POOL)
     assert search.directory.requests() == {}
 
 
 @pytest.mark.usefixtures("misleading")
-def test_a_proxy_that_failed_its_audit_is_refused(search: Search) -> None:
+def test_proxy_that_failed_its_audit_is_an_error(search: Search) -> None:
     search.run(6)
     with pytest.raises(ScreeningError, match=r"tau -1\.00, .* \(reversed\); .*--screen-force"):
         search.run(8, screen="zen", screen_from=POOL)
     assert len(search.depths()) == 6
 
 
-def test_the_opposite_of_a_misleading_proxy_may_choose(
+def test_opposite_of_a_misleading_proxy_can_be_used(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opposite = {"zen": -1, "-zen": 1}
@@ -196,7 +196,7 @@ def test_the_opposite_of_a_misleading_proxy_may_choose(
 
 
 @pytest.mark.usefixtures("misleading")
-def test_a_refused_proxy_can_be_forced_but_is_judged_again(search: Search) -> None:
+def test_refused_proxy_can_be_forced_and_is_audited_again(search: Search) -> None:
     search.run(6)
     search.run(8, screen="zen", screen_from=POOL, force=True)
     assert len(search.depths()) == 8
@@ -211,7 +211,7 @@ def test_a_refused_proxy_can_be_forced_but_is_judged_again(search: Search) -> No
 
 
 @pytest.mark.usefixtures("scored")
-def test_another_search_can_speak_for_a_proxy(search: Search, tmp_path: Path) -> None:
+def test_another_search_can_approve_a_proxy(search: Search, tmp_path: Path) -> None:
     search.run(6)
     new = Search(root=tmp_path, data=search.data, name="new")
     new.run(3, screen="zen", screen_from=POOL, against=search.directory.root)
@@ -223,17 +223,17 @@ def test_another_search_can_speak_for_a_proxy(search: Search, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("scored")
-def test_a_passed_audit_is_not_made_again_of_what_the_proxy_chose(search: Search) -> None:
+def test_passed_audit_is_kept_when_the_proxy_has_chosen_trials(search: Search) -> None:
     search.run(6)
     search.run(8, screen="zen", screen_from=POOL)
     found = approve("zen", search.directory, 1, audit=None, force=False)
     assert found.audit["num"] == 6
-    anew = approve("zen", search.directory, 1, audit=search.directory.root, force=False)
-    assert anew.audit["num"] == 8
+    again = approve("zen", search.directory, 1, audit=search.directory.root, force=False)
+    assert again.audit["num"] == 8
 
 
 @pytest.mark.usefixtures("scored")
-def test_screening_can_be_taken_up_where_it_was_killed(search: Search) -> None:
+def test_screening_continues_after_being_killed(search: Search) -> None:
     search.run(6)
     search.run(7, screen="zen", screen_from=POOL)
     expected = search.table
@@ -244,7 +244,7 @@ def test_screening_can_be_taken_up_where_it_was_killed(search: Search) -> None:
     assert search.table == expected
 
 
-def test_candidates_without_a_score_come_last(
+def test_candidates_without_a_score_are_last(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def score(name: str, architecture: Architecture) -> float:
@@ -269,7 +269,7 @@ def test_candidates_without_a_score_come_last(
         ({"screen": "zen", "strategy": "tpe"}, "among random candidates, got --strategy tpe"),
     ],
 )
-def test_contradicting_options_are_refused(
+def test_contradicting_options_are_an_error(
     search: Search, options: dict[str, Any], rule: str
 ) -> None:
     with pytest.raises(ConfigError, match=rule):
@@ -277,7 +277,7 @@ def test_contradicting_options_are_refused(
     assert not search.directory.root.exists()
 
 
-def test_a_damaged_record_is_an_error_that_names_it(search: Search) -> None:
+def test_damaged_record_is_an_error_with_its_name(search: Search) -> None:
     directory = search.directory
     write_record(directory, 1, Approval(proxy="zen"), {"scored": 1})
     assert recorded(directory, 1) == Approval(proxy="zen")

@@ -1,4 +1,4 @@
-"""Search spaces of other packages, found by their entry points."""
+"""Search spaces of other packages."""
 
 import re
 import sys
@@ -46,7 +46,7 @@ number = 3
 
 
 def install(root: Path, module: str, text: str, entries: dict[str, str]) -> None:
-    """A package of one module, as pip would leave it."""
+    """Install a package of one module as pip does."""
     (root / f"{module}.py").write_text(text)
     info = root / f"{module}-1.0.dist-info"
     info.mkdir()
@@ -57,7 +57,7 @@ def install(root: Path, module: str, text: str, entries: dict[str, str]) -> None
 
 @pytest.fixture(autouse=True)
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The guide's example, and spaces that break rules."""
+    """Install the example of the guide, and spaces that break rules."""
     code = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     toml = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
     group, name, value = re.findall(r'\."(.+)"\]\n(\w+) = "(.+)"', toml[0])[0]
@@ -79,7 +79,7 @@ def pool(num: int, space: str = "even", **options: Any) -> Pool:
     return stage1_pool(FLOPS, num, 0, space=space, **options)
 
 
-def test_the_guides_space_gives_distinct_candidates_of_the_budget() -> None:
+def test_space_of_the_guide_gives_distinct_candidates_of_the_budget() -> None:
     found = pool(8).architectures
     assert len(set(found)) == 8
     for architecture in found:
@@ -88,11 +88,11 @@ def test_the_guides_space_gives_distinct_candidates_of_the_budget() -> None:
         assert sorted(architecture.backbone.widths) == list(architecture.backbone.widths)
 
 
-def test_more_candidates_begin_with_the_same_ones() -> None:
+def test_more_candidates_extend_fewer() -> None:
     assert pool(8).architectures[:3] == pool(3).architectures
 
 
-def test_ranges_are_the_plug_ins_own() -> None:
+def test_plug_in_interprets_its_ranges() -> None:
     depths = {a.backbone.depths[0] for a in pool(10_000, ranges={"deepest": 2}).architectures}
     assert depths <= {1, 2}
     with pytest.raises(
@@ -102,7 +102,7 @@ def test_ranges_are_the_plug_ins_own() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "evolution"])
-def test_strategies_that_learn_stay_in_the_space(strategy: str) -> None:
+def test_learning_strategies_stay_in_the_space(strategy: str) -> None:
     members = pool(10_000)
     assert members.note
     request = Stage1Request(
@@ -123,25 +123,13 @@ def test_strategies_that_learn_stay_in_the_space(strategy: str) -> None:
     assert chosen not in known
 
 
-def test_a_search_of_the_command_line_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    command = [
-        "propose",
-        "--stage",
-        "1",
-        "--flops",
-        "2.5G",
-        "--space",
-        "even",
-        "--num",
-        "2",
-        "--out",
-        "found",
-    ]
-    assert run(command) == 0
+def test_propose_accepts_a_plug_in(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["propose", "--stage", "1", "--flops", "2.5G", "--space", "even"]
+    assert run([*command, "--num", "2", "--out", "found"]) == 0
     assert sorted(path.name for path in Path("found").glob("*.yaml")) == ["0001.yaml", "0002.yaml"]
 
 
-def test_an_unknown_name_is_refused_with_both_lists_and_nothing_is_made(
+def test_unknown_space_is_an_error_that_lists_all_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make_data(tmp_path / "data")
@@ -166,17 +154,17 @@ def test_an_unknown_name_is_refused_with_both_lists_and_nothing_is_made(
         ("gone", "no_such_module:space cannot be loaded"),
     ],
 )
-def test_a_plug_in_that_breaks_a_rule_is_named(space: str, message: str) -> None:
+def test_plug_in_that_breaks_a_rule_is_an_error(space: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"--space {space}: .*{message}"):
         pool(5, space)
 
 
-def test_an_empty_space_says_what_to_relax() -> None:
+def test_empty_space_is_an_error() -> None:
     with pytest.raises(InfeasibleError, match="--space none has no architecture of 2,450,000,000"):
         pool(5, "none")
 
 
-def test_reports_have_no_draws_of_a_plug_in() -> None:
+def test_report_has_no_draws_of_a_plug_in() -> None:
     request = Stage1Request(
         flops=FLOPS,
         data="/data",
@@ -188,7 +176,7 @@ def test_reports_have_no_draws_of_a_plug_in() -> None:
     assert sampler_draws(replace(request, space="auto"), count=100) is not None
 
 
-def test_kinds_of_block_with_other_stems_share_the_other_axes() -> None:
+def test_blocks_with_different_stems_share_the_other_axes() -> None:
     axes = Coordinates.along([load_zoo("scrfd_0.5g"), load_zoo("scrfd_2.5g")])
     assert set(axes.blocks) == {"basic", "depthwise"}
     assert not any("stem" in name for name in axes.names)

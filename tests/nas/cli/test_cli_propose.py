@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.candidates import proposals
+from nas.candidates import flops
 from nas.candidates.proposals import propose_stage1, propose_stage2
 from nas.cli import main
 from search_spaces.architecture import load_architecture, save_architecture
@@ -16,7 +16,7 @@ from search_spaces.zoo import load_zoo
 @pytest.fixture(autouse=True)
 def closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the torch networks where fvcore's word is not the question."""
-    monkeypatch.setattr(proposals, "confirm_flops", lambda a: total(flops_by_part(a)))
+    monkeypatch.setattr(flops, "confirm_flops", lambda a: total(flops_by_part(a)))
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_fewer_than_asked_is_said_on_standard_error(
         (["--stage", "1", "--flops", "1G", "--blocks", "basic"], "no blocks basic"),
         (["--stage", "1", "--flops", "1G", "--template", "3"], "--template belongs to --stage 2"),
         (["--stage", "2", "--space", "mobile"], "--space belongs to --stage 1"),
-        (["--stage", "2", "--template", "3"], "no search lies in runs/: give --search-dir"),
+        (["--stage", "2", "--template", "3"], "there is no search in runs/: give --search-dir"),
         (["--stage", "2", "--template", "3", "--search-dir", "none"], "(none in none), got 3"),
         (["--stage", "2", "--template", "best", "--search-dir", "none"], "a finished stage-1"),
         (["--stage", "2", "--template", "scrfd_3g"], "did you mean"),

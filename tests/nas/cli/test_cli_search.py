@@ -193,7 +193,7 @@ def test_a_wrong_config_is_named(
         (["stage1", "--search-dir", "new", "--data", "data"], "--flops is needed"),
         (["stage2", "--search-dir", "new", "--template", "1"], "number of a stage-1 candidate"),
         (["stage2", "--search-dir", "new", "--template", "scrfd_x"], "scrfd_x"),
-        (["status"], "no search lies in runs/: give --search-dir"),
+        (["status"], "there is no search in runs/: give --search-dir"),
         (["report", "--search-dir", "data"], "holds no search"),
     ],
 )

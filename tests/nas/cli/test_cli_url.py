@@ -9,7 +9,7 @@ import yaml
 from fake_trials import make_data, set_faults
 
 from nas.cli.main import run
-from nas.storage import working_copy
+from nas.storage import search_storage
 from nas.storage.lease import Times
 from nas.storage.object_store import Store
 from search_spaces.architecture import Architecture
@@ -24,7 +24,7 @@ Output = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Elsewhere":
-    monkeypatch.setattr(working_copy, "TIMES", Times(settle_s=0.01))
+    monkeypatch.setattr(search_storage, "TIMES", Times(settle_s=0.01))
     return Elsewhere(tmp_path, monkeypatch)
 
 

@@ -12,7 +12,8 @@ from nas.monitoring.status import StageStatus, describe_seconds, read_status, st
 from nas.search.directory import SearchDir
 from nas.search.events import TrialEvent
 from nas.search.request import Stage1Request
-from nas.study.study import Entry, Study
+from nas.study.study import Study
+from nas.study.trials import Entry
 from search_spaces.architecture import save_architecture
 from trials.result import EpochReport, TrialFailure, TrialResult, save_outcome
 

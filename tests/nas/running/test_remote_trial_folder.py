@@ -1,4 +1,4 @@
-"""A trial whose folder lies at a URL goes on wherever it is taken up."""
+"""Trials with a folder at a URL."""
 
 import os
 import tempfile
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from fake_trials import ENTRY, make_architecture, make_data, set_faults
 
-from nas.running.remote_trial_folder import at_hand, hear
+from nas.running.remote_trial_folder import fetch_trial, local_folder
 from nas.running.tasks import TrialTask, plain_settings, run_task
 from nas.search.directory import SearchDir
 from nas.search.events import TrialEvent
 from nas.search.resolve_url import search_path
-from nas.storage import working_copy
+from nas.storage import search_storage
 from nas.storage.lease import Times
 from nas.storage.object_store import Store, StoreError
 from trials.recipe import Recipe
@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of the machine that trials run on."""
+    """Return the temporary folder of the machine that trials run on."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     return tmp_path / "tmp"
@@ -57,14 +57,14 @@ def task(store: Store, data: Path, tmp_path: Path) -> TrialTask:
     )
 
 
-def run(task: TrialTask, told: list[int] | None = None, **at_epoch: Any) -> None:
-    """As a worker does; `at_epoch` has functions to call when the epoch is told."""
-    with at_hand(task) as (near, put):
+def run(task: TrialTask, reported: list[int] | None = None, **at_epoch: Any) -> None:
+    """Run the task as a worker does; `at_epoch` has functions to call after an epoch."""
+    with local_folder(task) as (near, put):
 
         def on_epoch(report: EpochReport) -> None:
             put()
-            if told is not None:
-                told.append(report.epoch)
+            if reported is not None:
+                reported.append(report.epoch)
             at_epoch.get(f"e{report.epoch}", lambda: None)()
 
         run_task(near, on_epoch)
@@ -79,7 +79,7 @@ def files(store: Store) -> list[str]:
     return [name for name in store.list() if not name.startswith(".")]
 
 
-def test_a_trial_leaves_its_files_at_the_url_alone(
+def test_trial_leaves_its_files_at_the_url_only(
     task: TrialTask, store: Store, temporary: Path
 ) -> None:
     run(task)
@@ -88,19 +88,19 @@ def test_a_trial_leaves_its_files_at_the_url_alone(
     assert list(temporary.iterdir()) == []
 
 
-def test_an_epoch_is_at_the_url_before_it_is_told(task: TrialTask, store: Store) -> None:
+def test_epoch_is_uploaded_before_it_is_reported(task: TrialTask, store: Store) -> None:
     seen: list[int] = []
     run(task, **{f"e{n}": lambda: seen.append(rows(store)) for n in (1, 2, 3)})
     assert seen == [1, 2, 3]
 
 
-def test_a_trial_without_a_url_works_in_its_folder(task: TrialTask, temporary: Path) -> None:
+def test_trial_without_a_url_runs_in_its_folder(task: TrialTask, temporary: Path) -> None:
     run(replace(task, remote=None))
     assert sorted(path.name for path in Path(task.folder).iterdir()) == FILES
     assert list(temporary.iterdir()) == []
 
 
-def test_a_trial_goes_on_elsewhere_from_its_last_epoch(
+def test_trial_is_continued_elsewhere_from_its_last_epoch(
     task: TrialTask, store: Store, data: Path, temporary: Path
 ) -> None:
     set_faults(data, **{"raise": {"1": 3}})
@@ -109,15 +109,15 @@ def test_a_trial_goes_on_elsewhere_from_its_last_epoch(
     assert list(temporary.iterdir()) == []
     assert rows(store) == 2
     set_faults(data)
-    told: list[int] = []
-    run(task, told)
-    assert told == [3]
+    reported: list[int] = []
+    run(task, reported)
+    assert reported == [3]
     assert store.read("attempts") == b"2"
 
 
-def test_what_a_failing_trial_wrote_last_is_put_there(task: TrialTask, store: Store) -> None:
+def test_last_files_of_a_failing_trial_are_uploaded(task: TrialTask, store: Store) -> None:
     def fail() -> None:
-        with at_hand(task) as (near, _):
+        with local_folder(task) as (near, _):
             (Path(near.folder) / "trial.log").write_text("why")
             raise ValueError("stop")
 
@@ -126,7 +126,7 @@ def test_what_a_failing_trial_wrote_last_is_put_there(task: TrialTask, store: St
     assert store.read("trial.log") == b"why"
 
 
-def test_weights_come_before_the_state_that_knows_of_them_and_the_result_last(
+def test_weights_are_uploaded_before_the_training_state_and_the_result_last(
     task: TrialTask, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -137,7 +137,7 @@ def test_weights_come_before_the_state_that_knows_of_them_and_the_result_last(
         write(self, name, content)
 
     monkeypatch.setattr(Store, "write", noting)
-    with at_hand(task) as (near, put):
+    with local_folder(task) as (near, put):
         names = ("result.json", "last.pt", "best.pt", "metrics.csv", "previous.pt", "lock")
         for name in names:
             (Path(near.folder) / name).write_text(name)
@@ -146,7 +146,7 @@ def test_weights_come_before_the_state_that_knows_of_them_and_the_result_last(
     assert written == [".owner", "best.pt", "last.pt", "metrics.csv", "result.json", "last.pt"]
 
 
-def test_one_that_was_taken_over_writes_no_more(task: TrialTask, store: Store) -> None:
+def test_trial_that_was_taken_over_uploads_nothing(task: TrialTask, store: Store) -> None:
     def other_machine() -> None:
         run(task)
 
@@ -156,19 +156,19 @@ def test_one_that_was_taken_over_writes_no_more(task: TrialTask, store: Store) -
     assert store.read("attempts") == b"2"
 
 
-def test_other_trainings_below_the_folder_are_left_there(task: TrialTask, store: Store) -> None:
+def test_other_trainings_in_subfolders_are_not_downloaded(task: TrialTask, store: Store) -> None:
     store.write("seeds/1/metrics.csv", b"")
-    with at_hand(task) as (near, _):
+    with local_folder(task) as (near, _):
         assert list(Path(near.folder).iterdir()) == []
 
 
-def test_a_trial_of_another_seed_has_its_own_url(task: TrialTask, store: Store) -> None:
+def test_trial_of_another_seed_has_its_own_url(task: TrialTask, store: Store) -> None:
     inner = replace(task, folder=f"{task.folder}/seeds/1", remote=f"{store.url}/seeds/1")
     run(inner)
     assert [name for name in files(store) if name.endswith("json")] == ["seeds/1/result.json"]
 
 
-def test_left_overs_of_dead_processes_are_removed(task: TrialTask, temporary: Path) -> None:
+def test_folders_of_dead_processes_are_removed(task: TrialTask, temporary: Path) -> None:
     left_over = temporary / "scrfd-999999999-abcdefgh"
     (left_over / "stage1").mkdir(parents=True)
     long_ago = time.time() - 3600.0
@@ -180,31 +180,31 @@ def test_left_overs_of_dead_processes_are_removed(task: TrialTask, temporary: Pa
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDir:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(working_copy, "TIMES", Times(settle_s=0.02))
+    monkeypatch.setattr(search_storage, "TIMES", Times(settle_s=0.02))
     return SearchDir(search_path(f"file://{tmp_path}/bucket/run"))
 
 
-def test_the_driver_has_the_files_of_a_trial_that_ended(
+def test_driver_fetches_the_files_of_a_finished_trial(
     task: TrialTask, directory: SearchDir
 ) -> None:
     with directory.held(1):
         run(task)
         folder = directory.trial_folder(1, 1)
-        hear(directory, folder, TrialEvent(kind="finished", number=1))
+        fetch_trial(directory, folder, TrialEvent(kind="finished", number=1))
         assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
-def test_a_trial_that_could_not_reach_the_store_is_not_failed(directory: SearchDir) -> None:
+def test_trial_without_access_to_the_store_is_not_failed(directory: SearchDir) -> None:
     failure = TrialFailure(reason="StoreError: s3://b/x: cannot be written (no route)")
     event = TrialEvent(kind="failed", number=3, failure=failure)
     with (
         directory.held(1),
         pytest.raises(StoreError, match="candidate 3: s3://b/x: cannot be written"),
     ):
-        hear(directory, directory.trial_folder(1, 3), event)
+        fetch_trial(directory, directory.trial_folder(1, 3), event)
 
 
-def test_one_that_failed_for_another_reason_is(directory: SearchDir) -> None:
+def test_trial_that_failed_for_another_reason_is_failed(directory: SearchDir) -> None:
     event = TrialEvent(kind="failed", number=3, failure=TrialFailure(reason="ValueError: x"))
     with directory.held(1):
-        hear(directory, directory.trial_folder(1, 3), event)
+        fetch_trial(directory, directory.trial_folder(1, 3), event)

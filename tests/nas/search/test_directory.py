@@ -34,7 +34,7 @@ def test_requests_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert directory.requests() == {1: FIRST, 2: SECOND}
 
 
-def test_the_search_file_records_versions_and_keeps_the_first_ones(tmp_path: Path) -> None:
+def test_search_file_keeps_the_versions_of_the_first_run(tmp_path: Path) -> None:
     directory = SearchDir(tmp_path)
     directory.write_request(FIRST)
     text = directory.search_file.read_text()
@@ -56,7 +56,9 @@ def test_the_search_file_records_versions_and_keeps_the_first_ones(tmp_path: Pat
         ("stage1: {", "not valid YAML"),
     ],
 )
-def test_a_damaged_search_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_damaged_search_file_is_an_error_with_its_name(
+    tmp_path: Path, text: str, message: str
+) -> None:
     directory = SearchDir(tmp_path)
     directory.search_file.write_text(text)
     with pytest.raises(ConfigError, match=message) as error:
@@ -78,7 +80,7 @@ def test_a_damaged_search_file_is_named(tmp_path: Path, text: str, message: str)
         ({"cpus_per_trial": -1}, "cpus_per_trial must be"),
     ],
 )
-def test_a_request_is_checked_when_made(values: dict[str, object], message: str) -> None:
+def test_invalid_request_is_an_error(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Stage1Request(**{**FIRST.to_dict(), **values})  # type: ignore[arg-type]
 
@@ -103,7 +105,7 @@ def test_epochs_are_counted_from_the_metrics(tmp_path: Path) -> None:
     assert directory.epochs_done(1, 1) == 2
 
 
-def test_the_driver_is_known_while_it_holds_the_directory(tmp_path: Path) -> None:
+def test_driver_is_known_while_it_holds_the_directory(tmp_path: Path) -> None:
     directory = SearchDir(tmp_path)
     assert directory.driver() is None
     with directory.held(2):
@@ -113,7 +115,7 @@ def test_the_driver_is_known_while_it_holds_the_directory(tmp_path: Path) -> Non
     assert directory.driver() is None
 
 
-def test_the_lock_of_a_killed_driver_is_taken_over(tmp_path: Path) -> None:
+def test_lock_of_a_killed_driver_is_taken_over(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\nfrom pathlib import Path\n"
         "from nas.search.directory import SearchDir\n"
@@ -122,13 +124,13 @@ def test_the_lock_of_a_killed_driver_is_taken_over(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
     assert killed.returncode == -9
     directory = SearchDir(tmp_path)
-    assert directory.lock_file.read_text() != ""
+    assert (tmp_path / "driver.lock").read_text() != ""
     assert directory.driver() is None
     with directory.held(1):
         assert directory.driver() is not None
 
 
-def test_half_written_files_of_killed_drivers_are_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_drivers_are_removed(tmp_path: Path) -> None:
     directory = SearchDir(tmp_path)
     old, new = tmp_path / ".search.yaml.1.tmp", directory.stage_folder(1) / ".leaderboard.csv.2.tmp"
     for path in (old, new):
@@ -137,10 +139,12 @@ def test_half_written_files_of_killed_drivers_are_removed(tmp_path: Path) -> Non
     os.utime(old, (0, 0))
     with directory.held(1):
         assert not old.exists()
-        assert new.exists()  # somebody may be writing it
+        assert new.exists()  # another command may be writing it
 
 
-def test_another_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_driver_is_an_error_that_names_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("nas.storage.driver_lock._LOCK_WAIT_S", 0.1)
     directory = SearchDir(tmp_path)
     with (
@@ -151,8 +155,8 @@ def test_another_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pass
 
 
-def test_the_only_search_is_found(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no search lies in .*: give --search-dir, or begin one"):
+def test_find_search_dir_returns_the_only_search(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no search in .*: give --search-dir, or start one"):
         find_search_dir(None, tmp_path)
     SearchDir(tmp_path / "a").write_request(FIRST)
     assert find_search_dir(None, tmp_path).root == tmp_path / "a"

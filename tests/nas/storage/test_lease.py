@@ -1,6 +1,5 @@
-"""One driver in a store that has no locks."""
+"""One driver for a search in a store without locks."""
 
-import json
 import os
 import threading
 import time
@@ -9,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nas.storage.lease import LOCK, HeldError, Lease, LeaseLostError, Times, described, read_claim
+from nas.storage.driver_lock import BusyError, Driver, driver_from
+from nas.storage.lease import LOCK, Lease, LeaseLostError, Times, read_claim
 from nas.storage.object_store import Store
 
 TIMES = Times(renew_s=0.05, stale_s=0.6, settle_s=0.05, look_s=0.02)
-WHO = {"pid": 7, "host": "east", "stage": 1, "started": 0.0}
+EAST = Driver(pid=7, host="east", stage=1, started=0.0)
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def lease(store: Store, host: str = "west") -> Lease:
-    return Lease(store, {**WHO, "host": host}, TIMES)
+    return Lease(store, replace(EAST, host=host), TIMES)
 
 
 def take(wanted: Lease, known_dead: str = "") -> list[str]:
@@ -31,18 +31,18 @@ def take(wanted: Lease, known_dead: str = "") -> list[str]:
     return notes
 
 
-def test_it_is_taken_renewed_and_given_back(store: Store) -> None:
+def test_lease_is_taken_renewed_and_released(store: Store) -> None:
     held = lease(store)
     assert take(held) == []
     held.renew()
     claim = read_claim(store)
     assert claim is not None
-    assert (claim.token, claim.beat, claim.who["host"]) == (held.token, 1, "west")
+    assert (claim.token, claim.beat, claim.driver and claim.driver.host) == (held.token, 1, "west")
     held.release()
     assert list(store.list()) == []
 
 
-def test_a_driver_that_renews_is_not_displaced(store: Store) -> None:
+def test_driver_that_renews_keeps_its_lease(store: Store) -> None:
     first, stop = lease(store, "east"), threading.Event()
     take(first)
 
@@ -53,16 +53,15 @@ def test_a_driver_that_renews_is_not_displaced(store: Store) -> None:
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        with pytest.raises(HeldError) as raised:
+        with pytest.raises(BusyError, match=r"run: process 7 on east \(stage 1, since 19"):
             take(lease(store))
     finally:
         stop.set()
         thread.join()
-    assert described(raised.value.who).startswith("process 7 on east (stage 1, since 19")
     first.confirm()
 
 
-def test_one_that_stopped_renewing_is_taken_over_after_a_wait(store: Store) -> None:
+def test_stale_lease_is_taken_over_after_a_wait(store: Store) -> None:
     dead, heir = lease(store, "east"), lease(store)
     take(dead)
     started = time.monotonic()
@@ -74,22 +73,22 @@ def test_one_that_stopped_renewing_is_taken_over_after_a_wait(store: Store) -> N
         dead.renew()
 
 
-def test_one_that_died_long_ago_is_taken_over_at_once(store: Store, tmp_path: Path) -> None:
+def test_lease_of_long_ago_is_taken_over_at_once(store: Store, tmp_path: Path) -> None:
     take(lease(store, "east"))
     long_ago = time.time() - 60.0
     os.utime(tmp_path / "run" / LOCK, (long_ago, long_ago))
     assert take(lease(store)) == []
 
 
-def test_one_that_is_known_to_be_dead_is_taken_over_at_once(store: Store) -> None:
+def test_lease_of_a_dead_process_is_taken_over_at_once(store: Store) -> None:
     dead = lease(store, "east")
     take(dead)
     assert take(lease(store), known_dead=dead.token) == []
 
 
-def test_of_two_at_the_same_moment_one_wins(store: Store) -> None:
+def test_one_of_several_simultaneous_drivers_wins(store: Store) -> None:
     patient = replace(TIMES, settle_s=0.5, stale_s=30.0)
-    contestants = [Lease(store, {**WHO, "host": name}, patient) for name in "abc"]
+    contestants = [Lease(store, replace(EAST, host=name), patient) for name in "abc"]
     results: dict[int, bool] = {}
     store.list()  # connects
     start = threading.Barrier(len(contestants))
@@ -98,10 +97,10 @@ def test_of_two_at_the_same_moment_one_wins(store: Store) -> None:
         start.wait()
         try:
             contestants[number].take("", lambda text: None)
-            for _ in range(20):  # so that one who comes late sees somebody live
+            for _ in range(20):  # a late contestant sees the renewals
                 contestants[number].renew()
                 time.sleep(0.05)
-        except HeldError:
+        except BusyError:
             results[number] = False
         else:
             results[number] = True
@@ -114,7 +113,7 @@ def test_of_two_at_the_same_moment_one_wins(store: Store) -> None:
     assert sorted(results.values()) == [False, False, True]
 
 
-def test_a_removed_lock_is_not_ours_any_more(store: Store) -> None:
+def test_removed_lock_loses_the_lease(store: Store) -> None:
     held = lease(store)
     take(held)
     store.remove(LOCK)
@@ -123,7 +122,7 @@ def test_a_removed_lock_is_not_ours_any_more(store: Store) -> None:
     assert store.read(LOCK) is None
 
 
-def test_the_lock_of_another_is_left_alone(store: Store) -> None:
+def test_release_keeps_the_lock_of_another_driver(store: Store) -> None:
     first, second = lease(store, "east"), lease(store)
     take(first)
     take(second, known_dead=first.token)
@@ -131,7 +130,7 @@ def test_the_lock_of_another_is_left_alone(store: Store) -> None:
     second.confirm()
 
 
-def test_one_from_the_future_is_waited_for_no_longer_than_others(
+def test_lease_with_a_future_time_is_waited_for_no_longer_than_others(
     store: Store, tmp_path: Path
 ) -> None:
     take(lease(store, "east"))
@@ -143,7 +142,7 @@ def test_one_from_the_future_is_waited_for_no_longer_than_others(
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"token": 1}', b"\xff", b"[" * 100_000, b'{"who":' * 9999]
 )
-def test_a_damaged_lock_counts_as_none(store: Store, content: bytes) -> None:
+def test_damaged_lock_counts_as_none(store: Store, content: bytes) -> None:
     store.write(LOCK, content)
     assert read_claim(store) is None
     held = lease(store)
@@ -152,17 +151,22 @@ def test_a_damaged_lock_counts_as_none(store: Store, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "who",
+    "changes",
     [
-        {},
-        [],
+        {"pid": "1"},
+        {"pid": -1},
+        {"stage": 1.5},
+        {"started": None},
         {"started": "x"},
-        {"started": 1e300, "pid": 1},
-        {"pid": 3},
-        WHO | {"host": ""},
-        WHO | {"host": "\x1b[2Jeast"},  # would clear the terminal
-        WHO | {"host": "e" * 1000},
+        {"started": 1e300},
+        {"host": 3},
+        {"host": ""},
+        {"host": "\x1b[2Jeast"},  # would clear the terminal
+        {"host": "e" * 1000},
+        {"unknown": 1},
     ],
 )
-def test_a_holder_that_cannot_be_described_is_another_process(who: dict[str, object]) -> None:
-    assert described(json.loads(json.dumps(who))) == "another process"
+def test_damaged_description_is_no_driver(changes: dict[str, object]) -> None:
+    values: dict[str, object] = {"pid": 9, "host": "east", "stage": 1, "started": 0.0}
+    assert driver_from(values) == Driver(pid=9, host="east", stage=1, started=0.0)
+    assert driver_from(values | changes) is None

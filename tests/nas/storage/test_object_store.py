@@ -1,4 +1,4 @@
-"""Files below a URL: whole or not there, tried again, and never outside of a local folder."""
+"""Files in an object store, and URLs."""
 
 import errno
 import gzip
@@ -30,14 +30,14 @@ def test_files_are_listed_by_their_names_below_the_url(store: Store) -> None:
     assert store.list("stage2") == {}
 
 
-def test_folders_are_named_without_what_lies_deeper(store: Store) -> None:
+def test_folders_lists_direct_subfolders_only(store: Store) -> None:
     for name in ("x.yaml", "b/search.yaml", "a/stage1/0001/lock"):
         store.write(name, b"")
     assert store.folders() == ["a", "b"]
     assert Store(f"{store.url}/nowhere").folders() == []
 
 
-def test_a_file_is_replaced_and_nothing_else_is_left(store: Store) -> None:
+def test_write_replaces_a_file_and_leaves_nothing_else(store: Store) -> None:
     store.write("a/b", b"old")
     store.write("a/b", b"new one")
     assert store.read("a/b") == b"new one"
@@ -48,7 +48,7 @@ def test_a_file_is_replaced_and_nothing_else_is_left(store: Store) -> None:
     assert store.entry("a/b") is None
 
 
-def test_a_file_is_put_on_disk_whole(store: Store, tmp_path: Path) -> None:
+def test_download_writes_a_whole_file(store: Store, tmp_path: Path) -> None:
     store.write("a", b"content")
     assert store.download("a", tmp_path / "here" / "a")
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["a"]
@@ -57,7 +57,7 @@ def test_a_file_is_put_on_disk_whole(store: Store, tmp_path: Path) -> None:
     assert not (tmp_path / "here" / "b").exists()
 
 
-def test_a_file_is_not_unpacked_whatever_it_is_called(store: Store, tmp_path: Path) -> None:
+def test_compressed_files_are_not_decompressed(store: Store, tmp_path: Path) -> None:
     bomb = gzip.compress(bytes(1000))
     store.write("a.gz", bomb)
     assert (tmp_path / "bucket" / "run" / "a.gz").read_bytes() == bomb
@@ -66,7 +66,7 @@ def test_a_file_is_not_unpacked_whatever_it_is_called(store: Store, tmp_path: Pa
     assert (tmp_path / "here").read_bytes() == bomb
 
 
-def test_a_large_file_comes_whole_and_not_by_way_of_the_memory(
+def test_large_files_are_downloaded_whole_in_chunks(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = bytes(range(256)) * 40
@@ -78,7 +78,7 @@ def test_a_large_file_comes_whole_and_not_by_way_of_the_memory(
     assert (tmp_path / "here").read_bytes() == content
 
 
-def test_a_full_disk_is_not_waited_for(
+def test_full_disk_is_not_retried(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -94,7 +94,7 @@ def test_a_full_disk_is_not_waited_for(
 
 
 class Listing:
-    """A file system with keys that a stranger has chosen."""
+    """A filesystem with given keys."""
 
     def __init__(self, *names: str) -> None:
         self._names = names
@@ -106,14 +106,14 @@ class Listing:
         return [fs.FileInfo(f"{selector.base_dir}/{name}", **kinds) for name in self._names]
 
 
-def test_keys_that_would_leave_the_folder_do_not_count(store: Store) -> None:
+def test_keys_that_would_leave_the_folder_are_ignored(store: Store) -> None:
     names = ("a/../../x", "../y", "a//b", "./c", "ok/d")
     store.__dict__["_place"] = (Listing(*names), "bucket/run")
     assert list(store.list()) == ["ok/d"]
 
 
 class Faulty:
-    """A file system that fails some times."""
+    """A filesystem that fails a number of times."""
 
     type_name = "s3"
 
@@ -132,7 +132,7 @@ def faulty(store: Store, failures: int, **more: str) -> Faulty:
     return system
 
 
-def test_what_fails_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_request_is_repeated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     paused: list[float] = []
     monkeypatch.setattr(store_module.time, "sleep", paused.append)
     store.patience_s = 60.0
@@ -142,17 +142,17 @@ def test_what_fails_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch
     assert paused == [0.5, 1.0, 2.0]
 
 
-def test_a_store_that_goes_on_failing_is_named_in_one_line(store: Store) -> None:
+def test_permanent_failure_is_one_line(store: Store) -> None:
     faulty(store, 9)
     with pytest.raises(StoreError) as raised:
         store.remove("a")
     assert str(raised.value) == (
-        f"{store.url}/a: cannot be removed (AWS Error curlCode: 7); when that is mended, "
-        "the same command goes on"
+        f"{store.url}/a: cannot be removed (AWS Error curlCode: 7); resolve this, then the "
+        "same command continues"
     )
 
 
-def test_what_waiting_does_not_mend_is_not_tried_again(store: Store) -> None:
+def test_refused_request_is_not_repeated(store: Store) -> None:
     store.patience_s = 60.0
     system = faulty(store, 9, text="ACCESS_DENIED during PutObject")
     with pytest.raises(StoreError, match="ACCESS_DENIED"):
@@ -161,12 +161,12 @@ def test_what_waiting_does_not_mend_is_not_tried_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("url", ["zz://bucket/run", "s3://bucket/run?colour=red", "file://a/b"])
-def test_a_url_that_nothing_understands_is_refused(url: str) -> None:
+def test_url_without_a_filesystem_is_an_error(url: str) -> None:
     with pytest.raises(ConfigError, match="s3://, gs://, abfs:// or file://"):
         Store(url).list()
 
 
-def test_options_of_a_url_stay_at_its_end() -> None:
+def test_options_stay_at_the_end_of_a_url() -> None:
     url = urls.check_url("s3://bucket/run/?region=eu-west-1&scheme=http")
     assert url == "s3://bucket/run?region=eu-west-1&scheme=http"
     inner = urls.below(url, "stage1/0007")
@@ -186,7 +186,7 @@ def test_options_of_a_url_stay_at_its_end() -> None:
         "s3://bucket/run?session_token=hunter2",
     ],
 )
-def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
+def test_credentials_in_a_url_are_an_error_that_does_not_repeat_them(url: str) -> None:
     with pytest.raises(ConfigError, match="must not hold credentials") as raised:
         urls.check_url(url)
     assert "hunter2" not in str(raised.value)
@@ -194,12 +194,12 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///", "s3://bucket/run#part", "s3://bucket//run"])
-def test_a_url_without_a_folder_is_refused(url: str) -> None:
+def test_url_without_a_folder_is_an_error(url: str) -> None:
     with pytest.raises(ConfigError, match="s3://BUCKET/FOLDER"):
         urls.check_url(url)
 
 
-def test_an_azure_container_is_no_secret() -> None:
+def test_azure_container_is_no_credential() -> None:
     url = "abfs://container@account.dfs.core.windows.net/run"
     assert urls.check_url(url) == url
 
@@ -208,5 +208,5 @@ def test_an_azure_container_is_no_secret() -> None:
     ("text", "expected"),
     [("s3://b/x", True), ("runs/x", False), ("s3:/b", False), ("C://x", False)],
 )
-def test_urls_are_told_from_paths(text: str, expected: bool) -> None:
+def test_is_url(text: str, expected: bool) -> None:
     assert urls.is_url(text) is expected

@@ -1,4 +1,4 @@
-"""Searches on s3://, against a local S3 server (moto): killed anywhere, continued from anywhere."""
+"""Searches at s3:// on a local S3 server (moto)."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ CREDENTIALS = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Options of a URL that lead to an empty S3 with a bucket `bucket`."""
+    """Start an S3 server with a bucket `bucket`, and return the options of its URLs."""
     pytest.importorskip("moto.server", reason="the S3 server of moto is not installed")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -62,7 +62,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 @pytest.fixture
 def store(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The search, as it lies in the bucket."""
+    """The files of the search in the bucket."""
     from pyarrow import fs
 
     for name, value in CREDENTIALS.items():
@@ -79,7 +79,7 @@ def data(tmp_path: Path) -> Path:
 
 
 class Machine:
-    """One that has nothing but the data and the URL: an own cache, an own folder for scratch."""
+    """A machine with the data and the URL, and with its own cache and temporary folder."""
 
     def __init__(self, name: str, root: Path, url: str, data: Path) -> None:
         self.cache, self.url = root / name, url
@@ -161,7 +161,7 @@ def attempts(store: Store) -> dict[int, int]:
 
 
 def assert_undisturbed(store: Store) -> None:
-    """The leaderboard at the URL is that of a search that nothing happened to."""
+    """Assert that the leaderboard at the URL is that of an undisturbed search."""
     aps = {number: hard_ap(make_architecture(number)) for number in range(1, NUM + 1)}
     order = sorted(aps, key=lambda number: -aps[number])
     rows = list(csv.DictReader(io.StringIO((store.read("stage1/leaderboard.csv") or b"").decode())))
@@ -171,7 +171,7 @@ def assert_undisturbed(store: Store) -> None:
     assert store.read("driver.lock") is None
 
 
-def test_a_killed_driver_is_continued_from_another_machine(
+def test_search_of_a_killed_driver_is_continued_on_another_machine(
     machine: Callable[[str], Machine], store: Store
 ) -> None:
     first = machine("first").start()
@@ -188,7 +188,7 @@ def test_a_killed_driver_is_continued_from_another_machine(
     assert not list(second.temporary.glob("scrfd-*"))
 
 
-def test_a_second_driver_is_refused_and_others_may_look(
+def test_second_driver_is_refused_and_others_can_read(
     machine: Callable[[str], Machine], store: Store, data: Path
 ) -> None:
     set_faults(data, epoch_s=4.0)
@@ -208,7 +208,7 @@ def test_a_second_driver_is_refused_and_others_may_look(
     assert_undisturbed(store)
 
 
-def test_a_stopped_search_keeps_its_trials_and_goes_on_elsewhere(
+def test_stopped_search_is_continued_elsewhere(
     machine: Callable[[str], Machine], store: Store, data: Path
 ) -> None:
     set_faults(data, epoch_s=2.0)
@@ -220,14 +220,14 @@ def test_a_stopped_search_keeps_its_trials_and_goes_on_elsewhere(
     assert first.returncode == 75, errors
     assert store.read("driver.lock") is None
     begun = {n for n, count in attempts(store).items() if count} - ended(store)
-    # A trial that is just being heard has nothing to save.
+    # A trial whose event is being processed has nothing to save.
     assert any(store.read(f"stage1/{n:04d}/interrupted") is not None for n in begun)
     _, errors = finish(machine("second").start())
     assert "waiting to see" not in errors
     assert_undisturbed(store)
 
 
-def test_a_killed_trial_goes_on_in_an_empty_scratch_folder(
+def test_killed_trial_is_continued_in_an_empty_folder(
     machine: Callable[[str], Machine], store: Store
 ) -> None:
     only = machine("only")
@@ -245,7 +245,7 @@ def test_a_killed_trial_goes_on_in_an_empty_scratch_folder(
     assert len(left) <= 1
 
 
-def test_stopped_candidates_leave_nothing_behind(
+def test_stopped_candidates_leave_no_temporary_folders(
     machine: Callable[[str], Machine], store: Store, data: Path
 ) -> None:
     set_faults(data, epoch_s=0.1, curves={"1": [0.9], "2": [0.2], "3": [0.1], "4": [0.05]})
@@ -269,11 +269,11 @@ def nodes(store: Store) -> Iterator[Any]:
 
 
 def raylets(store: Store, number: int) -> list[int]:
-    """Of the nodes that a trial has run on."""
+    """Return the raylets of the nodes that a trial has run on."""
     return [int(pid) for pid in (store.read(f"stage1/{number:04d}/parents") or b"").split()]
 
 
-def test_trials_of_a_node_that_dies_go_on_elsewhere(
+def test_trials_of_a_dead_node_are_continued_elsewhere(
     machine: Callable[[str], Machine], store: Store, data: Path, nodes: Any
 ) -> None:
     set_faults(data, epoch_s=1.0)
@@ -290,16 +290,3 @@ def test_trials_of_a_node_that_dies_go_on_elsewhere(
     for number in moved:
         assert len(raylets(store, number)) == 2
         assert raylets(store, number)[1] != raylet
-
-
-def test_other_commands_take_the_url(machine: Callable[[str], Machine], store: Store) -> None:
-    finish(machine("first").start())
-    store.write("stage1/0001/last.pt", bytes(1000))
-    store.write("stage1/0001/best.pt", bytes(10))
-    second = machine("second")
-    output, _ = finish(second.call("clean", "--json"))
-    assert '"bytes": 1000' in output
-    assert store.read("stage1/0001/last.pt") is None
-    assert store.read("stage1/0001/best.pt") == bytes(10)
-    finish(second.call("report"))
-    assert b"<html" in (store.read("report.html") or b"")[:200]

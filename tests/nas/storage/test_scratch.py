@@ -1,4 +1,4 @@
-"""Temporary folders of dead processes are removed, those of living ones never."""
+"""Temporary folders of running and of dead processes."""
 
 import os
 import subprocess
@@ -21,14 +21,14 @@ with scratch_folder(Path(sys.argv[1])) as folder:
 HOUR_AGO = time.time() - 3600
 
 
-def test_a_folder_is_there_for_the_block(tmp_path: Path) -> None:
+def test_folder_exists_during_the_block(tmp_path: Path) -> None:
     with scratch_folder(tmp_path) as folder:
         (folder / "part" / "inner").mkdir(parents=True)
         assert folder.parent == tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_of_a_killed_process_goes_and_one_of_a_living_process_stays(tmp_path: Path) -> None:
+def test_folder_of_a_dead_process_is_removed_and_of_a_running_one_stays(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
@@ -42,7 +42,7 @@ def test_one_of_a_killed_process_goes_and_one_of_a_living_process_stays(tmp_path
             assert not folder.exists()
 
 
-def test_a_young_folder_may_be_about_to_be_locked(tmp_path: Path) -> None:
+def test_new_folder_stays(tmp_path: Path) -> None:
     young = tmp_path / "scrfd-1-abcdefgh"
     young.mkdir()
     with scratch_folder(tmp_path):
@@ -50,8 +50,8 @@ def test_a_young_folder_may_be_about_to_be_locked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["scrfd-nas", "scrfd-nas-4711", "scrfd-weights", "scrfd-34-run"])
-def test_what_others_put_there_stays_however_old_it_is(tmp_path: Path, name: str) -> None:
-    """A user's folder, and Ray's own in a Slurm job, which nobody locks."""
+def test_old_folders_of_others_stay(tmp_path: Path, name: str) -> None:
+    """Such as a user's folder, and Ray's own in a Slurm job, which has no lock."""
     (tmp_path / name).mkdir()
     os.utime(tmp_path / name, (HOUR_AGO, HOUR_AGO))
     with scratch_folder(tmp_path):
@@ -59,7 +59,7 @@ def test_what_others_put_there_stays_however_old_it_is(tmp_path: Path, name: str
     assert (tmp_path / name).is_dir()
 
 
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_link_is_not_followed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (tmp_path / "root").mkdir()

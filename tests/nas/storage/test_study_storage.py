@@ -1,18 +1,17 @@
-"""Studies in a database: the same as in the journal, beside those of other searches."""
+"""Studies in a database."""
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_trials import make_architecture, make_data
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from fake_trials import make_architecture, make_data, make_result
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
 from nas.cli.main import run
 from nas.search.directory import SearchDir
 from nas.storage import study_database
-from nas.storage.study_database import lasting
+from nas.storage.study_database import database_error, is_unreachable, with_driver
 from nas.storage.study_storage import (
     StudyPlace,
     absolute_storage,
@@ -20,18 +19,12 @@ from nas.storage.study_storage import (
     expanded,
     search_name,
 )
-from nas.study.study import Entry, Study, read_study
+from nas.study.study import Study, read_study
+from nas.study.trials import Entry
 from search_spaces.errors import ConfigError
-from trials.result import Outcome, TrialFailure, TrialResult
+from trials.result import TrialFailure
 
 FAILED = TrialFailure(reason="ValueError: no", attempts=2)
-
-
-def result(hard: float) -> TrialResult:
-    return TrialResult(
-        easy=0.9, medium=0.8, hard=hard, epochs=3, best_epoch=3, best_hard=hard, loss=1.0,
-        duration_s=2.0, images_per_second=1.0, params=1,
-    )  # fmt: skip
 
 
 def entries(*numbers: int) -> dict[int, Entry]:
@@ -53,14 +46,14 @@ def states(where: StudyPlace) -> dict[int, tuple[str, float | None]]:
     return {record.candidate: (record.state, record.hard) for record in read_study(where, 1)}
 
 
-def test_a_database_holds_what_a_journal_would(tmp_path: Path) -> None:
+def test_database_holds_what_a_journal_would(tmp_path: Path) -> None:
     where = place(tmp_path)
     study = Study(where, 1)
     study.synchronize(entries(1, 2, 3), {})
     study.start(1)
     study.report(1, 2, 0.25)
     assert states(where)[1] == ("running", None)
-    study.finish(1, result(0.5))
+    study.finish(1, make_result(0.5, 3))
     study.start(2)
     study.finish(2, FAILED)
     assert states(where) == {1: ("finished", 0.5), 2: ("failed", None), 3: ("waiting", None)}
@@ -69,28 +62,20 @@ def test_a_database_holds_what_a_journal_would(tmp_path: Path) -> None:
     assert not where.journal.exists()
 
 
-def test_a_study_that_contradicts_the_folders_is_written_anew(tmp_path: Path) -> None:
-    where = place(tmp_path)
-    before: dict[int, Outcome] = {1: result(0.5)}
-    Study(where, 1).synchronize(entries(1, 2), before)
-    Study(where, 1).synchronize(entries(1, 2), {2: result(0.75)})
-    assert states(where) == {1: ("waiting", None), 2: ("finished", 0.75)}
-
-
 def test_searches_share_a_database_without_mixing(tmp_path: Path) -> None:
     first, second = place(tmp_path, "a"), place(tmp_path, "b")
-    Study(first, 1).synchronize(entries(1), {1: result(0.5)})
+    Study(first, 1).synchronize(entries(1), {1: make_result(0.5, 3)})
     Study(second, 1).synchronize(entries(1, 2), {})
     assert states(first) == {1: ("finished", 0.5)}
     assert states(second) == {1: ("waiting", None), 2: ("waiting", None)}
 
 
-def test_a_database_that_is_not_there_is_empty_and_not_made_by_reading(tmp_path: Path) -> None:
+def test_reading_an_absent_database_returns_nothing_and_creates_nothing(tmp_path: Path) -> None:
     assert read_study(place(tmp_path), 1) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_tell_directories_apart(tmp_path: Path) -> None:
+def test_search_names_differ_between_directories(tmp_path: Path) -> None:
     name = search_name(tmp_path / "my search")
     assert name.startswith("my_search-")
     assert name == search_name(tmp_path / "x" / ".." / "my search")
@@ -106,23 +91,23 @@ def test_names_tell_directories_apart(tmp_path: Path) -> None:
         ("http://[::1", "--storage is `journal` or a URL"),
     ],
 )
-def test_a_storage_that_cannot_be_kept_is_refused(storage: object, message: str) -> None:
+def test_invalid_storage_is_an_error(storage: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as refused:
         check_storage(storage)
     assert "me:secret" not in str(refused.value)
 
 
-def test_a_password_comes_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_comes_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     url = check_storage("postgresql://me:${DB_PASSWORD}@host/db")
     with pytest.raises(ConfigError, match="the variable DB_PASSWORD is not set"):
         expanded(url)
     monkeypatch.setenv("DB_PASSWORD", "secret")
     assert expanded(url) == "postgresql://me:secret@host/db"
-    monkeypatch.setenv("DB_PASSWORD", "p@ss/w%rd$1")  # as it is; what a URL needs is done here
+    monkeypatch.setenv("DB_PASSWORD", "p@ss/w%rd$1")  # escaped for the URL
     assert expanded(url) == "postgresql://me:p%40ss%2Fw%25rd%241@host/db"
 
 
-def test_a_sqlite_file_is_kept_by_its_absolute_path(tmp_path: Path) -> None:
+def test_sqlite_file_gets_its_absolute_path(tmp_path: Path) -> None:
     assert absolute_storage("sqlite:///s.db") == f"sqlite:///{tmp_path}/s.db"
     for kept in ("sqlite:////srv/s.db", "postgresql://me@host/db"):
         assert absolute_storage(kept) == kept
@@ -133,7 +118,7 @@ def stage1(*more: str, num: int = 2) -> list[str]:
     return [*command, "--epochs", "2", "--image-size", "64", "--search-dir", "s", *more]
 
 
-def test_a_search_keeps_its_studies_in_the_database_of_its_first_run(tmp_path: Path) -> None:
+def test_later_runs_use_the_database_of_the_first_run(tmp_path: Path) -> None:
     make_data(tmp_path / "data")
     assert run(stage1("--storage", "sqlite:///team.db")) == 0
     assert run(stage1(num=3)) == 0
@@ -149,7 +134,7 @@ def test_a_search_keeps_its_studies_in_the_database_of_its_first_run(tmp_path: P
     assert len(read_study(SearchDir(Path("moved")).study_place(1), 1)) == 3
 
 
-def test_a_search_can_move_to_another_storage(tmp_path: Path) -> None:
+def test_search_can_move_to_another_storage(tmp_path: Path) -> None:
     make_data(tmp_path / "data")
     assert run(stage1()) == 0
     journal = SearchDir(Path("s")).journal
@@ -169,7 +154,7 @@ def test_a_search_can_move_to_another_storage(tmp_path: Path) -> None:
         ("sqlite:///$NOT_SET_AT_ALL/s.db", "the variable NOT_SET_AT_ALL is not set"),
     ],
 )
-def test_a_database_that_cannot_be_opened_is_one_line(
+def test_database_that_cannot_be_opened_is_one_line(
     tmp_path: Path, url: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_data(tmp_path / "data")
@@ -180,74 +165,54 @@ def test_a_database_that_cannot_be_opened_is_one_line(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("psycopg2") is not None, reason="has the driver")
-def test_a_missing_driver_is_named(tmp_path: Path) -> None:
+def test_missing_driver_is_named(tmp_path: Path) -> None:
     where = StudyPlace(journal=tmp_path / "j", url="postgresql+psycopg2://me@host/db", search="a")
     with pytest.raises(ConfigError, match="needs the package psycopg2, which is not installed"):
         Study(where, 1)
 
 
-def test_a_database_that_goes_away_is_one_line(tmp_path: Path) -> None:
+def test_reading_a_database_that_fails_is_one_line(tmp_path: Path) -> None:
     where = place(tmp_path)
-    study = Study(where, 1)
-    study.synchronize(entries(1), {})
+    Study(where, 1).synchronize(entries(1), {})
     (tmp_path / "studies.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(ConfigError, match="the same command continues"), where.guarded():
-        study.start(1)
-    with pytest.raises(ConfigError, match="--storage sqlite"):
+    with pytest.raises(ConfigError, match=r"^--storage sqlite.*file is not a database"):
         read_study(where, 1)
 
 
-class Failing:
-    """A storage whose answers are given; the errors among them are raised."""
-
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
-
-    def get_all_studies(self) -> Any:
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def away() -> Exception:
-    """What Optuna makes of a server that is not there."""
-    error = StorageInternalError("invalid data in the commit")
-    error.__cause__ = OperationalError("SELECT 1", {}, OSError("connection refused"))
-    return error
-
-
-def test_calls_are_repeated_while_the_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_database, "_PAUSE_S", 0.0)
-    assert lasting(Failing(away(), away(), [7])).get_all_studies() == [7]
-    # It was done, and only the answer got lost.
-    repeated = Failing(away(), UpdateFinishedTrialError())
-    assert lasting(repeated).get_all_studies() is None
-
-
-def test_calls_are_not_repeated_for_ever_or_for_other_reasons(
-    monkeypatch: pytest.MonkeyPatch,
+def test_search_continues_without_a_database_that_fails_and_the_next_start_synchronizes(
+    tmp_path: Path,
 ) -> None:
-    for error in (
-        KeyError("no study"),
-        StorageInternalError("too long"),
-        UpdateFinishedTrialError(),
-    ):
-        with pytest.raises(type(error)):
-            lasting(Failing(error, [])).get_all_studies()
-    monkeypatch.setattr(study_database, "PATIENCE_S", -1.0)
-    with pytest.raises(StorageInternalError):
-        lasting(Failing(away(), [])).get_all_studies()
+    where, warnings = place(tmp_path), list[str]()
+    study, file = Study(where, 1, warnings.append), tmp_path / "studies.db"
+    study.synchronize(entries(1, 2), {})
+    content = file.read_bytes()
+    file.write_bytes(b"no database" * 1000)
+    study.start(1)
+    study.report(1, 1, 0.25)
+    study.finish(1, make_result(0.5, 3))
+    study.add(3, entries(3)[3])
+    study.start(3)
+    file.write_bytes(content)
+    study.stop()
+    assert study.is_lost
+    (warning,) = warnings
+    assert warning.startswith("--storage sqlite:///")
+    assert "the search continues without its study" in warning
+    assert states(where) == {1: ("waiting", None), 2: ("waiting", None)}
+    Study(where, 1).synchronize(entries(1, 2, 3), {1: make_result(0.5, 3)})
+    assert states(where) == {1: ("finished", 0.5), 2: ("waiting", None), 3: ("waiting", None)}
 
 
-def test_a_database_that_fails_in_tune_is_still_named(tmp_path: Path) -> None:
+def test_cause_is_the_databases_own_error() -> None:
+    own = OperationalError("SELECT 1", {}, OSError("connection refused"))
+    optunas = StorageInternalError("invalid data in the commit")
+    optunas.__cause__ = own
     failed = RuntimeError("a callback of Tune failed")
-    failed.__context__ = away()
-    with (
-        pytest.raises(ConfigError, match="connection refused; the same command"),
-        place(tmp_path).guarded(),
-    ):
-        raise failed
+    failed.__context__ = optunas
+    assert database_error(failed) is own
+    assert is_unreachable(failed)
+    assert database_error(ValueError("other")) is None
+    assert not is_unreachable(StorageInternalError("too long"))
 
 
 @pytest.mark.parametrize(
@@ -255,13 +220,13 @@ def test_a_database_that_fails_in_tune_is_still_named(tmp_path: Path) -> None:
     [
         ({"psycopg", "psycopg2"}, "postgresql+psycopg://me@host/db"),
         ({"psycopg2"}, "postgresql+psycopg2://me@host/db"),
-        (set(), "postgresql+psycopg://me@host/db"),  # whose absence is then the error
+        (set(), "postgresql+psycopg://me@host/db"),  # a missing driver is then the error
     ],
 )
-def test_postgresql_gets_a_driver_that_is_installed(
+def test_postgresql_gets_an_installed_driver(
     installed: set[str], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study_database, "_is_installed", lambda name: name in installed)
     for written in ("postgresql://me@host/db", "postgres://me@host/db"):
-        assert study_database._with_driver(written) == url
-    assert study_database._with_driver("mysql://me@host/db") == "mysql://me@host/db"
+        assert with_driver(written) == url
+    assert with_driver("mysql://me@host/db") == "mysql://me@host/db"

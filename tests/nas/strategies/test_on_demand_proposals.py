@@ -1,4 +1,4 @@
-"""Strategies behind the search: what they are shown and what comes out."""
+"""Choice of candidates while a search runs."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from trials.recipe import Recipe
 from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped, save_outcome
 
 FLOPS = 10**9
-NUM = 12  # more than a strategy wants to see before it learns
+NUM = 12  # more than a strategy needs before it learns
 
 
 def make_request(data: Path, **options: object) -> Stage1Request:
@@ -54,12 +54,12 @@ def ask(request: AnyRequest, candidates: dict[int, Architecture], outcomes: obje
     return strategy(candidates, outcomes, len(candidates) + 1)  # type: ignore[arg-type]
 
 
-def test_random_proposes_all_at_once(data: Path) -> None:
+def test_random_search_chooses_nothing_on_demand(data: Path) -> None:
     assert asking(make_request(data), None) is None
 
 
 @pytest.mark.parametrize("name", ["tpe", "evolution"])
-def test_a_choice_is_new_within_tolerance_and_repeatable(
+def test_choice_is_new_within_tolerance_and_repeatable(
     data: Path, candidates: dict[int, Architecture], name: str
 ) -> None:
     request = make_request(data, strategy=name)
@@ -70,7 +70,7 @@ def test_a_choice_is_new_within_tolerance_and_repeatable(
     assert ask(request, candidates, dict(reversed(outcomes.items()))) == chosen
 
 
-def test_only_finished_trials_are_learnt_from(
+def test_strategy_learns_from_finished_trials_only(
     data: Path, candidates: dict[int, Architecture]
 ) -> None:
     request = make_request(data, strategy="tpe")
@@ -80,7 +80,7 @@ def test_only_finished_trials_are_learnt_from(
     assert ask(request, candidates, ended) == ask(request, candidates, {})
 
 
-def test_another_search_is_learnt_from_too(
+def test_warm_start_learns_from_another_search(
     data: Path, candidates: dict[int, Architecture], tmp_path: Path
 ) -> None:
     other = SearchDir(tmp_path / "other")
@@ -95,7 +95,7 @@ def test_another_search_is_learnt_from_too(
     assert ask(warm, own, {}) == ask(warm, own, {})
 
 
-def test_a_warm_start_from_nowhere_is_refused(data: Path, tmp_path: Path) -> None:
+def test_warm_start_without_a_search_is_an_error(data: Path, tmp_path: Path) -> None:
     request = make_request(data, strategy="tpe", warm_start=str(tmp_path))
     with pytest.raises(ConfigError, match="holds no search"):
         asking(request, None)

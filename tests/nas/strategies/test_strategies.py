@@ -1,4 +1,4 @@
-"""Strategies: one contract for all, and the learners learn."""
+"""Strategies: one contract for all, and the learners beat random search."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,9 +12,7 @@ from nas.search.request import STRATEGIES, AnyRequest, Stage1Request, Stage2Requ
 from nas.strategies import Observation, Shell, Strategy, make_strategy, stage_shell
 from nas.strategies.coordinates import Coordinates
 from nas.strategies.evolution import Evolution
-from nas.strategies.learner import STARTUP
-from nas.strategies.observation import standings
-from nas.strategies.random_search import RandomSearch
+from nas.strategies.strategy import STARTUP, RandomSearch, standings
 from nas.strategies.tpe import TPE
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import flops_by_part, total
@@ -67,7 +65,7 @@ def shell_of(space: str, count: int = LISTED) -> Shell:
 
 
 def observed(architectures: Sequence[Architecture], hard: object = None) -> list[Observation]:
-    """Observations of these, better the more compute lies in C3 (or of the given APs)."""
+    """Return observations with the given APs, or APs that grow with the FLOPs in C3."""
     aps = hard if isinstance(hard, list) else [0.9 * share(a, "c3") for a in architectures]
     pairs = zip(architectures, aps, strict=True)
     return [Observation(architecture=a, hard=float(ap)) for a, ap in pairs]
@@ -88,7 +86,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[Shell, int], Strategy]:
 
 
 def situations(space: str) -> dict[str, list[Observation]]:
-    """What a strategy may be told."""
+    """Return observations that a strategy must cope with."""
     some = members(space)[: STARTUP + 5]
     other = load_zoo("scrfd_0.5g" if space == "resnet" else "resnet_34g")
     return {
@@ -107,7 +105,7 @@ def situations(space: str) -> dict[str, list[Observation]]:
 
 @pytest.mark.parametrize("situation", list(situations("resnet")))
 @pytest.mark.parametrize("space", SPACES)
-def test_every_suggestion_is_on_the_shell_and_new(
+def test_every_proposal_is_on_the_shell_and_new(
     make: Callable[[Shell, int], Strategy], space: str, situation: str
 ) -> None:
     observations = situations(space)[situation]
@@ -121,7 +119,7 @@ def test_every_suggestion_is_on_the_shell_and_new(
         known.add(asked.content_hash)
 
 
-def test_what_is_asked_before_does_not_change_what_is_asked_next(
+def test_proposals_do_not_depend_on_earlier_calls(
     make: Callable[[Shell, int], Strategy],
 ) -> None:
     observations = situations("resnet")["enough"]
@@ -142,14 +140,14 @@ def test_learners_depend_on_seed_number_and_observations(name: str) -> None:
         return [strategy.ask(observations, known, number) for number in range(16, 26)]
 
     base = asked(0, observations)
-    assert len(set(base)) > 3  # candidates asked for at once differ
+    assert len(set(base)) > 3  # candidates after the same observations differ
     assert asked(1, observations) != base
     worse_first = [replace(o, hard=1 - o.hard) for o in observations]
     assert asked(0, worse_first) != base
 
 
 @pytest.mark.parametrize("name", ["tpe", "evolution"])
-def test_only_the_order_within_a_source_counts(name: str) -> None:
+def test_only_the_order_of_aps_within_a_source_counts(name: str) -> None:
     here = situations("resnet")["enough"]
     there = [replace(o, source="other") for o in observed(members("resnet")[20:32])]
     lower = [replace(o, hard=o.hard**3 / 2) for o in there]
@@ -160,7 +158,9 @@ def test_only_the_order_within_a_source_counts(name: str) -> None:
         assert asked == strategy.ask([*lower, *here], known, number)
 
 
-def test_other_searches_candidates_may_be_proposed(make: Callable[[Shell, int], Strategy]) -> None:
+def test_candidates_of_other_searches_may_be_proposed(
+    make: Callable[[Shell, int], Strategy],
+) -> None:
     theirs = [replace(o, source="other") for o in observed(members("scaled"))]
     mine = members("scaled")[:-1]
     asked = make(shell_of("scaled"), 0).ask(theirs, hashes(mine), len(mine) + 1)
@@ -168,7 +168,7 @@ def test_other_searches_candidates_may_be_proposed(make: Callable[[Shell, int], 
 
 
 @pytest.mark.parametrize("situation", ["nothing", "enough"])
-def test_an_exhausted_space_is_an_error(
+def test_exhausted_space_is_an_error(
     make: Callable[[Shell, int], Strategy], situation: str
 ) -> None:
     strategy, found = make(shell_of("scaled"), 0), members("scaled")
@@ -179,7 +179,7 @@ def test_an_exhausted_space_is_an_error(
         strategy.ask([], hashes(found), len(found) + 50)
 
 
-def test_the_last_ones_are_found(make: Callable[[Shell, int], Strategy]) -> None:
+def test_last_unknown_architectures_are_proposed(make: Callable[[Shell, int], Strategy]) -> None:
     found = members("scaled")
     strategy, known = make(shell_of("scaled"), 0), hashes(found[3:])
     observations = observed(found[3:])
@@ -188,14 +188,16 @@ def test_the_last_ones_are_found(make: Callable[[Shell, int], Strategy]) -> None
     assert known == hashes(found)
 
 
-def test_beyond_the_list_more_is_sampled(make: Callable[[Shell, int], Strategy]) -> None:
+def test_more_architectures_are_sampled_when_the_list_is_exhausted(
+    make: Callable[[Shell, int], Strategy],
+) -> None:
     found = members("resnet")
     shell = Shell(lambda wanted: found[:wanted], listed=20)
     observations = observed(found[:20])
     assert make(shell, 0).ask(observations, hashes(found[:20]), 21) == found[20]
 
 
-def test_a_space_of_one_architecture_is_no_obstacle(
+def test_space_of_one_architecture(
     make: Callable[[Shell, int], Strategy],
 ) -> None:
     only = members("resnet")[:1]
@@ -204,16 +206,14 @@ def test_a_space_of_one_architecture_is_no_obstacle(
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, True])
-def test_a_number_that_is_none_is_refused(
-    make: Callable[[Shell, int], Strategy], number: object
-) -> None:
+def test_invalid_number_is_an_error(make: Callable[[Shell, int], Strategy], number: object) -> None:
     strategy = make(shell_of("resnet"), 0)
     with pytest.raises(ConfigError, match="number of a candidate must be an integer"):
         strategy.ask(situations("resnet")["enough"], set(), number)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("hard", [-0.1, 1.1, float("nan"), None])
-def test_an_impossible_ap_is_no_observation(hard: object) -> None:
+def test_invalid_ap_is_an_error(hard: object) -> None:
     with pytest.raises(ConfigError, match="observed hard AP"):
         Observation(architecture=members("resnet")[0], hard=hard)  # type: ignore[arg-type]
 
@@ -221,14 +221,14 @@ def test_an_impossible_ap_is_no_observation(hard: object) -> None:
 def test_standings_are_ranks_within_a_source() -> None:
     architecture = members("resnet")[0]
     pairs = [("", 0.2), ("", 0.8), ("b", 0.1), ("", 0.2), ("", 0.5), ("b", 0.05)]
-    told = [Observation(architecture=architecture, hard=h, source=s) for s, h in pairs]
+    observations = [Observation(architecture=architecture, hard=h, source=s) for s, h in pairs]
     # four of "": ranks 1.5, 4, 1.5, 3; two of "b": ranks 2, 1
     expected = [1 / 4, 3.5 / 4, 1.5 / 2, 1 / 4, 2.5 / 4, 0.5 / 2]
-    assert standings(told).tolist() == expected
+    assert standings(observations).tolist() == expected
     assert standings([]).tolist() == []
 
 
-def test_coordinates_are_the_numbers_that_vary_from_0_to_1() -> None:
+def test_coordinates_are_the_varying_numbers_from_0_to_1() -> None:
     axes = Coordinates.along(members("resnet"))
     stages = range(2, 6)
     names = [f"width_c{i}" for i in stages] + [f"depth_c{i}" for i in stages]
@@ -248,14 +248,14 @@ def test_coordinates_are_the_numbers_that_vary_from_0_to_1() -> None:
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_a_request_makes_its_strategy(name: str) -> None:
+def test_request_makes_its_strategy(name: str) -> None:
     request, _ = request_of("resnet", name)
     strategy = make_strategy(request)
     assert type(strategy) is type(MAKERS[name](shell_of("resnet"), 0))
     assert strategy.ask([], set(), 1) == members("resnet")[0]
 
 
-def test_random_proposes_what_a_stage_proposes() -> None:
+def test_random_search_proposes_the_sample_of_the_stage() -> None:
     request, template = request_of("free")
     strategy = make_strategy(request, template)
     known: set[str] = set()
@@ -265,7 +265,7 @@ def test_random_proposes_what_a_stage_proposes() -> None:
         known.add(asked.content_hash)
 
 
-def test_a_stage_is_sampled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_space_is_sampled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked_for: list[int] = []
 
     def sample(request: AnyRequest, template: Architecture | None) -> pool.Pool:
@@ -296,22 +296,22 @@ def many() -> tuple[Architecture, ...]:
 
 
 def searched(name: str, seed: int, aps: dict[Architecture, float], count: int) -> list[float]:
-    """The APs of candidates that are trained one after the other, in order."""
+    """Return the APs of candidates that are trained one after the other."""
     found = [many()[i] for i in np.random.default_rng(seed).permutation(len(many()))]
     strategy = MAKERS[name](Shell(lambda wanted: found[:wanted], listed=len(found)), seed)
-    told: list[Observation] = []
+    observations: list[Observation] = []
     known: set[str] = set()
     for number in range(1, count + 1):
-        asked = strategy.ask(told, known, number)
+        asked = strategy.ask(observations, known, number)
         known.add(asked.content_hash)
-        told.append(Observation(architecture=asked, hard=aps[asked]))
-    return [observation.hard for observation in told]
+        observations.append(Observation(architecture=asked, hard=aps[asked]))
+    return [observation.hard for observation in observations]
 
 
 def advantage(name: str, objective: Callable[[Architecture], float], seeds: Sequence[int]) -> float:
-    """How far candidates 21 to 40 of all searches lie above random ones, on average.
+    """Return the advantage of candidates 21 to 40 of all searches over random candidates.
 
-    In standard deviations of such an average of random candidates.
+    The unit is the standard deviation of such a mean of random candidates.
     """
     aps = {architecture: objective(architecture) for architecture in many()}
     later = np.array([searched(name, seed, aps, 40)[20:] for seed in seeds])
@@ -327,5 +327,5 @@ def test_learners_beat_random_search(name: str, objective: str) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 3, 6, 9])
-def test_random_search_does_not_pass_as_a_learner(first: int) -> None:
+def test_random_search_has_no_advantage(first: int) -> None:
     assert abs(advantage("random", OBJECTIVES["compute"], range(first, first + 3))) < 3

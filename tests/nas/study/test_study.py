@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from fake_trials import make_architecture, make_result
 
-from nas.study.study import Entry, Study, read_study
+from nas.study.study import Study, read_study
+from nas.study.trials import Entry
 from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
 
 FAILED = TrialFailure(reason="ValueError: no", attempts=2)
@@ -45,7 +46,7 @@ def opened(
     return study
 
 
-def test_a_candidate_goes_from_waiting_to_finished(journal: Path) -> None:
+def test_candidate_goes_from_waiting_over_running_to_finished(journal: Path) -> None:
     study = opened(journal, (1, 2), {})
     assert states(journal) == {1: ("waiting", None), 2: ("waiting", None)}
     study.start(1)
@@ -56,7 +57,7 @@ def test_a_candidate_goes_from_waiting_to_finished(journal: Path) -> None:
     assert read_study(journal, 1)[0].curve == {2: 0.25}
 
 
-def test_a_failure_has_a_reason_and_no_value(journal: Path) -> None:
+def test_failed_trial_has_a_reason_and_no_value(journal: Path) -> None:
     study = opened(journal, (1,), {})
     study.start(1)
     study.finish(1, FAILED)
@@ -64,13 +65,13 @@ def test_a_failure_has_a_reason_and_no_value(journal: Path) -> None:
     assert (record.state, record.hard, record.reason) == ("failed", None, "ValueError: no")
 
 
-def test_running_trials_of_a_lost_driver_wait_again(journal: Path) -> None:
+def test_running_trials_of_a_dead_process_wait_again(journal: Path) -> None:
     opened(journal, (1, 2), {}).start(1)
     opened(journal, (1, 2), {})
     assert states(journal) == {1: ("waiting", None), 2: ("waiting", None)}
 
 
-def test_outcomes_that_the_study_missed_are_filled_in(journal: Path) -> None:
+def test_synchronize_adds_missing_outcomes_and_candidates(journal: Path) -> None:
     opened(journal, (1, 2, 3), {}).start(1)
     opened(journal, (1, 2, 3, 4), {1: result(0.5), 3: FAILED})
     expected = {1: ("finished", 0.5), 2: ("waiting", None), 3: ("failed", None)}
@@ -88,7 +89,7 @@ def test_synchronizing_twice_changes_nothing(journal: Path) -> None:
 @pytest.mark.parametrize(
     "outcomes", [{}, {1: result(0.25)}, {1: FAILED}], ids=["gone", "other", "failed"]
 )
-def test_a_study_that_contradicts_the_folders_is_written_anew(
+def test_study_that_contradicts_the_folders_is_rebuilt(
     journal: Path, outcomes: dict[int, Outcome]
 ) -> None:
     opened(journal, (1, 2), {1: result(0.5)})
@@ -102,7 +103,7 @@ def test_a_study_that_contradicts_the_folders_is_written_anew(
     assert states(journal)[2] == ("running", None)
 
 
-def test_stages_do_not_mix(journal: Path) -> None:
+def test_stages_are_separate_studies(journal: Path) -> None:
     opened(journal, (1,), {1: result(0.5)}, stage=1)
     opened(journal, (1, 2), {2: result(0.75)}, stage=2)
     assert states(journal, 1) == {1: ("finished", 0.5)}
@@ -110,16 +111,16 @@ def test_stages_do_not_mix(journal: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 7, 40])
-def test_a_truncated_last_line_loses_nothing(journal: Path, cut: int) -> None:
+def test_truncated_last_line_loses_nothing(journal: Path, cut: int) -> None:
     outcomes: dict[int, Outcome] = {1: result(0.5), 2: result(0.25)}
     opened(journal, (1, 2), outcomes)
     journal.write_bytes(journal.read_bytes()[:-cut])
-    read_study(journal, 1)  # another terminal must not stumble over it
+    read_study(journal, 1)  # as another terminal may
     opened(journal, (1, 2), outcomes)
     assert states(journal) == {1: ("finished", 0.5), 2: ("finished", 0.25)}
 
 
-def test_a_journal_damaged_in_the_middle_is_kept_aside(journal: Path) -> None:
+def test_damaged_journal_is_moved_aside_and_rebuilt(journal: Path) -> None:
     opened(journal, (1, 2), {1: result(0.5)})
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], b'{"op": nonsense\n', *lines[2:]]))
@@ -129,7 +130,7 @@ def test_a_journal_damaged_in_the_middle_is_kept_aside(journal: Path) -> None:
     assert journal.with_name("study.journal.damaged").exists()
 
 
-def test_the_lock_of_a_writer_that_died_is_dropped(journal: Path) -> None:
+def test_lock_of_a_dead_writer_is_removed(journal: Path) -> None:
     opened(journal, (1,), {})
     lock = journal.with_name("study.journal.lock")
     lock.symlink_to(journal)
@@ -137,13 +138,13 @@ def test_the_lock_of_a_writer_that_died_is_dropped(journal: Path) -> None:
     assert states(journal) == {1: ("running", None)}
 
 
-def test_a_missing_study_is_empty(journal: Path) -> None:
+def test_missing_study_is_empty(journal: Path) -> None:
     assert read_study(journal, 1) == []
     opened(journal, (1,), {})
     assert read_study(journal, 2) == []
 
 
-def test_optuna_reads_the_study_with_names_that_a_dashboard_can_show(journal: Path) -> None:
+def test_optuna_loads_the_study_with_readable_parameter_names(journal: Path) -> None:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -162,14 +163,14 @@ def test_optuna_reads_the_study_with_names_that_a_dashboard_can_show(journal: Pa
     assert (best.user_attrs["flops"], best.user_attrs["params"]) == (101, 11)
 
 
-def test_a_study_that_was_lost_gets_the_learning_curves_back(journal: Path) -> None:
+def test_rebuilt_study_has_the_learning_curves(journal: Path) -> None:
     known = {1: replace(entries(1)[1], curve={2: 0.25, 3: 0.5})}
     Study(journal, 1).synchronize(known, {1: result(0.5)})
     record = read_study(journal, 1)[0]
     assert (record.state, record.curve) == ("finished", {2: 0.25, 3: 0.5})
 
 
-def test_a_stopped_trial_is_pruned_and_has_no_value(journal: Path) -> None:
+def test_stopped_trial_is_pruned_and_has_no_value(journal: Path) -> None:
     study = opened(journal, (1, 2), {})
     study.start(1)
     study.report(1, 2, 0.25)
@@ -179,7 +180,7 @@ def test_a_stopped_trial_is_pruned_and_has_no_value(journal: Path) -> None:
     assert record.reason == "by the scheduler"
 
 
-def test_a_stopped_trial_that_is_taken_up_again_waits(journal: Path) -> None:
+def test_stopped_trial_that_is_continued_waits(journal: Path) -> None:
     stopped = TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler")
     opened(journal, (1, 2), {1: stopped, 2: result(0.5)})
     opened(journal, (1, 2), {2: result(0.5)})

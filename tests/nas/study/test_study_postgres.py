@@ -1,4 +1,4 @@
-"""Searches whose studies lie in a real PostgreSQL server, which this module starts for itself."""
+"""Searches with their studies in a real PostgreSQL server, which this module starts."""
 
 import os
 import pwd
@@ -26,13 +26,13 @@ pytest.importorskip("psycopg", reason="needs psycopg: pip install 'scrfd-nas[pos
 
 pytestmark = pytest.mark.slow
 
-PASSWORD = "p@ss/w%rd:1"  # with signs that mean something in a URL
+PASSWORD = "p@ss/w%rd:1"  # with characters that have a meaning in URLs
 NUM, EPOCHS = 4, 6
 PATIENCE_S = 300.0
 
 
 def programs() -> Path:
-    """The folder of PostgreSQL's server programs, which Debian keeps off the PATH."""
+    """Return the folder of the server programs, which Debian keeps off the PATH."""
     found = [Path(path).parent for path in filter(None, [shutil.which("initdb")])]
     found += [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found:
@@ -41,7 +41,7 @@ def programs() -> Path:
 
 
 def server_user() -> str | None:
-    """PostgreSQL refuses to run as root."""
+    """Return a user to run the server: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -49,7 +49,7 @@ def server_user() -> str | None:
 
 
 class Server:
-    """A PostgreSQL of its own folder and port, with the user `me` and the database `optuna`."""
+    """A PostgreSQL server with its own folder and port, a user `me` and a database `optuna`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._programs, self._user = folder, programs(), server_user()
@@ -90,7 +90,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    # Not below pytest's folder, which other users cannot enter.
+    # Other users cannot enter pytest's folder.
     with tempfile.TemporaryDirectory(prefix="scrfd-pg-") as folder:
         made = Server(Path(folder))
         made.make()
@@ -108,7 +108,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts `scrfd-nas` with fake trials, on Ray."""
+    """Start `scrfd-nas` with fake trials, on Ray."""
     started: list[subprocess.Popen[str]] = []
     make_data(tmp_path / "data", epoch_s=0.3)
 
@@ -178,36 +178,19 @@ def test_two_searches_share_a_server_and_one_is_killed_and_continued(
     assert all(set(trial.intermediate_values) for trial in study.trials)
 
 
-def test_a_search_outlasts_a_restart_of_the_server(
+def test_search_finishes_without_its_server_and_the_next_start_synchronizes(
     server: Server, start: Start, tmp_path: Path
 ) -> None:
     directory = SearchDir(tmp_path / "s")
     driver = start("stage1", "s", *stage1_flags(tmp_path, server.url()))
     wait_until(lambda: bool(directory.outcomes(1)), driver)
     server.control("stop")
-    time.sleep(2.0)
-    assert driver.poll() is None
-    server.control("start")
-    finish(driver)
-    assert hards(directory, 1) == expected()
-
-
-def test_a_server_that_stays_away_ends_the_search_with_a_line(
-    server: Server, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    patience = tmp_path / "sitecustomize.py"  # of the driver's own Python
-    patience.write_text("import nas.storage.study_database as d\nd.PATIENCE_S = 2.0\n")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
-    directory = SearchDir(tmp_path / "s")
-    driver = start("stage1", "s", *stage1_flags(tmp_path, server.url()))
-    wait_until(lambda: bool(directory.outcomes(1)), driver)
-    server.control("stop")
     _, errors = driver.communicate(timeout=PATIENCE_S)
     server.control("start")
-    assert driver.returncode == 1
+    assert driver.returncode == 0, errors
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1].startswith("error: --storage postgresql://me:${DB_PASSWORD}@")
-    assert errors.strip().endswith("the same command continues the search when it is back")
+    assert errors.count("the search continues without its study") == 1
+    assert len(directory.outcomes(1)) == NUM
     finish(start("stage1", "s"))
     assert hards(directory, 1) == expected()
 
@@ -220,7 +203,7 @@ def test_a_server_that_stays_away_ends_the_search_with_a_line(
         ("nosuch", PASSWORD, 'database "nosuch" does not exist'),
     ],
 )
-def test_what_the_server_refuses_is_one_line_and_leaves_nothing(
+def test_refusal_by_the_server_is_one_line_and_leaves_nothing(
     server: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -239,7 +222,7 @@ def test_what_the_server_refuses_is_one_line_and_leaves_nothing(
     assert not Path("s").exists()
 
 
-def test_a_host_that_never_answers_is_given_up_soon(tmp_path: Path) -> None:
+def test_host_that_never_answers_is_given_up_soon(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/optuna"
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A local folder and a URL hold the same small files, whoever changes them."""
+"""Searches at a URL and their local copies."""
 
 import os
 import shutil
@@ -11,14 +11,15 @@ import pytest
 
 from nas.search.directory import SearchDir
 from nas.search.resolve_url import search_path, searches_below
-from nas.storage import manifest
-from nas.storage import working_copy as module
-from nas.storage.driver_lock import BusyError
+from nas.storage import mirror
+from nas.storage import search_storage as module
+from nas.storage.driver_lock import BusyError, Driver
 from nas.storage.lease import LOCK, Lease, LeaseLostError, Times
-from nas.storage.mirror import Tree
+from nas.storage.mirror import Mirror
 from nas.storage.object_store import Store, StoreError
-from nas.storage.working_copy import WorkingCopy, is_carried, working_copy
+from nas.storage.search_storage import RemoteStorage, is_mirrored
 
+EAST = Driver(pid=9, host="east", stage=1, started=0.0)
 QUICK = Times(renew_s=0.05, stale_s=0.5, settle_s=0.02, look_s=0.02)
 
 
@@ -44,7 +45,7 @@ def here(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDir
 
 
 def machine(name: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDir:
-    """The search as it is seen from a machine with a working copy of its own."""
+    """Return the search as another machine sees it, with a local copy of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(socket, "gethostname", lambda: name)
@@ -59,32 +60,32 @@ def wait_for(store: Store, name: str, content: bytes) -> None:
 
 
 def work_under(directory: SearchDir, trouble: Callable[[], object]) -> None:
-    """Hold the search and write a file there, until the trouble is noticed."""
+    """Hold the search and write a file in it until `check` raises."""
     with directory.held(1):
         trouble()
         (directory.root / "hours.json").write_text("1")
         deadline = time.monotonic() + 10.0
         while time.monotonic() < deadline:
             trouble()
-            directory.check_held()
+            directory.storage.check()
             time.sleep(0.02)
-        pytest.fail("it goes on")
+        pytest.fail("no error was raised")
 
 
-def test_a_search_is_called_by_its_url(here: SearchDir, url: str) -> None:
+def test_search_is_named_by_its_url(here: SearchDir, url: str) -> None:
     assert str(here) == url
     assert here.root.name.startswith("run-")
     assert here.url_of(here.trial_folder(1, 7)) == f"{url}/stage1/0007"
 
 
-def test_machines_with_one_home_do_not_share_a_copy(
+def test_machines_that_share_a_home_have_separate_copies(
     here: SearchDir, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert machine("here", url, tmp_path, monkeypatch).root == here.root
     assert machine("there", url, tmp_path, monkeypatch).root != here.root
 
 
-def test_a_strangers_folder_does_not_say_where_it_belongs(
+def test_folder_outside_of_the_cache_belongs_to_no_url(
     here: SearchDir, url: str, tmp_path: Path
 ) -> None:
     sent = tmp_path / "sent" / here.root.name
@@ -94,14 +95,14 @@ def test_a_strangers_folder_does_not_say_where_it_belongs(
     assert str(SearchDir(sent)) == str(sent)
 
 
-def test_a_plain_folder_has_no_url(tmp_path: Path) -> None:
+def test_plain_folder_has_no_url(tmp_path: Path) -> None:
     directory = SearchDir(search_path(tmp_path / "run"))
     assert directory.root == tmp_path / "run"
     assert directory.url_of(directory.trial_folder(1, 7)) is None
     assert str(directory) == str(tmp_path / "run")
 
 
-def test_a_folder_whose_name_reads_as_an_option_is_no_search(
+def test_folders_with_url_syntax_in_their_names_are_ignored(
     here: SearchDir, tmp_path: Path
 ) -> None:
     for name in ("run", "run?endpoint_override=evil:9", "run#1", "run 2", "r%75n"):
@@ -112,7 +113,7 @@ def test_a_folder_whose_name_reads_as_an_option_is_no_search(
     assert [root.name.rpartition("-")[0] for root in found] == ["run"]
 
 
-def test_a_reader_fetches_small_files_and_no_weights(here: SearchDir, store: Store) -> None:
+def test_refresh_fetches_small_files_and_no_weights(here: SearchDir, store: Store) -> None:
     store.write("search.yaml", b"{}")
     store.write("stage1/0001/metrics.csv", b"epoch\n")
     store.write("stage1/0001/last.pt", b"large")
@@ -124,7 +125,7 @@ def test_a_reader_fetches_small_files_and_no_weights(here: SearchDir, store: Sto
     }
 
 
-def test_what_is_gone_at_the_url_is_gone_here(here: SearchDir, store: Store) -> None:
+def test_refresh_removes_files_that_were_removed_at_the_url(here: SearchDir, store: Store) -> None:
     store.write("stage1/0001/result.json", b"{}")
     here.refresh()
     store.remove("stage1/0001/result.json")
@@ -132,7 +133,7 @@ def test_what_is_gone_at_the_url_is_gone_here(here: SearchDir, store: Store) -> 
     assert not here.result_file(1, 1).exists()
 
 
-def test_a_file_that_changes_within_a_second_is_fetched_again(
+def test_file_that_changes_within_a_second_is_fetched_again(
     here: SearchDir, store: Store, tmp_path: Path
 ) -> None:
     """Stores tell the time in whole seconds: the same size and time may be another content."""
@@ -144,7 +145,7 @@ def test_a_file_that_changes_within_a_second_is_fetched_again(
         assert (here.root / "hours.json").read_bytes() == content
 
 
-def test_what_has_not_changed_is_not_fetched_again(
+def test_unchanged_files_are_not_fetched_again(
     here: SearchDir, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, age in (("old", 60.0), ("new", 0.0)):
@@ -164,9 +165,7 @@ def test_what_has_not_changed_is_not_fetched_again(
     assert fetched == ["new"]
 
 
-def test_what_the_driver_writes_comes_to_the_url_while_it_works(
-    here: SearchDir, store: Store
-) -> None:
+def test_files_of_the_driver_are_uploaded_while_it_runs(here: SearchDir, store: Store) -> None:
     with here.held(1):
         (here.root / "hours.json").write_text("1")
         wait_for(store, "hours.json", b"1")
@@ -177,7 +176,7 @@ def test_what_the_driver_writes_comes_to_the_url_while_it_works(
     assert store.read(LOCK) is None
 
 
-def test_a_search_goes_on_from_another_machine(
+def test_search_is_continued_on_another_machine(
     here: SearchDir, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with here.held(1):
@@ -187,7 +186,7 @@ def test_a_search_goes_on_from_another_machine(
         assert (there.root / "study.journal").read_text() == "events"
 
 
-def test_a_second_driver_on_another_machine_is_refused(
+def test_second_driver_on_another_machine_is_refused(
     here: SearchDir, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = machine("there", url, tmp_path, monkeypatch)
@@ -199,42 +198,27 @@ def test_a_second_driver_on_another_machine_is_refused(
         driver = there.driver()
         assert driver is not None
         assert (driver.pid, driver.stage) == (os.getpid(), 2)
-        assert not there.is_held_here()
+        assert not there.storage.is_held_here()
     there.refresh()
     assert there.driver() is None
 
 
-@pytest.mark.parametrize(
-    "who",
-    [
-        {"pid": "1"},
-        {"pid": -1},
-        {"host": 3},
-        {"host": "\x1b[2J"},
-        {"started": None},
-        {"stage": 1.5},
-    ],
-)
-def test_a_driver_that_cannot_be_understood_counts_as_none(
-    here: SearchDir, store: Store, who: dict[str, object]
-) -> None:
-    known = {"pid": 9, "host": "east", "stage": 1, "started": 0.0}
+def test_damaged_driver_of_a_lease_counts_as_none(here: SearchDir, store: Store) -> None:
+    content = Lease(store, EAST, QUICK).content()
     store.write("search.yaml", b"{}")
-    store.write(LOCK, Lease(store, known, QUICK).content())
+    store.write(LOCK, content)
     here.refresh()
-    assert here.driver() is not None
-    store.write(LOCK, Lease(store, known | who, QUICK).content())
+    assert here.driver() == EAST
+    store.write(LOCK, content.replace(b'"pid": 9', b'"pid": -1'))
     here.refresh()
     assert here.driver() is None
 
 
-def test_a_driver_that_died_here_is_followed_at_once(
+def test_driver_that_died_on_this_machine_is_replaced_at_once(
     here: SearchDir, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TIMES", Times(renew_s=9, stale_s=900, settle_s=0.02))
-    copy = working_copy(here.root)
-    assert copy is not None
-    dead = Lease(store, {}, module.TIMES)
+    dead = Lease(store, EAST, module.TIMES)
     dead.take("", print)
     (here.root / ".origin" / "token").write_text(dead.token)
     here.refresh()
@@ -243,10 +227,10 @@ def test_a_driver_that_died_here_is_followed_at_once(
         pass
 
 
-def test_a_driver_whose_search_was_taken_stops_and_uploads_nothing(
+def test_driver_that_lost_its_lease_stops_and_uploads_nothing(
     here: SearchDir, store: Store
 ) -> None:
-    other = Lease(store, {"pid": 9, "host": "east", "stage": 1, "started": 0.0}, QUICK)
+    other = Lease(store, EAST, QUICK)
     with pytest.raises(LeaseLostError, match="process 9 on east"):
         work_under(here, lambda: store.write(LOCK, other.content()))
     assert store.read("hours.json") is None
@@ -254,7 +238,7 @@ def test_a_driver_whose_search_was_taken_stops_and_uploads_nothing(
     assert (here.root / "hours.json").read_text() == "1"
 
 
-def test_a_store_that_fails_ends_the_search_and_the_files_stay(
+def test_failing_store_ends_the_search_and_local_files_stay(
     here: SearchDir, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: Store, path: str, content: bytes) -> None:
@@ -267,46 +251,46 @@ def test_a_store_that_fails_ends_the_search_and_the_files_stay(
     assert (here.root / "hours.json").read_text() == "1"
 
 
-def test_what_a_trial_has_put_to_the_url_is_brought(here: SearchDir, store: Store) -> None:
+def test_fetch_gets_the_files_of_a_trial_now_or_later(here: SearchDir, store: Store) -> None:
     with here.held(1):
         store.write("stage1/0001/metrics.csv", b"a")
         store.write("stage1/0002/metrics.csv", b"b")
-        here.bring(here.trial_folder(1, 1))
+        here.storage.fetch(here.trial_folder(1, 1))
         assert (here.trial_folder(1, 1) / "metrics.csv").read_bytes() == b"a"
         assert not here.trial_folder(1, 2).exists()
-        here.bring(here.trial_folder(1, 2), later=True)
+        here.storage.fetch(here.trial_folder(1, 2), later=True)
     assert (here.trial_folder(1, 2) / "metrics.csv").read_bytes() == b"b"
 
 
-def test_what_is_known_of_the_files_is_written_when_it_changes_and_not_for_every_trial(
+def test_manifest_is_saved_when_it_changes_and_not_for_every_trial(
     here: SearchDir, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or a search of 1,000 trials would write a megabyte for each of their epochs."""
+    """Otherwise a search of 1,000 trials would write a megabyte for each of their epochs."""
     for number in range(1, 6):
         store.write(f"stage1/000{number}/metrics.csv", b"1")
-    tree = Tree(here.root, store, here.root / "known.json", is_carried)
+    files = Mirror(here.root, store, here.root / "known.json", is_mirrored)
     saved: list[Path] = []
-    monkeypatch.setattr(manifest, "write_text", lambda path, text: saved.append(path))
+    monkeypatch.setattr(mirror, "write_text", lambda path, text: saved.append(path))
     for number in range(1, 6):
-        tree.pull(f"stage1/000{number}")
+        files.pull(f"stage1/000{number}")
     assert saved == []
-    tree.push()
+    files.push()
     assert saved == [here.root / "known.json"]
-    tree.push()
+    files.push()
     assert len(saved) == 1
 
 
-def test_a_forgotten_result_does_not_come_back(here: SearchDir, store: Store) -> None:
+def test_removed_result_does_not_come_back(here: SearchDir, store: Store) -> None:
     store.write("stage1/0001/result.json", b"{}")
     with here.held(1):
-        here.remove(here.result_file(1, 1))
-        here.bring(here.trial_folder(1, 1))
+        here.storage.remove(here.result_file(1, 1))
+        here.storage.fetch(here.trial_folder(1, 1))
     assert not here.result_file(1, 1).exists()
     assert store.list() == {}
 
 
-def test_files_that_vanish_here_stay_at_the_url(here: SearchDir, store: Store) -> None:
-    """Somebody may empty the cache; what is to go at the URL is said in so many words."""
+def test_files_deleted_from_the_local_copy_stay_at_the_url(here: SearchDir, store: Store) -> None:
+    """A user may empty the cache; `remove` is the only way to delete at the URL."""
     store.write("search.yaml", b"{}")
     with here.held(1):
         (here.root / "search.yaml").unlink()
@@ -315,14 +299,14 @@ def test_files_that_vanish_here_stay_at_the_url(here: SearchDir, store: Store) -
     assert (here.root / "search.yaml").read_bytes() == b"{}"
 
 
-def test_what_another_process_fetched_is_not_put_back(
+def test_publish_does_not_upload_what_another_process_fetched(
     here: SearchDir, store: Store, url: str
 ) -> None:
     """A long `report` here, a `status` in another terminal, a driver on another machine."""
     store.write("stage1/0001/metrics.csv", b"1")
     here.refresh()
     store.write("stage1/0001/metrics.csv", b"12")
-    assert WorkingCopy(here.root, url).refresh()
+    RemoteStorage(here.root, url).refresh()
     store.write("stage1/0001/metrics.csv", b"123")
     (here.root / "report.html").write_text("new")
     here.publish()
@@ -330,7 +314,7 @@ def test_what_another_process_fetched_is_not_put_back(
     assert store.read("stage1/0001/metrics.csv") == b"123"
 
 
-def test_a_reader_leaves_a_driver_of_the_same_machine_alone(here: SearchDir, store: Store) -> None:
+def test_refresh_does_nothing_while_a_driver_runs_here(here: SearchDir, store: Store) -> None:
     with here.held(1):
         (here.root / "study.journal").write_text("newer than the store's")
         store.write("study.journal", b"old")
@@ -352,5 +336,5 @@ def test_a_reader_leaves_a_driver_of_the_same_machine_alone(here: SearchDir, sto
         ("stage1/.leaderboard.csv.x.tmp", False),
     ],
 )
-def test_which_files_are_kept_the_same(name: str, expected: bool) -> None:
-    assert is_carried(name) is expected
+def test_which_files_are_mirrored(name: str, expected: bool) -> None:
+    assert is_mirrored(name) is expected
