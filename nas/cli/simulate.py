@@ -128,7 +128,7 @@ def _names(text: str) -> list[str]:
 
 def _print_methods(source: Path, found: "Simulation") -> None:
     recording, replays = found.recording, found.replays
-    spent = [f"{share * recording.total_epochs:.0f} epochs" for share in found.summaries[0].at]
+    spent = [f"{share * recording.total_epochs:.0f} epochs" for share in found.summaries[0].hard_at]
     columns = ["strategy", "scheduler", *spent, "at its end", "after epochs", "near the best"]
     what = f"{len(recording.numbers)} candidates x {recording.epochs} epochs"
     title = f"{source}: {what} = {recording.total_epochs}; hard AP found, median (quartiles)"
@@ -142,9 +142,10 @@ def _print_methods(source: Path, found: "Simulation") -> None:
 
 
 def _cells(summary: "MethodSummary") -> list[str]:
-    near = f"{_spread(summary.within, 'g')} {100 * summary.reached:.0f}%"
-    found = [_spread(hard, ".4f") for hard in (*summary.at.values(), summary.end)]
-    return [summary.strategy, summary.scheduler, *found, _spread(summary.spent, "g"), near]
+    hard = [_spread(found, ".4f") for found in (*summary.hard_at.values(), summary.hard_at_end)]
+    near = f"{_spread(summary.epochs_within_margin, 'g')} {100 * summary.reached_margin:.0f}%"
+    end = _spread(summary.epochs_at_end, "g")
+    return [summary.strategy, summary.scheduler, *hard, end, near]
 
 
 def _spread(quartiles: "Quartiles", form: str) -> str:
@@ -175,9 +176,9 @@ def _write(summaries: "Sequence[MethodSummary]", path: Path) -> None:
     quartiles = ("median", "lower", "upper")
     writer.writerow(("strategy", "scheduler", "repeats", "measure", *quartiles))
     for summary in summaries:
-        measures = {f"hard_at_{share:g}": hard for share, hard in summary.at.items()}
-        measures |= {"hard_at_end": summary.end, "epochs_at_end": summary.spent}
-        measures["epochs_within_margin"] = summary.within
+        measures = {f"hard_at_{share:g}": hard for share, hard in summary.hard_at.items()}
+        names = ("hard_at_end", "epochs_at_end", "epochs_within_margin")
+        measures |= {name: getattr(summary, name) for name in names}
         for name, found in measures.items():
             start = (summary.strategy, summary.scheduler, summary.repeats, name)
             values = found.to_dict()

@@ -72,35 +72,28 @@ class MethodSummary:
     Attributes:
         strategy, scheduler: names of the method.
         repeats: number of replays.
-        at: hard AP found, by the share of all epochs spent; -inf: no trial was finished.
-        end: hard AP found when the search ends by itself.
-        spent: epochs spent by then.
-        within: epochs spent until the hard AP found is within the margin of the best of all;
-            inf: never.
-        reached: share of the replays that came within the margin.
+        hard_at: hard AP found, by the share of all epochs spent; -inf: no trial was finished.
+        hard_at_end: hard AP found when the search ends by itself.
+        epochs_at_end: epochs spent by then.
+        epochs_within_margin: epochs spent until the hard AP found is within the margin of the
+            best of all; inf: never.
+        reached_margin: share of the replays that came within the margin.
     """
 
     strategy: str
     scheduler: str
     repeats: int
-    at: Mapping[float, Quartiles]
-    end: Quartiles
-    spent: Quartiles
-    within: Quartiles
-    reached: float
+    hard_at: Mapping[float, Quartiles]
+    hard_at_end: Quartiles
+    epochs_at_end: Quartiles
+    epochs_within_margin: Quartiles
+    reached_margin: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {
-            "strategy": self.strategy,
-            "scheduler": self.scheduler,
-            "repeats": self.repeats,
-            "hard_at": [{"share": share, **hard.to_dict()} for share, hard in self.at.items()],
-            "hard_at_end": self.end.to_dict(),
-            "epochs_at_end": self.spent.to_dict(),
-            "epochs_within_margin": self.within.to_dict(),
-            "reached_margin": self.reached,
-        }
+        quartiles = {k: v.to_dict() for k, v in vars(self).items() if isinstance(v, Quartiles)}
+        hard_at = [{"share": share, **hard.to_dict()} for share, hard in self.hard_at.items()]
+        return {**vars(self), "hard_at": hard_at, **quartiles}
 
 
 def replay_method(method: Method, replays: Replays) -> MethodSummary:
@@ -125,11 +118,11 @@ def _summary(method: Method, found: Sequence[Replay], margin: float) -> MethodSu
         strategy=method.strategy,
         scheduler=method.scheduler,
         repeats=len(found),
-        at={share: hard_at(share) for share in BUDGETS},
-        end=Quartiles.of([run.best_at(run.spent, recording) for run in found]),
-        spent=Quartiles.of([run.spent for run in found]),
-        within=Quartiles.of(within),
-        reached=sum(map(math.isfinite, within)) / len(within),
+        hard_at={share: hard_at(share) for share in BUDGETS},
+        hard_at_end=Quartiles.of([run.best_at(run.spent, recording) for run in found]),
+        epochs_at_end=Quartiles.of([run.spent for run in found]),
+        epochs_within_margin=Quartiles.of(within),
+        reached_margin=sum(map(math.isfinite, within)) / len(within),
     )
 
 

@@ -27,8 +27,11 @@ def test_the_replays_of_a_real_search_keep_their_figures() -> None:
     # docs/LOG.md, 2026-11-23: 24 candidates of 9 epochs, two trials at a time.
     recording, _ = load_recording(SEARCH, 1)
     fifo, asha = simulate(recording, (), RANDOM, Replays(slots=2)).summaries
-    assert (fifo.within, fifo.spent) == (quartiles(54, 108, 162), same(216))
-    assert (asha.within, asha.spent) == (quartiles(37, 55, 69), quartiles(64, 74, 86))
+    assert (fifo.epochs_within_margin, fifo.epochs_at_end) == (quartiles(54, 108, 162), same(216))
+    assert (asha.epochs_within_margin, asha.epochs_at_end) == (
+        quartiles(37, 55, 69),
+        quartiles(64, 74, 86),
+    )
 
 
 def test_early_stopping_loses_where_curves_cross() -> None:
@@ -37,10 +40,10 @@ def test_early_stopping_loses_where_curves_cross() -> None:
         hard[n] = {e: (0.9 - 0.05 * n if e == 1 else 0.05 * n) for e in range(1, 10)}
     replays = Replays(repeats=50, margin=0.001)
     fifo, asha = simulate(make_recording(hard), (), RANDOM, replays).summaries
-    assert (fifo.end, fifo.reached) == (same(0.45), 1.0)
-    assert asha.end.median < 0.45
-    assert asha.reached < 0.5
-    assert asha.spent.median < fifo.spent.median == 81
+    assert (fifo.hard_at_end, fifo.reached_margin) == (same(0.45), 1.0)
+    assert asha.hard_at_end.median < 0.45
+    assert asha.reached_margin < 0.5
+    assert asha.epochs_at_end.median < fifo.epochs_at_end.median == 81
 
 
 def test_random_search_finds_the_best_as_often_as_expected() -> None:
@@ -48,11 +51,11 @@ def test_random_search_finds_the_best_as_often_as_expected() -> None:
     # 0.4, the first 3 in 0.6, the first 4 in 0.8 of the replays.
     (method,) = FIFO.methods(constant([0.1, 0.2, 0.3, 0.4, 0.5], epochs=2))
     found = replay_method(method, Replays(repeats=1000))
-    assert found.within == quartiles(4, 6, 8)
-    assert found.at[1 / 8] == same(-math.inf)  # one epoch: none is finished
-    assert found.at[1 / 4] == quartiles(0.2, 0.3, 0.4)  # two epochs: one random candidate
-    assert found.at[1.0] == found.end == same(0.5)
-    assert found.spent == same(10)
+    assert found.epochs_within_margin == quartiles(4, 6, 8)
+    assert found.hard_at[1 / 8] == same(-math.inf)  # one epoch: none is finished
+    assert found.hard_at[1 / 4] == quartiles(0.2, 0.3, 0.4)  # two epochs: one random candidate
+    assert found.hard_at[1.0] == found.hard_at_end == same(0.5)
+    assert found.epochs_at_end == same(10)
     shown = found.to_dict()["hard_at"]
     assert shown[0] == {"share": 1 / 8, "lower": None, "median": None, "upper": None}
     assert shown[1] == {"share": 1 / 4, "lower": 0.2, "median": 0.3, "upper": 0.4}
@@ -95,9 +98,9 @@ def test_all_is_every_name_and_each_can_be_replayed() -> None:
         for scheduler in ("asha", "fifo")
     ]
     for summary in found:
-        assert 0 < summary.spent.median <= recording.total_epochs
+        assert 0 < summary.epochs_at_end.median <= recording.total_epochs
         if summary.scheduler == "fifo":
-            assert summary.end == same(0.12)
+            assert summary.hard_at_end == same(0.12)
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "evolution"])
@@ -119,8 +122,8 @@ def test_a_strategy_that_learns_finds_the_end_of_a_slope_before_random_search(
     recording = constant([0.01 * n for n in range(1, 31)], epochs=1)
     choices = Choices(strategies=("random", strategy), schedulers=("fifo",))
     random, learning = simulate(recording, (), choices, Replays(repeats=20)).summaries
-    assert learning.within.median < random.within.median
-    assert learning.within.upper < random.within.upper
+    assert learning.epochs_within_margin.median < random.epochs_within_margin.median
+    assert learning.epochs_within_margin.upper < random.epochs_within_margin.upper
 
 
 def test_choices_that_cannot_be_replayed_are_refused() -> None:
