@@ -1,4 +1,7 @@
-"""From options to a request: defaults, the run before, stage 1, the template, the data."""
+"""Resolution of a stage's options into its request.
+
+What the options leave out comes from the run before, from stage 1, or from the defaults.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +13,8 @@ from nas.search.directory import SearchDir
 from nas.search.request import (
     AnyRequest,
     check_comparable,
+    common_names,
+    inherited_names,
     option_names,
     request_differences,
     request_from_dict,
@@ -24,31 +29,19 @@ from trials.fingerprint import DATA_LAYOUT, data_fingerprint
 from trials.recipe import Recipe
 
 DEFAULT_DATA = Path("data/retinaface")  # where SCRFD keeps WIDER FACE
-# What stage 2 takes from stage 1, unless a flag says otherwise where that is allowed.
-_INHERITED = (
-    *("flops", "tolerance", "seed", "data", "data_fingerprint", "recipe", "epochs"),
-    *("image_size", "precision", "eval_every", "select_on", "loader_workers", "retries"),
-    *("scheduler", "rungs", "reduction_factor", "grace_epochs", "strategy", "max_gpu_hours"),
-    *("cpus_per_trial", "gpus_per_trial", "cache", "cache_gb", "storage", "study"),
-)
-# What must be the same in both stages, since their leaderboards are read side by side.
-_COMMON = (
-    *("flops", "data_fingerprint", "recipe", "epochs", "image_size", "precision", "select_on"),
-    *("rungs", "reduction_factor", "grace_epochs"),
-)
 
 
 def resolve_request(
     directory: SearchDir, stage: int, options: Mapping[str, Any]
 ) -> tuple[AnyRequest, Architecture | None]:
-    """The request that `options` mean in `directory`, and stage 2's template.
+    """Return the request that `options` mean in `directory`, and the template of stage 2 or 3.
 
-    Raises: as `run_stage`.
+    Raises: as `nas.stage.run_stage`.
     """
     require_mapping(options, "the request", [*option_names(stage), "batch_size"])
     stored = directory.requests()
     before = stored.get(stage)
-    values: dict[str, Any] = before.to_dict() if before else _inherited(stored, stage)
+    values = before.to_dict() if before else _inherited(stored, stage)
     values |= {key: value for key, value in options.items() if key != "batch_size"}
     template = None
     if stage == 1:
@@ -56,18 +49,12 @@ def resolve_request(
     else:
         values["template"], template = _template(directory, stage, options.get("template"), before)
         values["template_hash"] = template.content_hash
-    if template and (stage == 3 or "flops" not in values):
-        values["flops"] = total(flops_by_part(template))
-    values["data"] = _data_root(values.get("data"))
-    values["data_fingerprint"] = data_fingerprint(values["data"])
-    if values.get("warm_start") is not None:
-        values["warm_start"] = absolute(str(values["warm_start"]))
-    values |= _storage(directory, values)
-    values.setdefault("recipe", Recipe.named("reference").to_dict())
-    if "batch_size" in options:
-        values["recipe"] = {**values["recipe"], "batch_size": options["batch_size"]}
+        if stage == 3 or "flops" not in values:
+            values["flops"] = total(flops_by_part(template))
+    values |= _locations(directory, values)
     if "flops" not in values:
         raise ConfigError("--flops is needed to begin a search, such as --flops 2.5G")
+    values["recipe"] = _recipe(values, options.get("batch_size"))
     request = request_from_dict(stage, values, "the request")
     if before:
         check_comparable(before, request, str(directory))
@@ -75,32 +62,40 @@ def resolve_request(
     return request, template
 
 
-def _storage(directory: SearchDir, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The storage by its absolute path, and the search's name in it, which it keeps."""
-    storage = check_storage(values.get("storage", JOURNAL))
-    if storage == JOURNAL:
-        return {"storage": JOURNAL, "study": None}
-    name = values.get("study") or search_name(directory.root)
-    return {"storage": absolute_storage(storage), "study": name}
-
-
 def _inherited(stored: Mapping[int, AnyRequest], stage: int) -> dict[str, Any]:
+    """Return the options that a later stage takes from stage 1."""
     if stage == 1 or 1 not in stored:
         return {}
     first = stored[1].to_dict()
-    # Strategies choose networks, of which stage 3 has only one.
-    return {key: first[key] for key in _INHERITED if stage != 3 or key != "strategy"}
+    return {name: first[name] for name in inherited_names(stage)}
+
+
+def _locations(directory: SearchDir, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that name files and stores, with absolute paths."""
+    found: dict[str, Any] = {"data": _data_root(values.get("data"))}
+    found["data_fingerprint"] = data_fingerprint(found["data"])
+    if values.get("warm_start") is not None:
+        found["warm_start"] = absolute(str(values["warm_start"]))
+    storage = check_storage(values.get("storage", JOURNAL))
+    if storage == JOURNAL:
+        return {**found, "storage": JOURNAL, "study": None}
+    name = values.get("study") or search_name(directory.root)
+    return {**found, "storage": absolute_storage(storage), "study": name}
+
+
+def _recipe(values: Mapping[str, Any], batch_size: object) -> dict[str, Any]:
+    recipe = values.get("recipe", Recipe.named("reference").to_dict())
+    return recipe if batch_size is None else {**recipe, "batch_size": batch_size}
 
 
 def _check_common(
     directory: SearchDir, request: AnyRequest, stored: Mapping[int, AnyRequest]
 ) -> None:
-    """Refuse a stage whose results could not be compared with the other one's."""
+    """Refuse a stage 1 or 2 whose results could not be compared with those of the other one."""
     other = stored.get(3 - request.stage)
     if other is None:
         return
-    common = [key for key in _COMMON if key in other.comparable()]
-    changed = request_differences(other, request, common)
+    changed = request_differences(other, request, common_names(other))
     if changed:
         raise IncomparableError(
             f"{directory}: stage {request.stage} must have what stage {other.stage} had; "
@@ -109,7 +104,7 @@ def _check_common(
 
 
 def _data_root(given: object) -> str:
-    """The data's absolute path, checked as far as a glance goes. Raises DataError."""
+    """Return the absolute path of the data after a check of its layout. Raises DataError."""
     root = Path(str(given)) if given is not None else DEFAULT_DATA
     if given is None and not root.is_dir():
         raise DataError(
@@ -126,15 +121,16 @@ def _data_root(given: object) -> str:
 def _template(
     directory: SearchDir, stage: int, reference: object, before: AnyRequest | None
 ) -> tuple[str, Architecture]:
-    """The template of stage 2 or 3: a number, `best`, a built-in name, a file, or as before.
+    """Return the template of stage 2 or 3: a number, `best`, a built-in name or a file.
 
-    Numbers are of the last stage before it that has begun.
+    Without a reference it is the template of the run before, else the best candidate. Numbers
+    are those of the last earlier stage that has begun.
     """
     kept = directory.stage_folder(stage) / "template.yaml"
     if reference is None and before is not None and kept.is_file():
         return str(before.to_dict()["template"]), load_architecture(kept)
     text = "best" if reference is None else str(reference)
-    if text == "best" or (text.isascii() and text.isdigit()):
+    if is_candidate(text):
         source = 2 if stage == 3 and 2 in directory.requests() else 1
         return stage_template(directory, source, text)
 
@@ -143,15 +139,20 @@ def _template(
     return text, resolve_candidate(text)
 
 
+def is_candidate(reference: str) -> bool:
+    """Return whether a reference is the number of a candidate, or `best`."""
+    return reference == "best" or (reference.isascii() and reference.isdigit())
+
+
 def stage1_template(directory: SearchDir, reference: str) -> tuple[str, Architecture]:
-    """A stage-1 candidate by its number or as `best` (see `stage_template`)."""
+    """Return a stage-1 candidate by its number or as `best` (see `stage_template`)."""
     return stage_template(directory, 1, reference)
 
 
 def stage_template(directory: SearchDir, stage: int, reference: str) -> tuple[str, Architecture]:
-    """A candidate of `stage` by its number or as `best`: its number as text, and itself.
+    """Return the number, as text, and the architecture of a candidate of `stage`.
 
-    The best is the one with the highest mean over seeds where candidates were confirmed
+    `best` is the candidate with the highest mean over seeds where candidates were confirmed
     (`nas.results.confirm`), else the one with the highest hard AP.
 
     Raises:

@@ -101,7 +101,8 @@ ROOMS = {
         "mmdet",
     ],
     "trials": [
-        ("result", "recipe", "settings", "device", "memory", "fingerprint", "trial", "lock"),
+        ("options", "result", "recipe", "settings", "device", "memory"),
+        ("fingerprint", "trial", "lock"),
         ("model_file",),
         "data",
         "augmentation",

@@ -3,35 +3,25 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from search_spaces.checks import require_integer, require_number
+from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
+from trials.options import check_options, option
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CACHE_AUTO, CACHE_OFF = "auto", "off"
 VALIDATION, HOLDOUT = "val", "holdout:"
 LARGEST_SHARE = 0.5
 AUGMENT_ON = ("auto", "cpu", "device")
-LARGEST_CACHE_GB = 1_000_000
-_OPTIONAL = ("threads", "loader_workers")
-_LIMITS = {
-    "epochs": (1, 100_000),
-    "image_size": (32, 8192),
-    "seed": (0, 2**32 - 1),
-    "threads": (1, 1024),
-    "loader_workers": (0, 256),
-    "eval_every": (0, 100_000),
-    "workers": (1, 4096),
-}
 
 
 def parse_select_on(text: object) -> float:
     """Return the held-out share of the training images: 0 for `val`, S for `holdout:S`.
 
     Raises:
-        ConfigError: the text is neither, or the share is not above 0 and at most a half.
+        ConfigError: the text is neither, or S is not above 0 and at most 0.5.
     """
     rule = f"select_on must be {VALIDATION}, or {HOLDOUT}SHARE with a share up to {LARGEST_SHARE}"
     if text == VALIDATION:
@@ -54,63 +44,117 @@ def format_select_on(share: float) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings:
-    """Settings that all trials of a search share.
+    """Settings that a search fixes for all its trials.
+
+    The metadata of the fields (`trials.options`) state what each sets, and its limits. The last
+    epoch, the rungs and the epochs of `eval_at` are evaluated whatever `eval_every` is.
 
     Attributes:
-        epochs: passes over the training images.
-        image_size: side of the square training crops, and long side at evaluation.
-        seed: seed of weights, sample order and augmentation.
-        device: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`.
-        threads: CPU threads of torch; None keeps torch's own setting.
-        precision: `fp32`, `bf16`, `fp16`, or `auto`: fp32 on CPU, bf16 on a GPU that has it.
-        loader_workers: processes that prepare samples; None: 0 on a CPU, all cores but one
-            with a GPU.
-        cache: location of decoded images: `auto` (memory of this trial), `off`, or a folder
-            that all trials of a machine share, which is made absolute.
-        cache_gb: largest size of the cache in 10^9 bytes; None: 0.5 in memory, 40 in a folder.
-        augment_on: where images are cropped, resized and flipped: `cpu`, `device`, or `auto`:
-            on the GPU if the trial has one.
-        eval_every: epochs between evaluations; 0: only the last epoch. The last epoch, the
-            rungs and the epochs of `eval_at` are always evaluated.
-        eval_at: further epochs to evaluate, ascending and below `epochs`.
-        workers: number of data-parallel processes, each with the recipe's batch size.
-        rungs: epochs after which a scheduler may stop the trial, ascending and below
-            `epochs`. Each is evaluated and ends a complete learning-rate schedule, so that
-            trials compared there are fully trained (see `trials.training.schedule`).
+        threads: CPU threads of torch; None leaves torch's setting alone.
+        precision: `auto` is fp32 on a CPU, bf16 on a GPU that supports it, else fp16.
+        loader_workers: None: no process besides a training on a CPU, all cores but one
+            besides a training on a GPU.
+        cache: `auto` keeps decoded images in the memory of the trial; a folder is shared by
+            all trials of the machine, and stored as an absolute path.
+        eval_at: further epochs to evaluate after, ascending and below `epochs`.
+        workers: data-parallel processes, each with the batch size of the recipe.
+        rungs: epochs after which a scheduler may stop the trial, ascending and below `epochs`.
+            Each is evaluated and ends a complete learning-rate schedule, so that the networks
+            compared there are fully trained (see `trials.training.schedule`).
         select_on: images that the APs are measured on: `val`, or `holdout:S`, a share S of
-            the training images, which are then not trained on (see `trials.data.holdout`).
+            the training images, which is not trained on (see `trials.data.holdout`).
     """
 
-    epochs: int = 80
-    image_size: int = 640
-    seed: int = 0
-    device: str = "auto"
-    threads: int | None = None
-    precision: str = "auto"
-    loader_workers: int | None = None
-    cache: str = CACHE_AUTO
-    cache_gb: float | None = None
-    augment_on: str = "auto"
-    eval_every: int = 0
+    epochs: int = field(
+        default=80, metadata=option("Epochs of a training.", minimum=1, maximum=100_000)
+    )
+    image_size: int = field(
+        default=640,
+        metadata=option(
+            "Side of the training crops in pixels, a multiple of 32; also the long side "
+            "at evaluation.",
+            minimum=32,
+            maximum=8192,
+        ),
+    )
+    seed: int = field(
+        default=0,
+        metadata=option(
+            "Seed of weights, sample order and augmentation.", minimum=0, maximum=2**32 - 1
+        ),
+    )
+    device: str = field(
+        default="auto", metadata=option("auto (a GPU if there is one), cpu, cuda or cuda:N.")
+    )
+    threads: int | None = field(
+        default=None, metadata=option("CPU threads.", minimum=1, maximum=1024)
+    )
+    precision: str = field(
+        default="auto",
+        metadata=option(
+            "Floating-point precision of the training.",
+            default_text="auto, fp32 on a CPU, bf16 or fp16 on a GPU",
+            choices=PRECISIONS,
+        ),
+    )
+    loader_workers: int | None = field(
+        default=None,
+        metadata=option(
+            "Processes of a trial that prepare images.",
+            default_text="its cores but one on a GPU, else 0",
+            minimum=0,
+            maximum=256,
+        ),
+    )
+    cache: str = field(
+        default=CACHE_AUTO,
+        metadata=option(
+            "Where decoded images are kept: auto (in the trial's memory), off, or a "
+            "folder that all trials of a machine share.",
+            metavar="auto|off|DIR",
+        ),
+    )
+    cache_gb: float | None = field(
+        default=None,
+        metadata=option(
+            "Limit of the decoded images, in gigabytes.",
+            default_text="0.5 in memory, 40 in a folder",
+            minimum=0,
+            maximum=1_000_000,
+        ),
+    )
+    augment_on: str = field(
+        default="auto",
+        metadata=option(
+            "Where images are cropped, resized and flipped; auto: on a GPU that trains.",
+            choices=AUGMENT_ON,
+        ),
+    )
+    eval_every: int = field(
+        default=0,
+        metadata=option(
+            "Epochs between evaluations; 0: only after the last epoch.", minimum=0, maximum=100_000
+        ),
+    )
     eval_at: tuple[int, ...] = ()
-    workers: int = 1
+    workers: int = field(default=1, metadata=option(minimum=1, maximum=4096))
     rungs: tuple[int, ...] = ()
-    select_on: str = VALIDATION
+    select_on: str = field(
+        default=VALIDATION,
+        metadata=option(
+            "Images that the AP is measured on: val, or a share of the training images "
+            "that is not trained on, such as holdout:0.1.",
+            metavar="val|holdout:SHARE",
+        ),
+    )
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
-            if value is not None or name not in _OPTIONAL:
-                object.__setattr__(self, name, require_integer(value, name, low, high))
+        check_options(self)
         if self.image_size % 32:
             raise ConfigError(f"image_size must be a multiple of 32, got {self.image_size}")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
         if not isinstance(self.device, str) or not self.device:
             raise ConfigError(f"device must be text such as auto, cpu, cuda:0, got {self.device!r}")
-        if self.augment_on not in AUGMENT_ON:
-            raise ConfigError(f"augment_on must be one of {AUGMENT_ON}, got {self.augment_on!r}")
-        object.__setattr__(self, "cache", _checked_cache(self.cache, self.cache_gb))
+        object.__setattr__(self, "cache", _checked_cache(self.cache))
         for name in ("rungs", "eval_at"):
             checked = _checked_epochs(name, getattr(self, name), self.epochs)
             object.__setattr__(self, name, checked)
@@ -118,13 +162,13 @@ class TrialSettings:
 
     @property
     def held_out(self) -> float:
-        """Share of the training images that is held out for evaluation, 0 for none."""
+        """Share of the training images that is held out and evaluated on; 0: none."""
         return parse_select_on(self.select_on)
 
     def comparable(self) -> dict[str, Any]:
-        """Return the settings that define the result; the others may change between runs.
+        """Return the settings that define the result; the others may differ from run to run.
 
-        Rungs and held-out images are absent at their defaults.
+        Rungs and held-out images are left out where there are none.
         """
         content: dict[str, Any] = {
             "epochs": self.epochs,
@@ -146,11 +190,9 @@ class TrialSettings:
         return self.eval_every > 0 and epoch % self.eval_every == 0
 
 
-def _checked_cache(cache: object, cache_gb: object) -> str:
+def _checked_cache(cache: object) -> str:
     """Return `auto`, `off`, or the absolute path of a folder. Raises ConfigError."""
-    if cache_gb is not None:
-        require_number(cache_gb, "cache_gb", 0, LARGEST_CACHE_GB)
-    if cache is False:  # YAML reads the word off as False
+    if cache is False:  # YAML reads `off` so
         return CACHE_OFF
     if not isinstance(cache, str) or not cache:
         raise ConfigError(f"cache must be auto, off or a folder, got {cache!r}")

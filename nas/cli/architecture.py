@@ -1,12 +1,11 @@
-"""Commands about one architecture: what it costs, and which are built in."""
+"""Commands about architectures: cost of one (`flops`), and the built-in ones (`zoo`)."""
 
 from typing import Annotated, Any
 
 import typer
 
 from nas.cli import common, paths
-
-_AS_JSON = typer.Option("--json", help="Print one JSON document on standard output.")
+from nas.cli.run_flags import Json
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +23,7 @@ def flops(
             parser=paths.reference,
         ),
     ],
-    as_json: Annotated[bool, _AS_JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the FLOPs (multiply-adds at 480x640) and parameters of an architecture by part."""
     from search_spaces.cost.detector import params_by_part
@@ -59,7 +58,7 @@ def flops(
     )
 
 
-def zoo(as_json: Annotated[bool, _AS_JSON] = False) -> None:
+def zoo(as_json: Json = False) -> None:
     """List the built-in architectures with FLOPs and parameters."""
     from search_spaces.cost import detector as cost
     from search_spaces.zoo import load_zoo, zoo_names
@@ -88,7 +87,7 @@ def zoo(as_json: Annotated[bool, _AS_JSON] = False) -> None:
 
 
 def _cost(architecture: Any) -> dict[str, Any]:
-    """Everything that `flops` shows; fvcore's count is checked against the closed form."""
+    """Return the content of `flops --json`; fvcore's count is checked against the closed form."""
     from nas.candidates.flops import confirm_flops
     from search_spaces.cost import detector as cost
 

@@ -1,46 +1,24 @@
-"""What the command files share: parsing of FLOPs, JSON on standard output, consoles."""
+"""Output that the commands share: JSON and tables on standard output, notes and progress."""
 
 import json
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
-
-from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-_FLOPS_PATTERN = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMG]?)", re.IGNORECASE | re.ASCII)
-
-
-def parse_flops(text: str) -> int:
-    """Multiply-adds from text: `2.5G`, `500M`, `0.5g` or `2500000000`.
-
-    Raises:
-        ConfigError: not such a number, or not a whole number of at least 1.
-    """
-    match = _FLOPS_PATTERN.fullmatch(text.strip())
-    if not match:
-        raise ConfigError(f"FLOPs are a number such as 2.5G, 500M or 2500000000, got {text!r}")
-    value = Decimal(match[1]) * _UNITS[match[2].upper()]
-    if value < 1 or value != value.to_integral_value():
-        raise ConfigError(f"FLOPs must be a whole number of at least 1, got {text!r}")
-    return int(value)
-
 
 def format_flops(flops: int) -> str:
-    """FLOPs for a reader: `2.522G`, `503.9M`."""
+    """Return FLOPs as text such as `2.522G` or `503.9M`."""
     return f"{flops / 1e9:.3f}G" if flops >= 10**9 else f"{flops / 1e6:.1f}M"
 
 
 def print_json(value: Any) -> None:
-    """Write one JSON document to standard output. NaN is refused (ValueError)."""
+    """Print one JSON document to standard output. Raises ValueError for NaN."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -52,9 +30,14 @@ def print_table(
     text_columns: Sequence[str] = (),
     gap: int = 2,
 ) -> None:
-    """Print a table to standard output; columns are right-aligned but for `text_columns`.
+    """Print a table to standard output.
 
-    `gap` is the number of spaces between columns.
+    Args:
+        title: title above the table.
+        columns: headings.
+        rows: cells, as many in each row as there are columns.
+        text_columns: columns that are aligned to the left; the others are to the right.
+        gap: number of spaces between columns.
     """
     from rich import box
     from rich.table import Table
@@ -76,8 +59,14 @@ def print_table(
     print_rich(table)
 
 
+def print_aps(aps: Mapping[str, float], face_counts: Mapping[str, int]) -> None:
+    """Print APs and the number of faces by subset to standard output."""
+    rows = [(name, f"{ap:.4f}", face_counts[name]) for name, ap in aps.items()]
+    print_table("WIDER FACE AP", ("subset", "AP", "faces"), rows, text_columns=("subset",))
+
+
 def print_rich(renderable: "Table | str") -> None:
-    """Print a rich table or plain text to standard output, wide enough to cut nothing."""
+    """Print a rich table or plain text to standard output without truncation."""
     from rich.console import Console
     from rich.measure import Measurement
 
@@ -89,13 +78,13 @@ def print_rich(renderable: "Table | str") -> None:
 
 
 def print_note(text: str) -> None:
-    """Write a line for people to standard error, unwrapped."""
+    """Print a line to standard error without wrapping it."""
     _stderr_console().print(text, soft_wrap=True)
 
 
 @contextmanager
 def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with the time left on standard error; yields a function of done and total."""
+    """Show a progress bar on standard error; yields a function of (done, total)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
@@ -117,7 +106,7 @@ def _stderr_console() -> "Console":
 
 
 def __getattr__(name: str) -> Any:
-    """`common.console`: the rich console on standard error, made when first used."""
+    """Return `common.console`, the rich console on standard error, created on first use."""
     if name == "console":
         return _stderr_console()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,11 @@
-"""`scrfd-nas confirm`: the best candidates with other seeds, and ranks that say who is tied."""
+"""`scrfd-nas confirm`: training of the best candidates with more seeds, to find ties."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nas.cli import common, leaderboards
-from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
+from nas.cli.run_flags import Json, RayAddress, SearchDirectory, Stage
 
 
 def register(app: typer.Typer) -> None:
@@ -15,20 +14,18 @@ def register(app: typer.Typer) -> None:
 
 
 def confirm(
-    top: Annotated[int, typer.Option(min=1, help="Best candidates, by their hard AP.")] = 5,
-    seeds: Annotated[int, typer.Option(min=2, help="Seeds in all, with the search's own.")] = 3,
-    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
-    stage: Annotated[
-        int | None, typer.Option(min=1, max=3, help="1, 2 or 3. (default: the last one begun)")
-    ] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    top: Annotated[int, typer.Option(min=1, help="Number of candidates, by hard AP.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=2, help="Number of seeds, that of the search included.")
+    ] = 3,
+    search_dir: SearchDirectory = None,
+    stage: Stage = None,
+    ray_address: RayAddress = None,
+    as_json: Json = False,
 ) -> None:
-    """Train the best candidates again with other seeds; run it again to continue.
+    """Train the best candidates again with other seeds; run the command again to resume.
 
-    The leaderboard then shows means with 95 % intervals, and one rank for those that are
+    The leaderboard then shows means with 95 % intervals, and one rank for candidates that are
     tied. `stage2 --template best` takes the highest mean.
     """
     from nas.monitoring.progress import shown
@@ -51,4 +48,4 @@ def confirm(
     except (KeyboardInterrupt, SystemExit):
         common.print_note(f"stopped; the same command continues in {directory}")
         raise
-    leaderboards.print_leaderboards(directory, {asked.stage: table}, as_json=json)
+    leaderboards.print_leaderboards(directory, {asked.stage: table}, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`scrfd-nas data`: draw, check and import data sets."""
+"""`scrfd-nas data`: commands that draw, check and import data sets."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli import common
+from nas.cli.run_flags import Json
 
 if TYPE_CHECKING:
     from trials.data.check import CheckReport
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 MOST_FAULTS_SHOWN = 50
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Annotations = Annotated[Path, typer.Option(help="The annotation file.")]
 Images = Annotated[Path, typer.Option(help="Folder that its image paths are relative to.")]
 Out = Annotated[Path, typer.Option(help="Split folder to fill: DATA/train or DATA/val.")]
@@ -44,7 +44,7 @@ def generate(
     size: Annotated[
         tuple[int, int], typer.Option(help="Smallest and largest long side, in pixels.")
     ] = (240, 360),
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Draw a data set: faces of many sizes with key points, decoys, WIDER-style ground truth."""
     from trials.data.generated.generate import generate as draw
@@ -58,7 +58,7 @@ def generate(
             long_side=size,
             progress=progress,
         )
-    if json:
+    if as_json:
         common.print_json({"out": str(out), "train": num_train, "val": num_val, "seed": seed})
     else:
         common.print_rich(f"{out}: {num_train} training and {num_val} validation images")
@@ -69,14 +69,14 @@ def check(
     fast: Annotated[
         bool, typer.Option("--fast", help="Read image headers only, do not decode.")
     ] = False,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
-    """Count images and faces, and list every fault; exit code 1 if there is one."""
+    """Count images and faces, and list every fault; the exit code is 1 if there is one."""
     from trials.data.check import check as look
 
     with _progress("checking") as progress:
         report = look(data, decode=not fast, progress=progress)
-    if json:
+    if as_json:
         common.print_json(report.as_dict())
     else:
         _show(data, report)
@@ -90,12 +90,12 @@ def import_widerface(
     out: Out,
     gt: Truth = None,
     copy: Copy = False,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Convert the official WIDER FACE text (wider_face_*_bbx_gt.txt) to labelv2."""
     from trials.data.importers import import_widerface as convert
 
-    _show_import(out, convert(annotations, images, out, copy=copy, truth=gt), json)
+    _show_import(out, convert(annotations, images, out, copy=copy, truth=gt), as_json)
 
 
 def import_retinaface(
@@ -104,17 +104,17 @@ def import_retinaface(
     out: Out,
     gt: Truth = None,
     copy: Copy = False,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Convert a RetinaFace label.txt, with key points, to labelv2."""
     from trials.data.importers import import_retinaface as convert
 
-    _show_import(out, convert(annotations, images, out, copy=copy, truth=gt), json)
+    _show_import(out, convert(annotations, images, out, copy=copy, truth=gt), as_json)
 
 
-def _show_import(out: Path, report: "ImportReport", json: bool) -> None:
+def _show_import(out: Path, report: "ImportReport", as_json: bool) -> None:
     """Print what an import wrote."""
-    if json:
+    if as_json:
         common.print_json({"out": str(out)} | asdict(report))
         return
     common.print_rich(
@@ -154,7 +154,7 @@ def _show(data: Path, report: "CheckReport") -> None:
 
 @contextmanager
 def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, gone when done."""
+    """Show a transient progress bar on a terminal's standard error."""
     from rich.progress import Progress
 
     quiet = not common.console.is_terminal

@@ -1,4 +1,4 @@
-"""`scrfd-nas demo`: a whole search on this machine, with generated faces."""
+"""`scrfd-nas demo`: a whole search on this machine with generated faces."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from nas.cli import common
 from nas.cli.leaderboards import print_leaderboards
+from nas.cli.run_flags import Json
 
 
 def register(app: typer.Typer) -> None:
@@ -18,17 +19,19 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the faces and the search.")] = Path(
         "runs/demo"
     ),
-    num_candidates: Annotated[int, typer.Option(min=1, help="Of each stage.")] = 6,
+    num_candidates: Annotated[
+        int, typer.Option(min=1, help="Number of candidates of each stage.")
+    ] = 6,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Of every trial. (default: fits 6 minutes on two cores)"),
+        typer.Option(min=1, help="Epochs of each trial. (default: fits 6 minutes on two cores)"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of faces, proposals and trials.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of faces, proposals and trials.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Draw faces, search in two stages and print both leaderboards.
 
-    Run it again to continue an interrupted demo.
+    Run the command again to resume an interrupted demo.
     """
     from nas.demo import EPOCHS, run_demo
     from nas.monitoring.progress import shown

@@ -1,104 +1,116 @@
-"""`scrfd-nas evaluate`: the WIDER FACE AP of a trained model."""
+"""`scrfd-nas evaluate`: WIDER FACE AP of a trained model."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from nas.cli import common, paths
+from nas.cli.flags import group, with_flags
+from nas.cli.run_flags import RunFlags
+from trials.options import option
+from trials.settings import TrialSettings
+
+if TYPE_CHECKING:
+    from trials.evaluation.detector_ap import Evaluation, EvaluationRequest
 
 _PLAIN_INTERVAL_S = 10.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Options of `evaluate`."""
+
+    model: Path = field(metadata=paths.MODEL)
+    data: Path = field(
+        metadata=option("Folder with val/ in labelv2 layout and val/gt/.", metavar="DIR")
+    )
+    split: str = field(default="val", metadata=option("Folder below --data."))
+    mode: str = field(
+        default="vga",
+        metadata=option(
+            "Size of the images: vga, multi, original, or the long side in pixels.",
+            metavar="vga|multi|original|N",
+        ),
+    )
+    image_size: int | None = field(
+        default=None,
+        metadata=option("Long side in mode vga.", default_text="640", minimum=1),
+    )
+    save_predictions: Path | None = field(
+        default=None, metadata=option("New folder for WIDER FACE text files.")
+    )
+    batch_size: int | None = field(
+        default=None,
+        metadata=option("Images at once.", default_text="8 on a GPU, else 1", minimum=1),
+    )
+    settings: TrialSettings = field(metadata=group(TrialSettings, "device", "threads"))
+    run: RunFlags = field(metadata=group(RunFlags, "as_json"))
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command()(evaluate)
+    app.command()(with_flags(evaluate))
 
 
-def evaluate(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            help="A .pt or .onnx file, or a trial's folder (its best.pt) or URL.",
-            parser=paths.trial,
-            metavar="MODEL",
-        ),
-    ],
-    data: Annotated[Path, typer.Option(help="Folder with val/ in labelv2 layout and val/gt/.")],
-    split: Annotated[str, typer.Option(help="Folder below --data.")] = "val",
-    mode: Annotated[
-        str, typer.Option(help="vga, multi, original, or a size in pixels for the long side.")
-    ] = "vga",
-    image_size: Annotated[
-        int | None, typer.Option(help="Long side in mode vga. (default: 640)", min=1)
-    ] = None,
-    save_predictions: Annotated[
-        Path | None, typer.Option(help="New folder for WIDER FACE text files.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images at once. (default: 8 on a GPU, else 1)")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; for .pt.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document, AP as fractions.")
-    ] = False,
-) -> None:
+def evaluate(options: EvaluateOptions) -> None:
     """Evaluate a model by the WIDER FACE protocol: easy, medium and hard AP.
 
-    Modes: `vga` makes the long side 640 and pads to a square, `multi` goes up to 1650 x 1100,
-    `original` keeps the size, and a number is like `vga` with that size.
+    Modes: `vga` scales the long side to 640 and pads to a square, `multi` scales to at most
+    1650 x 1100, `original` keeps the size, and a number is like `vga` with that size.
     """
     from trials.evaluation.detector_ap import EvaluationRequest, evaluate_model
     from trials.evaluation.prediction_files import write_predictions
 
+    names = ("model", "data", "split", "mode", "image_size", "batch_size")
     request = EvaluationRequest(
-        model=model,
-        data=data,
-        split=split,
-        mode=mode,
-        image_size=image_size,
-        batch_size=batch_size,
-        device=device,
-        threads=threads,
+        **{name: getattr(options, name) for name in names},
+        device=options.settings.device,
+        threads=options.settings.threads,
     )
-    if save_predictions is not None:
-        _check_new(save_predictions)
+    if options.save_predictions is not None:
+        _check_new(options.save_predictions)
     with _progress() as progress:
         found = evaluate_model(request, progress)
-    if save_predictions is not None:
-        write_predictions(save_predictions, found.predictions)
+    if options.save_predictions is not None:
+        write_predictions(options.save_predictions, found.predictions)
     for name, count in found.face_counts.items():
         if not count:
             typer.echo(f"note: no face counts as {name}: its AP is given as 0", err=True)
-    aps, images = found.aps.as_dict(), len(found.predictions)
-    if as_json:
-        common.print_json(
-            {
-                "model": str(request.file),
-                "data": str(data),
-                "split": split,
-                "mode": mode,
-                "image_size": request.size.long_edge or None,
-                "images": images,
-                **aps,
-                "seconds": found.seconds,
-                "images_per_second": images / found.seconds,
-            }
-        )
-        return
-    counts = found.face_counts
-    rows = [(name, f"{ap:.4f}", counts[name]) for name, ap in aps.items()]
-    common.print_table("WIDER FACE AP", ("subset", "AP", "faces"), rows, text_columns=("subset",))
+    if options.run.as_json:
+        common.print_json(_content(request, found))
+    else:
+        _print(request, found)
+
+
+def _content(request: "EvaluationRequest", found: "Evaluation") -> dict[str, Any]:
+    images = len(found.predictions)
+    return {
+        "model": str(request.file),
+        "data": str(request.data),
+        "split": request.split,
+        "mode": request.mode,
+        "image_size": request.size.long_edge or None,
+        "images": images,
+        **found.aps.as_dict(),
+        "seconds": found.seconds,
+        "images_per_second": images / found.seconds,
+    }
+
+
+def _print(request: "EvaluationRequest", found: "Evaluation") -> None:
+    common.print_aps(found.aps.as_dict(), found.face_counts)
+    images = len(found.predictions)
     speed = f"{images / found.seconds:.1f} images a second"
-    common.print_rich(f"{request.file}, mode {mode}: {images} images, {speed}")
+    common.print_rich(f"{request.file}, mode {request.mode}: {images} images, {speed}")
 
 
 def _check_new(folder: Path) -> None:
-    """Refuse a used folder before the work, not after it. Raises ConfigError."""
+    """Refuse a folder that is not empty. Raises ConfigError."""
     from search_spaces.errors import ConfigError
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -107,7 +119,7 @@ def _check_new(folder: Path) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left on a terminal's standard error, now and then a line elsewhere."""
+    """Show progress on standard error: a bar on a terminal, a line every 10 s elsewhere."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     console = common.console

@@ -3,14 +3,18 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli import common, paths
+from nas.cli.flags import argument, group, with_flags
+from nas.cli.run_flags import Json, RunFlags
 from search_spaces.errors import ConfigError, DataError
+from trials.options import option
+from trials.settings import TrialSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,55 +26,56 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 RUNTIMES = ("onnxruntime", "torch")
-_JSON = typer.Option("--json", help="Print one JSON document on standard output.")
 
 
 def register(app: typer.Typer) -> None:
     """Add `detect` and `latency`."""
-    app.command()(detect)
+    app.command()(with_flags(detect))
     app.command()(latency)
 
 
-def detect(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            help="A model: .pt, .onnx or a trial's folder or URL.",
-            parser=paths.trial,
-            metavar="MODEL",
-        ),
-    ],
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Images, or folders of them.")
-    ],
-    out: Annotated[Path | None, typer.Option(help="Folder for drawings of the faces.")] = None,
-    as_json: Annotated[bool, _JSON] = False,
-    score_threshold: Annotated[float, typer.Option(help="Least score of a face.")] = 0.5,
-    nms: Annotated[float, typer.Option(help="Most IoU of two faces.")] = 0.4,
-    size: Annotated[int, typer.Option(help="Images are fitted into this square.")] = 640,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-) -> None:
-    """Find faces in images; exits with 1 if an image could not be read."""
+@dataclass(frozen=True, kw_only=True)
+class DetectOptions:
+    """Options of `detect`."""
+
+    model: Path = field(metadata=paths.MODEL)
+    images: list[Path] = field(
+        metadata=argument("Images, or folders of them.", metavar="IMAGE|FOLDER...")
+    )
+    out: Path | None = field(
+        default=None, metadata=option("Folder for copies of the images with the faces drawn.")
+    )
+    run: RunFlags = field(metadata=group(RunFlags, "as_json"))
+    score_threshold: float = field(default=0.5, metadata=option("Lowest score of a face."))
+    nms: float = field(default=0.4, metadata=option("Largest IoU of two faces."))
+    size: int = field(
+        default=640, metadata=option("Side of the square that images are fitted into.")
+    )
+    settings: TrialSettings = field(metadata=group(TrialSettings, "device"))
+
+
+def detect(options: DetectOptions) -> None:
+    """Find faces in images; the exit code is 1 if an image could not be read."""
     from trials.evaluation.face_detector import FaceDetector
 
     detector = FaceDetector(
-        paths.model_file(model),
-        device=device,
-        image_size=size,
-        score_threshold=score_threshold,
-        nms_threshold=nms,
+        paths.model_file(options.model),
+        device=options.settings.device,
+        image_size=options.size,
+        score_threshold=options.score_threshold,
+        nms_threshold=options.nms,
     )
-    pairs = find_images(images)
+    pairs = find_images(options.images)
     entries, broken = [], 0
     with _progress(len(pairs)) as advance:
         for path, drawn in pairs:
             try:
-                entries.append(_detect_one(detector, path, out and out / drawn))
+                entries.append(_detect_one(detector, path, options.out and options.out / drawn))
             except DataError as error:
                 broken += 1
                 common.console.print(f"error: {error}; skipped", markup=False, soft_wrap=True)
             advance()
-    if as_json:
+    if options.run.as_json:
         common.print_json(entries)
     else:
         _print_faces(entries)
@@ -173,7 +178,7 @@ def latency(
         ),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Runs to time after the warm-up.")] = 100,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure how long one image takes, network only: median and 95th percentile."""
     if runtime is not None and runtime not in RUNTIMES:

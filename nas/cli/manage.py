@@ -1,25 +1,19 @@
-"""Commands about searches as a whole: list, logs, stop, resume, clean."""
+"""Commands that manage searches: `list`, `logs`, `stop`, `resume`, `clean`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli import common
-from nas.cli.stage_options import JSON_HELP, SEARCH_DIR, options_of
+from nas.cli.flags import flag
+from nas.cli.run_flags import Json, RayAddress, RunFlags, SearchDirectory, Stage
+from nas.cli.search import run_stage_command
+from nas.cli.stage_input import StageInput
 from nas.storage.urls import name_of
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
     from nas.monitoring.housekeeping import Found
-
-_JSON = typer.Option("--json", help=JSON_HELP)
-_STAGE = typer.Option(help="1, 2 or 3. (default: the last one begun)", min=1, max=3)
-_ADDRESS = typer.Option(
-    help="A running Ray cluster: auto or HOST:PORT. (default: this machine alone)"
-)
-_TRACK = typer.Option(metavar="mlflow|wandb", help="Show the trials there, too.")
-_ON_EVENT = typer.Option(metavar="COMMAND", help="Program that is told of trials, as in stage1.")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,9 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def list_searches(
     runs: Annotated[str, typer.Argument(help="Folder that holds searches, or its URL.")] = "runs",
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
-    """List the searches in a folder and how they stand."""
+    """List the searches in a folder and their progress."""
     from nas.monitoring.housekeeping import find_searches
 
     found = find_searches(runs)
@@ -67,13 +61,13 @@ def _rows(item: "Found") -> list[list[object]]:
 
 def logs(
     number: Annotated[int, typer.Argument(metavar="N", help="The candidate's number.", min=1)],
-    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
-    stage: Annotated[int | None, _STAGE] = None,
+    search_dir: SearchDirectory = None,
+    stage: Stage = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the trial ends.")
+        bool, typer.Option("--follow", "-f", help="Follow the log until the trial ends.")
     ] = False,
 ) -> None:
-    """Print what a candidate's trial logged."""
+    """Print the log of a candidate's trial."""
     from nas.monitoring.housekeeping import follow as lines_of
     from nas.monitoring.housekeeping import refreshing, trial_log
     from nas.search.directory import find_search_dir
@@ -94,11 +88,11 @@ def logs(
 
 
 def stop(
-    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
+    search_dir: SearchDirectory = None,
     wait: Annotated[
         float, typer.Option(help="Seconds to wait until the driver is gone.", min=0)
     ] = 60.0,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Stop a running search; `resume` continues it."""
     from nas.monitoring.housekeeping import stop_driver
@@ -107,7 +101,7 @@ def stop(
     directory = find_search_dir(search_dir)
     pid = stop_driver(directory, wait)
     if pid is None:
-        raise ConfigError(f"{directory}: nobody works here; there is nothing to stop")
+        raise ConfigError(f"{directory}: not running; there is nothing to stop")
     if as_json:
         common.print_json({"search_dir": str(directory), "stopped": pid})
         return
@@ -115,15 +109,14 @@ def stop(
 
 
 def resume(
-    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
-    stage: Annotated[int | None, _STAGE] = None,
-    ray_address: Annotated[str | None, _ADDRESS] = None,
-    on_event: Annotated[str | None, _ON_EVENT] = None,
-    track: Annotated[str | None, _TRACK] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    search_dir: SearchDirectory = None,
+    stage: Stage = None,
+    ray_address: RayAddress = None,
+    on_event: Annotated[str | None, flag(RunFlags, "on_event")] = None,
+    track: Annotated[str | None, flag(RunFlags, "track")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Continue a search as it was: `stage1` or `stage2` without options."""
-    from nas.cli.search import run_stage_command
+    """Resume a search with its options, as the command of its stage does without options."""
     from nas.search.directory import find_search_dir
 
     directory = find_search_dir(search_dir)
@@ -131,18 +124,24 @@ def resume(
     chosen = stage or max(begun, default=1)
     if chosen not in begun:
         raise ConfigError(f"{directory}: stage {chosen} has not begun")
-    flags: dict[str, Any] = {option.name: None for option in options_of(chosen)}
-    flags |= {"search_dir": directory.root, "ray_address": ray_address, "as_json": as_json}
-    flags |= {"on_event": on_event, "track": track}
-    run_stage_command(chosen, flags)
+    run = RunFlags(
+        search_dir=directory.root,
+        ray_address=ray_address,
+        on_event=on_event,
+        track=track,
+        as_json=as_json,
+    )
+    run_stage_command(StageInput(stage=chosen, options={}, run=run))
 
 
 def clean(
-    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
-    as_json: Annotated[bool, _JSON] = False,
+    search_dir: SearchDirectory = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be removed, and exit.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Remove the training states of trials that are done; best.pt and all results stay."""
+    """Remove the training states of ended trials; best.pt and all results are kept."""
     from nas.monitoring import housekeeping
     from nas.search.directory import find_search_dir
 

@@ -1,17 +1,13 @@
-"""Commands that carry a model or a candidate between programs: convert, export, configs."""
+"""Commands that exchange models with other programs: convert, export, configurations."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from nas.cli import common, inference, paths
+from nas.cli.run_flags import Json
 from search_spaces.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
-
-_JSON = typer.Option("--json", help="Print one JSON document on standard output.")
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +26,7 @@ def convert(
         str | None,
         typer.Option(metavar="NAME|FILE", help="What the model is; recognised if not given."),
     ] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Convert a model of the SCRFD repository to a model file of this program."""
     from search_spaces.zoo import resolve_architecture
@@ -73,7 +69,7 @@ def export(
         tuple[int, int] | None,
         typer.Option(metavar="H W", help="Fix the input's height and width; else any size."),
     ] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Export a model as ONNX (opset 11), checked against torch before it is written."""
     from trials.model_file import load_model
@@ -126,7 +122,7 @@ def export_config(
 def import_config(
     file: Annotated[Path, typer.Argument(help="An mmdetection configuration of SCRFD.")],
     out: Annotated[Path | None, typer.Option(help="YAML to write; else standard output.")] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Read an architecture from a configuration of the SCRFD repository, without running it."""
     from search_spaces.architecture import save_architecture

@@ -1,7 +1,7 @@
-"""Searches, and what lies in them, as they are given on the command line: by path or by URL.
+"""Searches and their files as the command line names them: by path or by URL.
 
-typer would make `s3:/bucket` of a URL that it takes for a path, so that these options and
-arguments have parsers of their own.
+These options have parsers of their own, since typer turns a URL that it takes for a path into
+`s3:/bucket`.
 """
 
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import typer
 
+from nas.cli.flags import argument
 from nas.storage.urls import is_url
 from search_spaces.errors import ConfigError
 
-SEARCH_METAVAR = "DIR|URL"
 MODEL_FILE = "best.pt"
 
 
 def search(text: str) -> Path:
-    """The folder of a search; for a URL its working copy (`nas.search.resolve_url`).
+    """Return the folder of a search; for a URL, its working copy (`nas.search.resolve_url`).
 
     Raises:
         BadParameter: the URL holds credentials or names no folder.
@@ -32,10 +32,10 @@ def search(text: str) -> Path:
 
 
 def trial(text: str) -> Path:
-    """A trial's folder or a file in one; for a URL a copy of it, which is fetched.
+    """Return a trial's folder or a file in one; for a URL, a local copy of it.
 
     Raises:
-        BadParameter: the URL is not that of a trial in a search.
+        BadParameter: the URL names no trial of a search.
         StoreError: the store does not answer.
     """
     if not is_url(text):
@@ -47,12 +47,17 @@ def trial(text: str) -> Path:
 
 
 def reference(text: str) -> str:
-    """A name or a path as it is; for the URL of a trial the path of a copy, as `trial`."""
+    """Return a name or a path unchanged; for the URL of a trial, the path of a local copy."""
     return str(trial(text)) if is_url(text) else text
 
 
-ARCHITECTURE = typer.Argument(
-    help="A built-in name or a YAML file; or a trial's folder or URL.",
+MODEL = argument(
+    "A model file (.pt or .onnx), or a trial's folder (its best.pt) or URL.",
+    parser=trial,
+    metavar="MODEL",
+)
+ARCHITECTURE = argument(
+    "A built-in name or a YAML file; or a trial's folder or URL.",
     parser=reference,
     metavar="ARCHITECTURE",
 )
@@ -60,7 +65,7 @@ ARCHITECTURE = typer.Argument(
 
 @contextmanager
 def _as_usage() -> Iterator[None]:
-    """Say what is wrong with a value; of other ValueErrors, typer shows the value alone."""
+    """Turn a ConfigError into a usage error; for other ValueErrors typer shows the value alone."""
     try:
         yield
     except ConfigError as error:

@@ -1,19 +1,18 @@
-"""`scrfd-nas plan`: what a stage would cost, before anything is spent."""
+"""`scrfd-nas plan`: estimate of the cost of a stage before it is run."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from nas.cli import common
-from nas.cli.search import read_options, search_directory
-from nas.cli.stage_options import (
-    StageOption,
-    declared,
-    options_of,
-    request_options,
-)
+from nas.cli.flags import build, declared
+from nas.cli.run_flags import RunFlags
+from nas.cli.stage_input import network_flags, read_input, refuse_other_stage
+from nas.search.options import stage_option
 from search_spaces.errors import ConfigError
+from trials.options import option_field, option_fields
 
 if TYPE_CHECKING:
     from nas.planning.plan import Pace, Plan
@@ -21,58 +20,62 @@ if TYPE_CHECKING:
     from nas.search.request import AnyRequest
     from search_spaces.architecture import Architecture
 
-_HELP = """Show what a stage would cost, with the flags of stage1 or stage2, before it is run.
+_HELP = """Estimate the cost of a stage, given the flags of stage1 or stage2, before it is run.
 
-A few training steps are timed on this machine, unless --images-per-second is given.
-What a search directory has done already is taken off.
+A few training steps are timed on this machine, unless --images-per-second is given. The epochs
+that a search directory has done already are subtracted.
 """
 _PANEL = "Plan"
-_OWN = (
-    StageOption(
-        name="stage",
-        type=int,
-        help="1 or 2: whose flags the others are.",
-        default="1",
-        panel=_PANEL,
-        minimum=1,
-    ),
-    StageOption(
-        name="images_per_second",
-        type=float,
-        help="Training images that one trial does, instead of a measurement.",
-        panel=_PANEL,
-        flags=("--images-per-second",),
-        minimum=0,
-    ),
-    StageOption(
-        name="gpus",
-        type=int,
-        help="Plan for so many GPUs like the ones here.",
-        default="those of this machine",
-        panel=_PANEL,
-        minimum=0,
-    ),
-)
 _COLUMNS = ("what", "figure", "basis")
-# About a run that a plan is not.
-_LEFT_OUT = ("ray_address", "retry_failed", "on_event", "track", "dry_run")
+_RUN_FLAGS = ("screen_audit", "screen_force", "search_dir", "config", "as_json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """Options of `plan` itself."""
+
+    stage: int = field(
+        default=1,
+        metadata=stage_option(
+            "Stage that the other flags belong to: 1 or 2.", minimum=1, panel=_PANEL
+        ),
+    )
+    images_per_second: float | None = field(
+        default=None,
+        metadata=stage_option(
+            "Training images a second of one trial, instead of a measurement.",
+            minimum=0,
+            panel=_PANEL,
+        ),
+    )
+    gpus: int | None = field(
+        default=None,
+        metadata=stage_option(
+            "Number of GPUs, like those of this machine, to plan for.",
+            default_text="those of this machine",
+            minimum=0,
+            panel=_PANEL,
+        ),
+    )
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    options = [option for stage in (1, 2) for option in options_of(stage)]
-    by_name = {option.name: option for option in reversed(options)}  # stage 1's help is kept
-    shared = [option for name, option in reversed(by_name.items()) if name not in _LEFT_OUT]
-    app.command()(declared(_plan, (*_OWN, *shared), "plan", _HELP))
+    own = [option_field(RunFlags, name) for name in _RUN_FLAGS]
+    options = [*option_fields(PlanOptions), *network_flags(), *own]
+    app.command()(declared(_plan, options, "plan", _HELP))
 
 
-def _plan(**flags: Any) -> None:
-    stage = _stage(flags)
+def _plan(given: dict[str, Any]) -> None:
+    own = build(PlanOptions, given)
+    if own.stage not in (1, 2):
+        raise ConfigError(f"--stage must be 1 or 2, got {own.stage}")
+    refuse_other_stage(own.stage, given, network_flags())
     from nas.resolve_request import resolve_request
 
-    options = read_options(stage, request_options(stage, flags), flags["config"])
-    directory = search_directory(flags["search_dir"], options.get("flops"))
-    request, template = resolve_request(directory, stage, options)
+    asked = read_input(own.stage, given)
+    directory = asked.directory()
+    request, template = resolve_request(directory, own.stage, asked.options)
     from nas.candidates.pool import sample_pool
     from nas.planning.plan import make_plan
     from nas.planning.plan_measuring import Machine, count_work
@@ -80,29 +83,16 @@ def _plan(**flags: Any) -> None:
     with common.console.status("proposing candidates") as status:
         pool = sample_pool(request, template)
         work = count_work(request, pool, directory)
-        machine = Machine.here(flags["gpus"])
+        machine = Machine.here(own.gpus)
         resources = machine.resources(request, work.candidates)
         slots = min(machine.slots(resources), max(1, work.trials))
         status.update("timing some steps")
-        pace = _pace(flags["images_per_second"], pool.architectures, request, resources, slots)
+        pace = _pace(own.images_per_second, pool.architectures, request, resources, slots)
     plan = make_plan(work, pace, resources, slots)
-    if flags["as_json"]:
-        common.print_json({"search_dir": str(directory), "stage": stage, **plan.to_dict()})
+    if asked.run.as_json:
+        common.print_json({"search_dir": str(directory), "stage": own.stage, **plan.to_dict()})
     else:
-        _print(stage, plan)
-
-
-def _stage(flags: dict[str, Any]) -> int:
-    """The stage; refuses flags of the other one."""
-    stage = flags["stage"] or 1
-    if stage not in (1, 2):
-        raise ConfigError(f"--stage must be 1 or 2, got {stage}")
-    own = {option.name for option in options_of(stage)}
-    for option in options_of(3 - stage):
-        if option.name not in own and flags.get(option.name) is not None:
-            flag = option.name.replace("_", "-")
-            raise ConfigError(f"--{flag} belongs to --stage {3 - stage}, got --stage {stage}")
-    return int(stage)
+        _print(own.stage, plan)
 
 
 def _pace(

@@ -1,18 +1,17 @@
-"""`scrfd-nas profile`: where the time of a training step goes."""
+"""`scrfd-nas profile`: time of a training step, part by part."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from nas.cli import common, paths
-from nas.cli.stage_options import (
-    AUGMENT_ON_HELP,
-    CACHE_GB_DEFAULT,
-    CACHE_GB_HELP,
-    CACHE_HELP,
-)
+from nas.cli.flags import group, with_flags
+from nas.cli.run_flags import RunFlags
+from nas.search.options import DATA, RecipeOptions
+from trials.options import option
+from trials.settings import TrialSettings
 
 if TYPE_CHECKING:
     from trials.training.profiling import StepProfile
@@ -24,75 +23,56 @@ _LABELS = {
     "backward": "backward",
     "optimizer": "optimiser",
 }
+_FIGURES = (
+    *("device", "threads", "precision", "image_size", "batch_size"),
+    *("steps", "images", "images_per_second", "step_s"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileOptions:
+    """Options of `profile`."""
+
+    architecture: str = field(metadata=paths.ARCHITECTURE)
+    data: Path = field(metadata=DATA)
+    recipe: RecipeOptions = field(metadata=group(RecipeOptions))
+    settings: TrialSettings = field(
+        metadata=group(
+            TrialSettings,
+            *("image_size", "device", "threads", "precision"),
+            *("loader_workers", "cache", "cache_gb", "augment_on"),
+        )
+    )
+    steps: int = field(default=20, metadata=option("Training steps to time.", minimum=1))
+    run: RunFlags = field(metadata=group(RunFlags, "as_json"))
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command()(profile)
+    app.command()(with_flags(profile))
 
 
-def profile(
-    architecture: Annotated[str, paths.ARCHITECTURE],
-    data: Annotated[Path, typer.Option(help="Folder with train/ and val/ in labelv2 layout.")],
-    recipe: Annotated[str, typer.Option(help="reference, quick, or a YAML file.")] = "reference",
-    image_size: Annotated[int, typer.Option(help="Training crops' side, in pixels.")] = 640,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Default: the recipe's.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps to time.")] = 20,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    precision: Annotated[
-        str, typer.Option(help="auto, fp32, bf16 or fp16; auto is fp32 on a CPU.")
-    ] = "auto",
-    loader_workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that prepare images.")
-    ] = None,
-    cache: Annotated[str, typer.Option(help=CACHE_HELP, metavar="auto|off|DIR")] = "auto",
-    cache_gb: Annotated[
-        float | None, typer.Option(min=0, help=f"{CACHE_GB_HELP} (default: {CACHE_GB_DEFAULT})")
-    ] = None,
-    augment_on: Annotated[str, typer.Option(help=AUGMENT_ON_HELP)] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
-) -> None:
-    """Show where a training step's time goes, and images a second."""
+def profile(options: ProfileOptions) -> None:
+    """Show how the time of a training step is spent, and the images per second."""
     from trials.candidate import resolve_candidate
-    from trials.recipe import load_recipe
-    from trials.settings import TrialSettings
     from trials.training.profiling import profile_training
     from trials.trial import Trial
 
-    candidate, chosen = resolve_candidate(architecture), load_recipe(recipe)
-    if batch_size is not None:
-        chosen = replace(chosen, batch_size=batch_size)
-    settings = TrialSettings(
-        image_size=image_size,
-        device=device,
-        threads=threads,
-        precision=precision,
-        loader_workers=loader_workers,
-        cache=cache,
-        cache_gb=cache_gb,
-        augment_on=augment_on,
+    candidate, recipe = resolve_candidate(options.architecture), options.recipe.load()
+    trial = Trial(
+        architecture=candidate, recipe=recipe, data_root=options.data, settings=options.settings
     )
-    trial = Trial(architecture=candidate, recipe=chosen, data_root=data, settings=settings)
-    found = profile_training(trial, steps=steps)
-    if json:
-        common.print_json(_content(architecture, found))
+    found = profile_training(trial, steps=options.steps)
+    if options.run.as_json:
+        common.print_json(_content(options.architecture, found))
     else:
-        _print(architecture, found)
+        _print(options.architecture, found)
 
 
 def _content(architecture: str, found: "StepProfile") -> dict[str, Any]:
     return {
         "architecture": architecture,
-        "device": found.device,
-        "threads": found.threads,
-        "precision": found.precision,
-        "image_size": found.image_size,
-        "batch_size": found.batch_size,
-        "steps": found.steps,
-        "images": found.images,
-        "images_per_second": found.images_per_second,
-        "step_s": found.step_s,
+        **{name: getattr(found, name) for name in _FIGURES},
         "parts_s": found.seconds,
         "shares": found.shares,
         "evaluation_s_per_image": found.evaluation_s,

@@ -1,254 +1,218 @@
 """`scrfd-nas propose`: candidate architectures of a stage as files, without training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nas.cli import common, paths, screening
-from search_spaces.checks import require_mapping
+from nas.cli import common
+from nas.cli.flags import build, declared
+from nas.cli.run_flags import RunFlags
+from nas.cli.screening import read_screen
+from nas.cli.stage_input import network_flags, refuse_other_stage, with_config
+from nas.search.options import NETWORKS, StageOption, stage_option
 from search_spaces.errors import ConfigError
+from trials.options import OPTION, OptionField, option_field, option_fields
 
 if TYPE_CHECKING:
     from nas.candidates.pool import Pool
-    from nas.candidates.proposals import Progress, Proposals
+    from nas.candidates.proposals import Proposals
     from search_spaces.architecture import Architecture
 
 Integers = tuple[int, int]
 Ratios = tuple[float, float]
 
-# Ranges by stage: flag -> field of BackboneRanges or NetworkRanges.
-_RANGES = {
-    1: {
-        "blocks": "blocks",
-        "stem_range": "stem",
-        "depth_range": "depth",
-        "ratio_range": "ratio",
-        "stem_ratio_range": "stem_ratio",
+_HELP = """Write distinct random candidates of a FLOPs budget as architecture files and a CSV.
+
+The same seed gives the same files on every machine; a larger --num-candidates adds to them.
+"""
+_POOL = (
+    *("flops", "num_candidates", "seed", "tolerance", "screen", "screen_from", "ranges"),
+    *("space", "template", "stage2_space", "ratio_tolerance"),
+)
+# Changes to options of the stages: a second spelling, and no defaults that the stages have.
+_CHANGES: dict[str, dict[str, Any]] = {
+    "num_candidates": {
+        "help": "Number of candidates.",
+        "flags": ("--num-candidates", "--num"),
     },
-    2: {
-        "depth_ratio": "depth_ratio",
-        "width_ratio": "width_ratio",
-        "neck_range": "neck",
-        "head_range": "head",
-        "convs_range": "convs",
-    },
+    "flops": {"default_text": "stage 2: the template's"},
+    "template": {"default_text": ""},
 }
-_OPTIONS = {
-    1: ("space",),
-    2: ("template", "stage2_space", "ratio_tolerance"),
-}
-_COMMON = ("flops", "num", "seed", "tolerance", "screen", "screen_from")
+_RUN_FLAGS = ("search_dir", "screen_audit", "screen_force", "config", "as_json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RangeOption(StageOption):
+    """A range of a search space; `of` is its field in `BackboneRanges` or `NetworkRanges`."""
+
+    of: str
+
+
+def _range(stage: int, of: str, help: str, **declaration: Any) -> dict[str, _RangeOption]:
+    panel = f"Search space of stage {stage}"
+    return {OPTION: _RangeOption(help=help, of=of, stages=(stage,), panel=panel, **declaration)}
+
+
+def _parse_blocks(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """Options that change the ranges of the search space."""
+
+    blocks: Sequence[str] | None = field(
+        default=None,
+        metadata=_range(
+            1,
+            "blocks",
+            "Block types, such as basic,bottleneck.",
+            default_text="the family's",
+            parser=_parse_blocks,
+            metavar="NAMES",
+        ),
+    )
+    stem_range: Integers | None = field(
+        default=None,
+        metadata=_range(1, "stem", "Stem widths.", default_text="8 64; mobile: 8 40"),
+    )
+    depth_range: Integers | None = field(
+        default=None, metadata=_range(1, "depth", "Blocks of a stage.", default_text="1 10")
+    )
+    ratio_range: Ratios | None = field(
+        default=None,
+        metadata=_range(1, "ratio", "Growth of the width from stage to stage.", default_text="1 4"),
+    )
+    stem_ratio_range: Ratios | None = field(
+        default=None,
+        metadata=_range(
+            1, "stem_ratio", "Mobile: growth of the width up to C2.", default_text="1 3"
+        ),
+    )
+    depth_ratio: Ratios | None = field(
+        default=None,
+        metadata=_range(2, "depth_ratio", "Depths to the template's.", default_text="0.5 3"),
+    )
+    width_ratio: Ratios | None = field(
+        default=None,
+        metadata=_range(2, "width_ratio", "Widths to the template's.", default_text="0.5 3"),
+    )
+    neck_range: Integers | None = field(
+        default=None, metadata=_range(2, "neck", "Neck widths, x8.", default_text="8 128")
+    )
+    head_range: Integers | None = field(
+        default=None, metadata=_range(2, "head", "Head widths, x8.", default_text="8 256")
+    )
+    convs_range: Integers | None = field(
+        default=None,
+        metadata=_range(2, "convs", "Convolutions in the head's tower.", default_text="1 4"),
+    )
+
+    def given(self) -> dict[str, Any]:
+        """Return the ranges given, by their field of the search space."""
+        values = {item.option.of: getattr(self, item.name) for item in option_fields(Ranges)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposeOptions:
+    """Options of `propose` itself."""
+
+    stage: int = field(
+        metadata=stage_option("1: backbones; 2: networks around a template.", minimum=1, panel="")
+    )
+    out: Path = field(
+        metadata=stage_option("Folder for 0001.yaml, ... and candidates.csv.", panel="")
+    )
 
 
 def register(app: typer.Typer) -> None:
-    """Add `propose` to the command line."""
-    app.command()(propose)
+    """Add the command to `app`."""
+    app.command()(declared(_propose, _offered(), "propose", _HELP))
 
 
-def propose(
-    stage: Annotated[int, typer.Option(min=1, max=2, help="1: backbones; 2: around a template.")],
-    out: Annotated[Path, typer.Option(help="Folder for 0001.yaml, ... and candidates.csv.")],
-    flops: Annotated[
-        str | None,
-        typer.Option(help="Target at 480x640, such as 2.5G. (stage 2, default: the template's)"),
-    ] = None,
-    num: Annotated[int | None, typer.Option(min=1, help="Candidates. (default: 64)")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the sampling. (default: 0)")] = None,
-    tolerance: Annotated[
-        float | None, typer.Option(help="Relative deviation from the target. (default: 0.02)")
-    ] = None,
-    space: Annotated[
-        str | None,
-        typer.Option(
-            help="Stage 1: auto, mobile, resnet, or a plug-in's name. "
-            "(default: auto, mobile up to 1G)"
-        ),
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(metavar="FILE|NAME|N|best", help="Stage 2: what to start from.")
-    ] = None,
-    search_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where candidate N lies. (default: the only search in runs)",
-            parser=paths.search,
-            metavar=paths.SEARCH_METAVAR,
-        ),
-    ] = None,
-    stage2_space: Annotated[
-        str | None, typer.Option("--stage2-space", help="Stage 2: free or scaled. (default: free)")
-    ] = None,
-    ratio_tolerance: Annotated[
-        float | None,
-        typer.Option(help="Stage 2: of each stage's FLOPs relative to the stem's. (default: 0.1)"),
-    ] = None,
-    blocks: Annotated[
-        str | None, typer.Option(help="Stage 1: such as basic,bottleneck. (default: the family's)")
-    ] = None,
-    stem_range: Annotated[
-        Integers | None, typer.Option(help="Stage 1: stem widths. (default: 8 64; mobile: 8 40)")
-    ] = None,
-    depth_range: Annotated[
-        Integers | None, typer.Option(help="Stage 1: blocks a stage. (default: 1 10)")
-    ] = None,
-    ratio_range: Annotated[
-        Ratios | None,
-        typer.Option(help="Stage 1: width of a stage to the last one's. (default: 1 4)"),
-    ] = None,
-    stem_ratio_range: Annotated[
-        Ratios | None, typer.Option(help="Stage 1, mobile: as far as C2's width. (default: 1 3)")
-    ] = None,
-    depth_ratio: Annotated[
-        Ratios | None, typer.Option(help="Stage 2: depths to the template's. (default: 0.5 3)")
-    ] = None,
-    width_ratio: Annotated[
-        Ratios | None, typer.Option(help="Stage 2: widths to the template's. (default: 0.5 3)")
-    ] = None,
-    neck_range: Annotated[
-        Integers | None, typer.Option(help="Stage 2: neck widths, x8. (default: 8 128)")
-    ] = None,
-    head_range: Annotated[
-        Integers | None, typer.Option(help="Stage 2: head widths, x8. (default: 8 256)")
-    ] = None,
-    convs_range: Annotated[
-        Integers | None, typer.Option(help="Stage 2: convs in the head's tower. (default: 1 4)")
-    ] = None,
-    screen: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PROXY",
-            help="Keep the most promising by this training-free score, such as zen; or none. "
-            "(default: none)",
-        ),
-    ] = None,
-    screen_from: Annotated[
-        int | None, typer.Option(min=1, help="How many --screen scores. (default: 1000)")
-    ] = None,
-    screen_audit: Annotated[
-        Path | None, typer.Option(help="Search whose trials must agree with the score.")
-    ] = None,
-    screen_force: Annotated[
-        bool, typer.Option("--screen-force", help="Use the score whatever trials say of it.")
-    ] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of options; flags override it.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on standard output.")
-    ] = False,
-) -> None:
-    """Write distinct random candidates of a FLOPs budget as architecture files and a CSV.
+def _offered() -> list[OptionField]:
+    """Return all options of the command."""
+    pool = [_spelled(item) for item in network_flags() if item.name in _POOL]
+    run = [option_field(RunFlags, name) for name in _RUN_FLAGS]
+    return [*option_fields(ProposeOptions), *pool, *option_fields(Ranges), *run]
 
-    The same seed gives the same files on every machine; a larger --num adds to them.
-    """
-    flags = dict(locals())
-    options, ranges = _options(stage, flags)
-    from nas.candidates.proposals import write_proposals
 
-    keep = screening.keeping(stage, options, out, screen_audit, force=screen_force)
+def _spelled(item: OptionField) -> OptionField:
+    """Return an option of the stages with the spelling and default that it has here."""
+    changes = _CHANGES.get(item.name, {})
+    return replace(item, option=replace(item.option, **changes))
+
+
+def _propose(given: dict[str, Any]) -> None:
+    own = build(ProposeOptions, given)
+    if own.stage not in NETWORKS:
+        raise typer.BadParameter(f"--stage must be 1 or 2, got {own.stage}")
+    refuse_other_stage(own.stage, given, _offered())
+    offered = [item for item in _offered() if own.stage in item.option.stages]
+    values = {item.name: item.default for item in offered if item.name in _POOL}
+    values |= with_config(own.stage, given, offered)
+    run = build(RunFlags, values)
+    from nas.candidates.proposals import confirmed, write_proposals
+
+    screen = read_screen(own.stage, values, run)
     with common.console.status("proposing") as status:
-
-        def progress(done: int, wanted: int) -> None:
-            status.update(f"confirming FLOPs: {done}/{wanted}")
-
-        proposals = _propose(stage, options, ranges, search_dir, keep, progress)
-    files = write_proposals(proposals, out)
+        pool = _pool(own.stage, values, screen.pool_size, run.search_dir)
+        proposals = confirmed(
+            pool,
+            screen.choose(pool, own.out),
+            lambda done, wanted: status.update(f"confirming FLOPs: {done}/{wanted}"),
+        )
+    files = write_proposals(proposals, own.out)
     if proposals.note:
         common.print_note(f"note: {proposals.note}")
-    if as_json:
+    if run.as_json:
         common.print_json(_document(proposals, files))
     else:
-        _print(proposals, out)
+        _print(proposals, own.out)
 
 
-def _propose(
-    stage: int,
-    options: Mapping[str, Any],
-    ranges: Mapping[str, Any],
-    search_dir: Path | None,
-    keep: screening.Keep,
-    progress: "Progress",
-) -> "Proposals":
-    """The candidates that the flags ask for, counted by fvcore."""
-    from nas.candidates.proposals import confirmed
-
-    pool = _pool(stage, options, ranges, search_dir)
-    return confirmed(pool, keep(pool), progress)
-
-
-def _pool(
-    stage: int, options: Mapping[str, Any], ranges: Mapping[str, Any], search_dir: Path | None
-) -> "Pool":
-    """The one call that the flags amount to."""
+def _pool(stage: int, values: Mapping[str, Any], num: int, search_dir: Path | None) -> "Pool":
+    """Return the `num` candidates that the options ask for."""
     from nas.candidates.pool import stage1_pool, stage2_pool
     from search_spaces.cost.detector import flops_by_part, total
 
-    chosen = {"num": screening.DEFAULT_NUM, "seed": 0, "tolerance": 0.02, **options}
-    flops = chosen.pop("flops", None)
-    target = common.parse_flops(str(flops)) if flops is not None else None
+    flops, seed = values["flops"], values["seed"]
+    ranges = {**(values.get("ranges") or {}), **build(Ranges, values).given()}
+    shared = {"tolerance": values["tolerance"], "ranges": ranges}
     if stage == 1:
-        if target is None:
+        if flops is None:
             raise ConfigError("stage 1 needs a target: give --flops, such as --flops 2.5G")
-        return stage1_pool(target, ranges=ranges, **chosen)
-    if "template" not in chosen:
+        return stage1_pool(flops, num, seed, space=values["space"], **shared)
+    if values["template"] is None:
         rule = "stage 2 needs --template: a built-in name, a file, a candidate's number or best"
         raise ConfigError(rule)
-    start = _template(str(chosen.pop("template")), search_dir)
-    target = target if target is not None else total(flops_by_part(start))
-    return stage2_pool(start, target, ranges=ranges, **chosen)
-
-
-def _options(stage: int, flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options and the ranges that were given, flags before the config file."""
-    other = 3 - stage
-    for name in (*_OPTIONS[other], *_RANGES[other]):
-        if flags[name] is not None:
-            flag = name.replace("_", "-")
-            raise ConfigError(f"--{flag} belongs to --stage {other}, got --stage {stage}")
-    known = (*_COMMON, *_OPTIONS[stage])
-    options, ranges = _read_config(flags["config"], known)
-    options.update({name: flags[name] for name in known if flags[name] is not None})
-    given = {field: flags[flag] for flag, field in _RANGES[stage].items() if flags[flag]}
-    if "blocks" in given:
-        given["blocks"] = tuple(name.strip() for name in given["blocks"].split(","))
-    return options, {**ranges, **given}
-
-
-def _read_config(
-    path: Path | None, known: tuple[str, ...]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options and ranges of a YAML file with the keys of the flags, and `ranges`."""
-    if path is None:
-        return {}, {}
-    from search_spaces.files import read_yaml
-
-    content = require_mapping(read_yaml(path), str(path), (*known, "ranges"))
-    ranges = content.pop("ranges", None) or {}
-    if not isinstance(ranges, Mapping):
-        raise ConfigError(f"{path}: ranges must be a mapping, got {type(ranges).__name__}")
-    return content, dict(ranges)
+    start = _template(str(values["template"]), search_dir)
+    target = total(flops_by_part(start)) if flops is None else flops
+    names = ("stage2_space", "ratio_tolerance")
+    return stage2_pool(start, target, num, seed, **shared, **{n: values[n] for n in names})
 
 
 def _template(reference: str, search_dir: Path | None) -> "Architecture":
-    """The architecture that FILE, NAME, N or `best` means.
+    """Return the architecture of FILE, NAME, N or `best`.
 
-    N is a candidate of `search_dir`, which is a search directory or a `propose` folder;
-    without one, of the only search in `runs`.
+    N is the number of a candidate of `search_dir`, which is a search directory or a folder of
+    `propose`; without one, of the only search in `runs`.
     """
     from nas.candidates.proposals import TABLE_FILE
-    from nas.resolve_request import stage1_template
+    from nas.resolve_request import is_candidate, stage1_template
     from nas.search.directory import SearchDir, find_search_dir
     from search_spaces.architecture import load_architecture
     from trials.candidate import resolve_candidate
 
-    is_number = reference.isascii() and reference.isdigit()
-    if not is_number and reference != "best":
+    if not is_candidate(reference):
         return resolve_candidate(reference)
     if search_dir is None:
         return stage1_template(find_search_dir(None), reference)[1]
-    if is_number and (search_dir / TABLE_FILE).is_file():
+    if reference != "best" and (search_dir / TABLE_FILE).is_file():
         return load_architecture(search_dir / f"{int(reference):04d}.yaml")
     directory = SearchDir(search_dir)
     directory.refresh()

@@ -1,4 +1,4 @@
-"""`scrfd-nas audit-proxies`: which training-free scores rank as training does."""
+"""`scrfd-nas audit-proxies`: rank correlation of training-free scores with hard AP."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli import common, paths
-from nas.cli.stage_options import JSON_HELP
+from nas.cli.run_flags import Json, SearchDirectory
+from nas.search.options import SEARCH_METAVAR
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,33 +21,26 @@ def register(app: typer.Typer) -> None:
 
 
 def audit_proxies(
-    search_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="A search with finished trials. (default: the only in runs)",
-            parser=paths.search,
-            metavar=paths.SEARCH_METAVAR,
-        ),
-    ] = None,
-    stage: Annotated[int, typer.Option(min=1, max=2, help="Whose trials.")] = 1,
+    search_dir: SearchDirectory = None,
+    stage: Annotated[int, typer.Option(min=1, max=2, help="Stage of the trials: 1 or 2.")] = 1,
     proxy: Annotated[
-        list[str] | None, typer.Option(help="Only this one; may be given again. (default: all)")
+        list[str] | None, typer.Option(help="Score to compare; may be repeated. (default: all)")
     ] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Another search, compared by itself; may be given again.",
+            help="Another search, compared separately; may be repeated.",
             parser=paths.search,
-            metavar=paths.SEARCH_METAVAR,
+            metavar=SEARCH_METAVAR,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare training-free scores with the hard AP of finished trials.
 
-    Kendall's tau is 1 where a score ranks the candidates as training did, 0 where it says
-    nothing. A score is usable for --screen if its 95 % bootstrap interval lies above 0. Of
-    nine scores that say nothing, one passes by chance up to every fifth time.
+    Kendall's tau is 1 if a score ranks the candidates as training did, and 0 if the ranks are
+    unrelated. A score is usable for --screen if its 95 % bootstrap interval is above 0. One of
+    nine unrelated scores passes by chance in up to a fifth of all audits.
     """
     from nas.search.directory import find_search_dir
 

@@ -1,4 +1,4 @@
-"""Commands that explain: a search's report, and searches beside each other."""
+"""Commands that summarize results: `report` of a search, `compare` of several."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli import common, leaderboards, paths
-from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
+from nas.cli.run_flags import Json, SearchDirectory
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ _DIRECTORIES = typer.Argument(
     metavar="DIR DIR [DIR]...",
 )
 _STAGE = typer.Option(help="1, 2 or 3. (default: all)", min=1, max=3)
-_JSON = typer.Option("--json", help=JSON_HELP)
-_LATENCY = typer.Option("--latency", help="Measure the ten best of each stage, if not yet done.")
+_LATENCY = typer.Option("--latency", help="Also measure the latency of the ten best networks.")
 _OUT = typer.Option(help="Folder for compare.html and its figure. (default: none are written)")
 
 
@@ -30,14 +29,14 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
+    search_dir: SearchDirectory = None,
     stage: Annotated[int | None, _STAGE] = None,
     latency: Annotated[bool, _LATENCY] = False,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Write report.html, its figures and leaderboard.csv; print the leaderboards.
 
-    The page opens from disk; the figures lie beside it in report/ as SVG, PNG and CSV.
+    The figures are also stored in report/ beside the page, as SVG, PNG and CSV.
     """
     from nas.results.report_data import read_search
     from nas.search.directory import find_search_dir
@@ -60,9 +59,9 @@ def compare(
     directories: Annotated[list[Path], _DIRECTORIES],
     stage: Annotated[int | None, _STAGE] = None,
     out: Annotated[Path | None, _OUT] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
-    """Compare the error distributions of searches, and say how sure a difference is."""
+    """Compare the error distributions of searches, with confidence intervals."""
     from nas.results.comparing import read_populations
     from reports.page.comparison import comparison_tables, write_comparison
     from reports.statistics.comparison import compare_populations
@@ -83,7 +82,7 @@ def compare(
 
 
 def _measure(directory: "SearchDir", stages: list[int]) -> None:
-    """Time the best of each stage that were not timed on this machine."""
+    """Measure the latency of the best candidates where this machine has not yet."""
     from nas.results.latency_cache import measure_latencies, time_network
 
     for stage in stages:

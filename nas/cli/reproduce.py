@@ -1,4 +1,4 @@
-"""`scrfd-nas reproduce`: train a candidate again from what its folder records, and compare."""
+"""`scrfd-nas reproduce`: training of a candidate again from the records of its folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli import common, paths, trial_output
-from nas.cli.stage_options import JSON_HELP
+from nas.cli.flags import flag
+from nas.cli.run_flags import Json
 from search_spaces.errors import ConfigError, TrialError
+from trials.settings import TrialSettings
 
 if TYPE_CHECKING:
     from nas.results.reproduce import Reproduction
 
 _FOLDER = typer.Argument(
-    help="Of a finished trial, such as runs/scrfdgen2.5g/stage1/0007, or its URL.",
+    help="Folder of a finished trial, such as runs/scrfdgen2.5g/stage1/0007, or its URL.",
     parser=paths.trial,
     metavar="FOLDER",
 )
@@ -34,18 +36,18 @@ def reproduce(
         Path | None,
         typer.Option(help="Folder of the new training. (default: FOLDER/reproduced)"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, flag(TrialSettings, "device")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads. (default: the search's)")
     ] = None,
     noise: Annotated[
-        float, typer.Option(min=0, help="Difference of hard AP that counts as chance.")
+        float, typer.Option(min=0, help="Largest difference of hard AP that chance explains.")
     ] = 0.03,
-    json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    as_json: Json = False,
 ) -> None:
-    """Train a finished candidate again and compare; run it again to continue.
+    """Train a finished candidate again and compare; run the command again to resume.
 
-    Exit code 1 where the two differ by more than chance.
+    The exit code is 1 if the results differ by more than --noise.
     """
     from nas.results.reproduce import AGAIN, DIFFERENT, read_record
     from nas.results.reproduce import reproduce as run_again
@@ -54,7 +56,7 @@ def reproduce(
     record = read_record(folder)
     source = data or record.data
     if source is None:
-        raise ConfigError(f"{folder}: does not record where its data lay; --data is needed")
+        raise ConfigError(f"{folder}: does not record the folder of its data; give --data")
     with trial_output.training_progress() as (on_epoch, on_step):
         found = run_again(
             record,
@@ -65,7 +67,7 @@ def reproduce(
             noise=noise,
             callbacks=Callbacks(on_epoch=on_epoch, on_step=on_step),
         )
-    if json:
+    if as_json:
         common.print_json(found.to_dict())
     else:
         _print(found)

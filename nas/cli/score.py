@@ -1,4 +1,4 @@
-"""`scrfd-nas score`: the WIDER FACE AP of predictions in text files."""
+"""`scrfd-nas score`: WIDER FACE AP of predictions in text files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nas.cli import common
+from nas.cli.run_flags import Json
 
 
 def register(app: typer.Typer) -> None:
@@ -20,22 +21,18 @@ def score(
     gt: Annotated[
         Path, typer.Option("--gt", help="Folder with the WIDER FACE ground truth (.mat).")
     ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document, AP as fractions.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Score WIDER FACE predictions: easy, medium and hard AP.
 
-    Images without a prediction file count as images in which no face was found.
+    Images without a prediction file count as images without detected faces.
     """
     from trials.evaluation.prediction_ap import score_folder
 
     result = score_folder(predictions, gt)
     for note in result.notes:
         typer.echo(f"note: {note}", err=True)
-    aps = result.aps.as_dict()
     if as_json:
-        common.print_json(aps)
-        return
-    rows = [(name, f"{ap:.4f}", result.face_counts[name]) for name, ap in aps.items()]
-    common.print_table("WIDER FACE AP", ("subset", "AP", "faces"), rows, text_columns=("subset",))
+        common.print_json(result.aps.as_dict())
+    else:
+        common.print_aps(result.aps.as_dict(), result.face_counts)

@@ -1,10 +1,13 @@
-"""`--screen` of `propose`: from the flags to a choice among a pool of candidates."""
+"""Choice of candidates by a training-free score, for `propose --screen`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli import common
+from nas.cli.run_flags import RunFlags
+from nas.search.request import LARGEST_POOL, NO_SCREEN
 from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
 
@@ -12,50 +15,53 @@ if TYPE_CHECKING:
     from nas.candidates.pool import Pool
     from search_spaces.architecture import Architecture
 
-DEFAULT_NUM = 64
-DEFAULT_POOL = 1000
 
-Keep = Callable[["Pool"], "Sequence[Architecture]"]
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """Choice of the candidates of a pool.
 
-
-def keeping(
-    stage: int, options: dict[str, Any], folder: Path, audit: Path | None, *, force: bool
-) -> Keep:
-    """How candidates are chosen from a pool: all of them, or the best by a proxy.
-
-    Args:
-        stage: 1 or 2.
-        options: of `propose`; `screen` and `screen_from` are taken out, and `num` becomes the
-            size of the pool.
-        folder: where the scores are kept.
-        audit: a search whose trials must agree with the proxy.
-        force: use it whatever they say.
-
-    Raises:
-        ConfigError, ScreeningError: the proxy does not exist or may not choose.
+    Attributes:
+        num: number of candidates to choose.
+        pool_size: number of candidates to choose from.
+        proxy: score that chooses; None: the whole pool is chosen.
+        approval: one line on the audit that allows the score to choose.
     """
-    from nas.search.request import LARGEST_POOL, NO_SCREEN
 
-    proxy = options.pop("screen", NO_SCREEN)
-    num = require_integer(options.get("num", DEFAULT_NUM), "num", 1)
-    size = require_integer(options.pop("screen_from", DEFAULT_POOL), "screen_from", 1, LARGEST_POOL)
-    if proxy == NO_SCREEN:
-        return lambda pool: pool.architectures
-    if size < num:
-        raise ConfigError(f"screen_from must be at least num ({num}), got {size}")
+    num: int
+    pool_size: int
+    proxy: str | None = None
+    approval: str = ""
 
-    from nas.candidates.proxy_approval import approve
-    from nas.candidates.screening import ranked
+    def choose(self, pool: "Pool", folder: Path) -> "Sequence[Architecture]":
+        """Return the candidates chosen; their scores are kept in `folder`."""
+        if self.proxy is None:
+            return pool.architectures
+        from nas.candidates.screening import ranked
 
-    approval = approve(proxy, None, stage, audit=audit, force=force)
-    options["num"] = size
-
-    def keep(pool: "Pool") -> "Sequence[Architecture]":
-        with common.progress_bar(f"screening by {proxy}") as progress:
-            ranking = ranked(pool, proxy, folder, progress)
-        chosen = ranking[:num]
-        best = f"the best {len(chosen)} of {len(ranking)} candidates"
-        common.print_note(f"{best} by {approval.describe()}")
+        with common.progress_bar(f"screening by {self.proxy}") as progress:
+            ranking = ranked(pool, self.proxy, folder, progress)
+        chosen = ranking[: self.num]
+        counts = f"the best {len(chosen)} of {len(ranking)} candidates"
+        common.print_note(f"{counts} by {self.approval}")
         return chosen
 
-    return keep
+
+def read_screen(stage: int, values: Mapping[str, Any], run: RunFlags) -> Screen:
+    """Return the choice that the options of `propose` ask for.
+
+    Raises:
+        ConfigError, ScreeningError: the score does not exist, or its audit does not allow it to
+            choose.
+    """
+    num = require_integer(values["num_candidates"], "num_candidates", 1)
+    size = require_integer(values["screen_from"], "screen_from", 1, LARGEST_POOL)
+    proxy = values["screen"]
+    if proxy == NO_SCREEN:
+        return Screen(num=num, pool_size=num)
+    if size < num:
+        raise ConfigError(f"screen_from must be at least num_candidates ({num}), got {size}")
+
+    from nas.candidates.proxy_approval import approve
+
+    approval = approve(proxy, None, stage, audit=run.screen_audit, force=run.screen_force)
+    return Screen(num=num, pool_size=size, proxy=proxy, approval=approval.describe())

@@ -1,23 +1,17 @@
-"""Commands of a search: its two stages, and how it stands."""
+"""Commands that run the stages of a search: `stage1`, `stage2`, `stage-sr`; and `status`."""
 
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from nas.cli import common, leaderboards
-from nas.cli.stage_options import (
-    JSON_HELP,
-    SEARCH_DIR,
-    STAGE_OPTIONS,
-    request_options,
-    run_options,
-    stage_command,
-)
+from nas.cli.flags import declared
+from nas.cli.run_flags import Json, RunFlags, SearchDirectory
+from nas.cli.stage_input import StageInput, read_input, stage_flags
 from nas.storage.urls import absolute
-from search_spaces.errors import ConfigError, TrialError
+from search_spaces.errors import TrialError
+from trials.options import option_fields
 
 if TYPE_CHECKING:
     from nas.search.directory import SearchDir
@@ -25,37 +19,43 @@ if TYPE_CHECKING:
 
 _STAGE1_HELP = """Search the backbone: train random candidates of one budget and rank them.
 
-Run it again to continue. Options that are left out are as in the run before.
+Run the command again to resume. Options that are left out are those of the run before.
 """
 _STAGE2_HELP = """Redistribute a template's compute over backbone, neck and head.
 
-FLOPs target, data, recipe, epochs and image size are stage 1's, where there was one.
+FLOPs target, data, recipe, epochs and image size are those of stage 1, if there is one.
 """
 _STAGE_SR_HELP = """Search how often training draws each crop scale, for one fixed network.
 
-The third stage of a search directory. Candidate 1 is the recipe as it is; the recipe of each
-candidate lies beside its results, for `scrfd-nas train --recipe`.
+This is the third stage of a search directory. Candidate 1 has the recipe unchanged. The recipe
+of each candidate is stored beside its results, for `scrfd-nas train --recipe`.
 """
 _STAGES = (
     (1, "stage1", _STAGE1_HELP),
     (2, "stage2", _STAGE2_HELP),
     (3, "stage-sr", _STAGE_SR_HELP),
 )
-_JSON = typer.Option("--json", help=JSON_HELP)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     for stage, name, text in _STAGES:
-        app.command()(stage_command(stage, name, text, run_stage_command))
+        app.command()(_stage_command(stage, name, text))
     app.command()(status)
 
 
-def status(
-    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
-    as_json: Annotated[bool, _JSON] = False,
-) -> None:
-    """Show how a search stands, from any terminal."""
+def _stage_command(stage: int, name: str, help: str) -> Any:
+    """Return the command of a stage."""
+
+    def command(given: dict[str, Any]) -> None:
+        run_stage_command(read_input(stage, given))
+
+    own = [item for item in option_fields(RunFlags) if stage in item.option.stages]
+    return declared(command, [*stage_flags(stage), *own], name, help)
+
+
+def status(search_dir: SearchDirectory = None, as_json: Json = False) -> None:
+    """Show the progress of a search, from any terminal."""
     from dataclasses import asdict
 
     from nas.monitoring.status import read_status
@@ -69,142 +69,78 @@ def status(
         who = asdict(driver) if driver else None
         common.print_json({"search_dir": str(directory), "driver": who, **content})
         return
-    text = f"process {driver.pid} on {driver.host} works here" if driver else "nobody works here"
+    text = f"run by process {driver.pid} on {driver.host}" if driver else "not running"
     common.print_rich(f"{directory}: {text}")
     for line in stages:
         common.print_rich(line.describe())
 
 
-def run_stage_command(stage: int, flags: dict[str, Any]) -> None:
-    """Run or continue a stage as `flags` say (see `stage_options`) and print its leaderboard."""
+def run_stage_command(asked: StageInput) -> None:
+    """Run or resume a stage and print its leaderboard."""
     from nas.recording.tracking import require_tracker
 
-    config = _read_config(stage, flags["config"]) if flags["config"] else {}
-    options = _request_options(request_options(stage, flags), config)
-    own = run_options(stage, flags, config)
-    directory = search_directory(own["search_dir"], options.get("flops"))
-    if own["track"] is not None:
-        require_tracker(own["track"])
-    if flags["dry_run"]:
-        _print_request(directory, stage, options, own, as_json=flags["as_json"])
+    directory, stage, as_json = asked.directory(), asked.stage, asked.run.as_json
+    if asked.run.track is not None:
+        require_tracker(asked.run.track)
+    if asked.run.dry_run:
+        _print_request(directory, asked)
         return
     from nas.search.budget import LimitReached
     from nas.stage import write_stage_leaderboard
 
     try:
-        summary = _run(directory, stage, options, own)
+        summary = _run(directory, asked)
     except (KeyboardInterrupt, SystemExit):
         common.print_note(f"stopped; the same command continues the search in {directory}")
         raise
     except LimitReached:
         so_far = {stage: write_stage_leaderboard(directory, stage)}
-        leaderboards.print_leaderboards(directory, so_far, as_json=flags["as_json"])
+        leaderboards.print_leaderboards(directory, so_far, as_json=as_json)
         raise
-    tables = {stage: summary.table}
-    leaderboards.print_leaderboards(directory, tables, as_json=flags["as_json"])
+    leaderboards.print_leaderboards(directory, {stage: summary.table}, as_json=as_json)
     if not summary.num_finished:
         reason = next(iter(summary.table["reason"]), "there are no candidates")
         raise TrialError(f"no candidate of stage {stage} finished; the first failed: {reason}")
 
 
-def _run(
-    directory: "SearchDir", stage: int, options: Mapping[str, Any], own: Mapping[str, Any]
-) -> "Summary":
-    """Run the stage with a display, and tell the command of `--on-event`."""
+def _run(directory: "SearchDir", asked: StageInput) -> "Summary":
+    """Run the stage with a display, and pass its events to the command of `--on-event`."""
     from nas.monitoring.progress import shown
     from nas.recording.event_hooks import telling
     from nas.stage import RunOptions, run_stage
 
-    note = common.print_note
+    note, flags = common.print_note, asked.run
     with (
         shown(common.console) as update,
-        telling(own["on_event"], directory, stage, note) as teller,
+        telling(flags.on_event, directory, asked.stage, note) as teller,
     ):
         run = RunOptions(
-            address=own["ray_address"],
-            retry_failed=own["retry_failed"],
-            screen_audit=own.get("screen_audit"),
-            screen_force=bool(own.get("screen_force")),
+            address=flags.ray_address,
+            retry_failed=flags.retry_failed,
+            screen_audit=flags.screen_audit,
+            screen_force=flags.screen_force,
             watch=teller.watch,
-            track=own["track"],
+            track=flags.track,
         )
         following = teller.following(update)
-        return run_stage(directory, stage, options, run, update=following, note=note)
+        return run_stage(directory, asked.stage, asked.options, run, update=following, note=note)
 
 
-def _print_request(
-    directory: "SearchDir",
-    stage: int,
-    options: Mapping[str, Any],
-    own: Mapping[str, Any],
-    *,
-    as_json: bool,
-) -> None:
-    """What would be run, in the form of `search.yaml`, so that --config takes it."""
+def _print_request(directory: "SearchDir", asked: StageInput) -> None:
+    """Print the request that would be run, in the form of `search.yaml`, which --config takes."""
     from nas.resolve_request import resolve_request
     from nas.search.directory import package_versions
+    from nas.search.search_file import file_content
     from search_spaces.files import dump_yaml
 
-    request, _ = resolve_request(directory, stage, options)
-    run = {**own, "search_dir": absolute(str(directory))}
+    request, _ = resolve_request(directory, asked.stage, asked.options)
     section = {
         "request": request.to_dict(),
-        "run": {k: str(v) if isinstance(v, Path) else v for k, v in run.items()},
+        "run": asked.run.file_content(asked.stage) | {"search_dir": absolute(str(directory))},
         "versions": package_versions(),
     }
-    content = {f"stage{stage}": section}
-    if as_json:
+    content = file_content({asked.stage: section})
+    if asked.run.as_json:
         common.print_json(content)
     else:
         sys.stdout.write(dump_yaml(content))
-
-
-def read_options(stage: int, flags: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
-    """The options given in the file and by flags, as `nas.stage.run_stage` takes them."""
-    return _request_options(flags, _read_config(stage, config) if config else {})
-
-
-def _request_options(flags: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    from trials.recipe import load_recipe
-
-    names = {option.name for option in STAGE_OPTIONS if option.is_in_run_section}
-    options = {key: value for key, value in config.items() if key not in names} | dict(flags)
-    if isinstance(options.get("flops"), str):
-        options["flops"] = common.parse_flops(options["flops"])
-    if isinstance(options.get("recipe"), str):
-        options["recipe"] = load_recipe(options["recipe"]).to_dict()
-    if "data" in options:
-        options["data"] = str(options["data"])
-    return options
-
-
-def _read_config(stage: int, path: Path) -> dict[str, Any]:
-    """A flat file of options, one with a section a stage, or another search's search.yaml."""
-    from search_spaces.files import read_yaml
-
-    content = read_yaml(path)
-    if isinstance(content, Mapping) and {"stage1", "stage2", "stage3"} & set(content):
-        content = content.get(f"stage{stage}", {})
-    if isinstance(content, Mapping) and "request" in content:
-        parts = [content["request"], content.get("run") or {}]
-    else:
-        parts = [content]
-    for part in parts:
-        if not isinstance(part, Mapping):
-            raise ConfigError(f"{path}: must be a mapping of options, got {type(part).__name__}")
-    computed = ("data_fingerprint", "template_hash", "study")  # of what is there now
-    given = {str(key): value for part in parts for key, value in part.items()}
-    return {key: value for key, value in given.items() if key not in computed}
-
-
-def search_directory(given: Path | None, flops: object) -> "SearchDir":
-    """The directory given, that of the target, or the only search below `runs`."""
-    from nas.search.directory import SearchDir, find_search_dir
-
-    if given is not None:
-        directory = SearchDir(given)
-        directory.refresh()
-        return directory
-    if isinstance(flops, int):
-        return SearchDir(Path("runs") / f"scrfdgen{flops / 1e9:g}g")
-    return find_search_dir(None)

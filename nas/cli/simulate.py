@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli import common
-from nas.cli.stage_options import JSON_HELP, SEARCH_DIR
+from nas.cli.run_flags import Json, SearchDirectory
 
 if TYPE_CHECKING:
     from nas.planning.recording import Recording
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    search_dir: Annotated[Path | None, SEARCH_DIR] = None,
+    search_dir: SearchDirectory = None,
     curves: Annotated[
         Path | None, typer.Option(help="A CSV file of --export, instead of a search.")
     ] = None,
@@ -55,7 +55,7 @@ def simulate(
     export: Annotated[
         Path | None, typer.Option(help="Write the curves as a CSV file for --curves, and stop.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    as_json: Json = False,
 ) -> None:
     """Replay a finished search's learning curves under other strategies and schedulers.
 

@@ -1,4 +1,4 @@
-"""What `trial` and `train` show: progress on standard error, then the result."""
+"""Output of `trial` and `train`: progress on standard error, then the result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ _COLUMNS = ("easy", "medium", "hard", "FLOPs", "params", "epochs", "minutes")
 def result_content(
     candidate: "Architecture", result: "TrialResult", folder: Path
 ) -> dict[str, Any]:
-    """What `--json` prints."""
+    """Return the document that `--json` prints."""
     from search_spaces.cost.detector import flops_by_part, total
 
     names = ("easy", "medium", "hard", "params", "epochs", "best_epoch", "best_hard", "loss")
@@ -34,7 +34,7 @@ def result_content(
 
 
 def print_result(candidate: "Architecture", content: dict[str, Any]) -> None:
-    """The same for a reader."""
+    """Print the content of `result_content` as a table."""
     row = [f"{content[name]:.4f}" for name in ("easy", "medium", "hard")]
     row += [common.format_flops(content["flops"]), f"{content['params']:,}"]
     row.append(str(content["epochs"]))
@@ -45,7 +45,7 @@ def print_result(candidate: "Architecture", content: dict[str, Any]) -> None:
 
 @contextmanager
 def training_progress() -> "Iterator[tuple[OnEpoch, OnStep]]":
-    """A bar with the time left on a terminal's standard error, a line an epoch elsewhere."""
+    """Show progress on standard error: a bar on a terminal, a line per epoch elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = common.console
@@ -69,9 +69,10 @@ def training_progress() -> "Iterator[tuple[OnEpoch, OnStep]]":
 
 @contextmanager
 def stoppable() -> "Iterator[ShouldStop]":
-    """Let a training be told of Ctrl-C and SIGTERM, and say how it goes on.
+    """Yield a function that returns whether Ctrl-C or SIGTERM has asked the training to stop.
 
-    Raises KeyboardInterrupt or Terminated once the training is on disk.
+    Raises:
+        KeyboardInterrupt, Terminated: the training has stopped, and its state is on disk.
     """
     from nas.running.signals import noting_signals
     from trials.result import TrialInterrupted
@@ -81,7 +82,7 @@ def stoppable() -> "Iterator[ShouldStop]":
             yield lambda: stop.number is not None
         except TrialInterrupted as interrupted:
             common.print_note(f"{interrupted}; the same command continues there")
-        except Exception:  # as of a process that reads images, and was told to end too
+        except Exception:  # such as that of a loader process that got the signal too
             stop.check()
             raise
         stop.check()

@@ -8,7 +8,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from nas.search.request import REQUESTS, AnyRequest, request_from_dict
+from nas.search.search_file import read_sections, write_sections
 from nas.storage.driver_lock import Driver
 from nas.storage.search_storage import LocalStorage, Note, open_storage
 from nas.storage.study_storage import JOURNAL, StudyPlace
 from search_spaces.architecture import Architecture, load_architecture
-from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError
-from search_spaces.files import dump_yaml, read_yaml, remove_left_overs, write_text
+from search_spaces.files import remove_left_overs
 from trials.result import RESULT_FILE, Outcome, TrialResult, load_outcome
 from trials.training.metrics import METRICS_FILE
 
@@ -159,19 +159,10 @@ class SearchDir:
             "created": before.get("created", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
             "versions": before.get("versions", package_versions()),
         }
-        content = {f"stage{stage}": sections[stage] for stage in sorted(sections)}
-        write_text(self.search_file, dump_yaml(content))
+        write_sections(self.search_file, sections)
 
     def _sections(self) -> dict[int, dict[str, Any]]:
-        if not self.search_file.exists():
-            return {}
-        content = read_yaml(self.search_file)
-        names = {f"stage{stage}": stage for stage in REQUESTS}
-        sections = require_mapping(content, str(self.search_file), names)
-        for name, section in sections.items():
-            if not isinstance(section, Mapping) or "request" not in section:
-                raise ConfigError(f"{self.search_file}: {name} lacks its request")
-        return {names[name]: dict(section) for name, section in sections.items()}
+        return read_sections(self.search_file) if self.search_file.exists() else {}
 
     @contextmanager
     def held(self, stage: int, note: Note = lambda text: None) -> Iterator[None]:

@@ -8,6 +8,7 @@ import typer
 
 from nas.candidates.flops import count_flops
 from nas.cli import common, main
+from nas.search.options import parse_flops
 from search_spaces.architecture import save_architecture
 from search_spaces.cost import detector as cost
 from search_spaces.errors import ConfigError
@@ -168,7 +169,7 @@ def test_a_reader_that_leaves_early_is_no_fault():
     ],
 )
 def test_flops_are_read_exactly(text, flops):
-    assert common.parse_flops(text) == flops
+    assert parse_flops(text) == flops
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_flops_are_read_exactly(text, flops):
 )
 def test_flops_that_are_no_positive_whole_number_are_refused(text):
     with pytest.raises(ConfigError, match="FLOPs"):
-        common.parse_flops(text)
+        parse_flops(text)
 
 
 def test_json_refuses_nan():

@@ -33,7 +33,7 @@ def search(without_training: None, tmp_path: Path, capsys: pytest.CaptureFixture
 def test_list_counts_the_trials_of_every_search(capsys: pytest.CaptureFixture[str]) -> None:
     broken = Path("runs/broken")
     broken.mkdir()
-    (broken / "search.yaml").write_text("stage1: 7")
+    (broken / "search.yaml").write_text("format: 1\nstage1: 7")
     assert run(["list", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)
     assert first["search_dir"] == "runs/broken"
@@ -114,7 +114,7 @@ def test_resume_of_a_stage_that_has_not_begun(capsys: pytest.CaptureFixture[str]
 @pytest.mark.usefixtures("search")
 def test_stop_where_nobody_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["stop"]) == 1
-    assert "nobody works here" in capsys.readouterr().err
+    assert "not running" in capsys.readouterr().err
 
 
 HOLD = """

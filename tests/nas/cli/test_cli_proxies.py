@@ -120,7 +120,7 @@ def test_a_pool_smaller_than_the_choice_is_refused(
 ) -> None:
     command = ["propose", "--stage", "1", "--flops", "0.5G", "--num", "9", "--screen", "params"]
     assert run([*command, "--screen-from", "5", "--out", str(tmp_path / "out")]) == 1
-    assert "screen_from must be at least num (9), got 5" in capsys.readouterr().err
+    assert "screen_from must be at least num_candidates (9), got 5" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("knowing")

@@ -87,7 +87,7 @@ def test_status_is_for_people_and_programs(data: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert run(["status"]) == 0
     text = capsys.readouterr().out
-    assert "nobody works here" in text
+    assert "not running" in text
     assert "stage 1: 3/3 finished" in text
     assert run(["status", "--search-dir", "runs/scrfdgen0.5g", "--json"]) == 0
     content = read_json(capsys)

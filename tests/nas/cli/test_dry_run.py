@@ -35,7 +35,7 @@ def printed(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def section(text: str, stage: int = 1) -> dict[str, Any]:
     content = parse_yaml(text, "the output")
-    assert list(content) == [f"stage{stage}"]
+    assert list(content) == ["format", f"stage{stage}"]
     return dict(content[f"stage{stage}"])
 
 

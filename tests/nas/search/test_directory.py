@@ -50,9 +50,11 @@ def test_search_file_keeps_the_versions_of_the_first_run(tmp_path: Path) -> None
     [
         ("[1, 2]", "must be a mapping"),
         ("stage4: {}", "unknown keys"),
-        ("stage1: {created: now}", "stage1 lacks its request"),
-        ("stage1: {request: {flops: 1}}", "lacks the keys"),
-        ("stage1: {request: {flopz: 1}}", "unknown keys"),
+        ("stage1: {}", "has format None, and this version reads format 1; continue with"),
+        ("format: 2", "has format 2, .* or start a new search directory"),
+        ("format: 1\nstage1: {created: now}", "stage1 lacks its request"),
+        ("format: 1\nstage1: {request: {flops: 1}}", "lacks the keys"),
+        ("format: 1\nstage1: {request: {flopz: 1}}", "unknown keys"),
         ("stage1: {", "not valid YAML"),
     ],
 )
