@@ -56,7 +56,7 @@ def reproduce(
     record = read_record(folder)
     source = data or record.data
     if source is None:
-        raise ConfigError(f"{folder}: does not record the folder of its data; give --data")
+        raise ConfigError(f"{folder}: does not record the folder of its data; --data is needed")
     with trial_output.training_progress() as (on_epoch, on_step):
         found = run_again(
             record,
