@@ -143,7 +143,7 @@ def test_a_reader_gets_a_table(
         (["--mode", "31"], "image size must be 32 to 8192 pixels, got 31"),
         (["--mode", "multi", "--image-size", "64"], "image_size belongs to mode vga"),
         (["--split", "test"], "wider_face_val.mat"),
-        (["--device", "cuda:99"], "device 'cuda:99' was asked for"),
+        (["--device", "cuda:99"], "device must be a GPU of this machine, which has"),
         (["--save-predictions", "."], "--save-predictions must be a new or empty folder"),
     ],
 )
