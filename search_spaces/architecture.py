@@ -139,9 +139,9 @@ class Architecture:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested data: lists instead of tuples, the name first if there is one."""
-        content = _plain(asdict(self))
+        content = asdict(self, dict_factory=_with_lists)
         name = content.pop("name")
-        return {"name": name, **content} if name else dict(content)
+        return {"name": name, **content} if name else content
 
     @classmethod
     def from_dict(cls, content: object, source: str = "architecture") -> "Architecture":
@@ -203,7 +203,5 @@ def _label(part: object, name: str) -> str:
     return f"{type(part).__name__.lower()}.{name}"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in items}

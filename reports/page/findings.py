@@ -3,6 +3,7 @@
 import numpy as np
 
 from reports.figures.shares import share_table
+from reports.page.text import percent
 from reports.search_data import CandidateData, StageData
 from reports.statistics.confirmation import Confirmed, confirmed
 from reports.statistics.population import curve_noise, quarter
@@ -100,7 +101,7 @@ def _spending(stage: StageData) -> str:
     pieces = []
     for index in order.index[:3]:
         row = table.loc[index]
-        pieces.append(f"{row['part']} {_percent(row['best'])} (median {_percent(row['median'])})")
+        pieces.append(f"{row['part']} {percent(row['best'])} (median {percent(row['median'])})")
     best = stage.finished[0]
     return (
         f"The FLOPs of candidate {best.number} differ most from the others in {', '.join(pieces)}."
@@ -112,8 +113,8 @@ def _agreement(stage: StageData) -> str:
     table = share_table(stage)
     named = [
         f"{'more' if row['low'] > row['median'] else 'less'} in {row['part']} "
-        f"({_percent(row['low'])} to {_percent(row['high'])}, median of all "
-        f"{_percent(row['median'])})"
+        f"({percent(row['low'])} to {percent(row['high'])}, median of all "
+        f"{percent(row['median'])})"
         for _, row in table.iterrows()
         if not row["low"] <= row["median"] <= row["high"]
         and abs(row["middle"] - row["median"]) >= WORTH
@@ -142,7 +143,3 @@ def _confirmed(stage: StageData) -> dict[int, Confirmed]:
 
 def _hard(candidate: CandidateData) -> float:
     return candidate.hard or 0.0
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

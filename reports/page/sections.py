@@ -8,6 +8,7 @@ import pandas as pd
 from reports.leaderboard import to_records
 from reports.page.html import Markup, cell, column, join, number, number_column, table, tag
 from reports.page.published import Published, published_near
+from reports.page.text import describe, format_ap, giga, percent
 from reports.search_data import CandidateData, StageData
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, total
@@ -54,9 +55,9 @@ def share_section(shares: pd.DataFrame) -> Markup | None:
         rows.append(
             [
                 cell(row["part"]),
-                number(_percent(row["best"]), row["best"]),
-                number(_percent(row["median"]), row["median"]),
-                number(f"{_percent(row['low'])} to {_percent(row['high'])}", row["middle"]),
+                number(percent(row["best"]), row["best"]),
+                number(percent(row["median"]), row["median"]),
+                number(f"{percent(row['low'])} to {percent(row['high'])}", row["middle"]),
                 number(rho, row["rho"]),
             ]
         )
@@ -119,29 +120,15 @@ def selection_note(request: Mapping[str, Any]) -> str:
     return f"Ranks and APs are of {chosen} of the training images; validation images are unused."
 
 
-def describe(architecture: Architecture) -> str:
-    """Return a network in one line: block, stem, depths x widths, neck, head."""
-    backbone, head = architecture.backbone, architecture.head
-    stem = ",".join(map(str, backbone.stem_widths))
-    stages = ", ".join(f"{d}x{w}" for d, w in zip(backbone.depths, backbone.widths, strict=True))
-    kind = f"{backbone.block} | stem {stem} | {stages}"
-    return f"{kind} | neck {architecture.neck.width} | head {head.convs}x{head.width}"
-
-
-def giga(flops: int) -> str:
-    """Return FLOPs as `2.522G` or `503.9M`."""
-    return f"{flops / 1e9:.3f}G" if flops >= 10**9 else f"{flops / 1e6:.1f}M"
-
-
 def _row(
     record: Mapping[str, Any], candidate: CandidateData, *, timed: bool, seeded: bool
 ) -> list[Markup]:
     rank = record["rank"]
     cells = [number(None if rank is None else str(rank)), number(str(record["candidate"]))]
-    cells += [number(_ap(record["hard"]), record["hard"])]
+    cells += [number(format_ap(record["hard"]), record["hard"])]
     cells += [_seeds(record)] if seeded else []
     cells += [_bar(candidate.architecture)]
-    cells += [number(_ap(record[name]), record[name]) for name in ("medium", "easy")]
+    cells += [number(format_ap(record[name]), record[name]) for name in ("medium", "easy")]
     cells += [number(giga(record["flops"]), record["flops"])]
     cells += [number(f"{record['params'] / 1e6:.3f}M", record["params"])]
     if timed:
@@ -164,7 +151,7 @@ def _seeds(record: Mapping[str, Any]) -> Markup:
 
 def _state(record: Mapping[str, Any]) -> Markup:
     """Return a cell with the state, and the last hard AP of a stopped trial."""
-    last = _ap(record["last_hard"])
+    last = format_ap(record["last_hard"])
     return cell(record["state"] + (f" (hard AP {last})" if last else ""))
 
 
@@ -172,7 +159,7 @@ def _bar(architecture: Architecture) -> Markup:
     """Return a cell with the shares of compute as a bar, and as text for screen readers."""
     flops = flops_by_part(architecture)
     shares = {part: flops[part] / total(flops) for part in PARTS}
-    texts = {part: f"{part} {_percent(share)}" for part, share in shares.items()}
+    texts = {part: f"{part} {percent(share)}" for part, share in shares.items()}
     pieces = (
         tag("span", class_=part, style=f"flex:{100 * share:.2f}", title=texts[part])
         for part, share in shares.items()
@@ -204,7 +191,7 @@ def _published(flops: int) -> Markup | None:
 
 def _published_row(row: Published) -> list[Markup]:
     cells = [cell(row.name), cell(row.family)]
-    cells += [number(_ap(value), value) for value in (row.hard, row.medium, row.easy)]
+    cells += [number(format_ap(value), value) for value in (row.hard, row.medium, row.easy)]
     params = None if row.params is None else f"{row.params / 1e6:.2f}M"
     return [*cells, number(giga(row.flops), row.flops), number(params, row.params)]
 
@@ -215,11 +202,3 @@ def _failure(stage: int, candidate: CandidateData) -> list[Markup]:
     cells = [number(str(stage)), number(str(candidate.number)), cell(failure.kind)]
     cells += [number(str(failure.epoch)), number(str(failure.attempts))]
     return [*cells, cell(failure.reason, class_="wrap")]
-
-
-def _ap(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -12,7 +12,7 @@ from search_spaces.architecture import NUM_LEVELS, NUM_STAGES, Architecture, Bac
 from search_spaces.errors import ConfigError, shown
 from search_spaces.mmdet.python_values import read_assignments
 
-DEPTHS: Mapping[int, tuple[str, tuple[int, int, int, int]]] = {
+DEPTHS: Mapping[int, tuple[str, tuple[int, ...]]] = {
     0: ("basic", (2, 2, 2, 2)),
     18: ("basic", (2, 2, 2, 2)),
     19: ("basic", (2, 4, 4, 1)),
@@ -180,7 +180,7 @@ def _residual_backbone(section: _Section) -> Backbone:
         config = section.section("block_cfg")
         config.require("block", "BasicBlock", "Bottleneck")
         block = "basic" if config.get("block") == "BasicBlock" else "bottleneck"
-        depths = _four(config.integers("stage_blocks", NUM_STAGES))
+        depths = config.integers("stage_blocks", NUM_STAGES)
         default = [base * 2**stage for stage in range(NUM_STAGES)]
         widths = config.integers("stage_planes", NUM_STAGES, default)
     stem = base if section.get("stem_channels") is None else section.integer("stem_channels")
@@ -248,11 +248,6 @@ def _head_norm(section: _Section) -> tuple[str, int]:
 def _require_batch_norm(section: _Section) -> None:
     if "norm_cfg" in section.values:
         section.section("norm_cfg").require("type", "BN")
-
-
-def _four(values: tuple[int, ...]) -> tuple[int, int, int, int]:
-    first, second, third, fourth = values
-    return first, second, third, fourth
 
 
 def _is_int(value: object) -> bool:
