@@ -1,4 +1,4 @@
-"""The benchmarks run: each by its `--quick`, and each of their baselines is what it says."""
+"""The benchmarks run with `--quick`, and their baselines agree with the project."""
 
 import importlib.util
 import sys
@@ -23,7 +23,7 @@ EXTRA = {"gpu": ["--device", "cpu"]}
 
 @pytest.fixture(autouse=True)
 def _as_a_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Scripts find their neighbours, and leave torch's threads as they were."""
+    """Make the scripts importable and restore torch's threads."""
     monkeypatch.syspath_prepend(str(FOLDER))
     before = torch.get_num_threads()
     yield
@@ -54,20 +54,20 @@ def test_the_script_runs_and_prints_its_ratio(
 
 
 @pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_2.5g"])
-def test_the_counting_hooks_of_the_baseline_count_what_the_budget_counts(name: str) -> None:
+def test_the_counting_hooks_of_the_baseline_agree_with_the_closed_form(name: str) -> None:
     architecture = load_zoo(name)
     counted = load("_reference_counter").build_and_count(architecture)
-    # but for GroupNorm at 2 instead of 5 an element, and the neck's upsampling
+    # except GroupNorm at 2 instead of 5 per element, and the upsampling of the neck
     assert counted == pytest.approx(total(flops_by_part(architecture)), rel=0.02)
 
 
-def test_the_family_of_the_gpu_benchmark_is_the_zoos() -> None:
+def test_networks_of_the_gpu_benchmark_equal_the_zoo() -> None:
     steps = load("_gpu_steps")
     for name in steps.FAMILY:
         assert steps.family_member(name) == load_zoo(name)
 
 
-def test_without_pyyaml_a_file_is_refused_and_the_family_is_not(
+def test_only_files_need_pyyaml(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     steps = load("_gpu_steps")

@@ -1,4 +1,4 @@
-"""Searches as plain data, made by hand."""
+"""Made-up searches as plain data."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ def architecture(number: int) -> Architecture:
 
 
 def outcome(made: Made) -> Outcome | None:
-    """A hard AP: finished; text: failed for that reason; (epoch, AP): stopped; None: waiting."""
+    """Return an outcome: float finished, text failed, (epoch, AP) stopped, None waiting."""
     if isinstance(made, float):
         return make_result(made, epochs=4, duration_s=90.0)
     if isinstance(made, str):
@@ -56,7 +56,7 @@ def candidate(number: int, made: Made, curve: dict[int, float] | None = None) ->
 @pytest.fixture(scope="session")
 def make_stage() -> Callable[..., StageData]:
     def make(made: Sequence[Made | CandidateData], stage: int = 1, **more: Any) -> StageData:
-        """Candidates from 1 on: as `outcome` says, or made by hand."""
+        """Return a stage of candidates from 1 on, each given or made by `outcome`."""
         candidates = tuple(
             item if isinstance(item, CandidateData) else candidate(number, item)
             for number, item in enumerate(made, start=1)

@@ -20,12 +20,12 @@ CURVES = [
 ]
 
 
-def test_curves_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_curves_round_trip(tmp_path: Path) -> None:
     write_curves(CURVES, tmp_path / "curves.csv")
     assert read_curves(tmp_path / "curves.csv") == CURVES
 
 
-def test_a_line_has_cost_and_shares_and_the_architecture_stands_once(tmp_path: Path) -> None:
+def test_lines_have_costs_and_the_first_one_the_architecture(tmp_path: Path) -> None:
     write_curves(CURVES, tmp_path / "curves.csv")
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -44,7 +44,7 @@ def test_a_line_has_cost_and_shares_and_the_architecture_stands_once(tmp_path: P
     assert float(rows[0]["share_c5"]) == pytest.approx(cost["c5"] / total(cost), abs=5e-5)
 
 
-def test_a_trial_s_metrics_are_its_curve(tmp_path: Path) -> None:
+def test_the_curve_of_a_trial_is_read_from_its_metrics(tmp_path: Path) -> None:
     text = "epoch,loss,images_per_second,easy,medium,hard\n1,2.5,10,,,\n2,1.5,10,0.9,0.8,0.7\n"
     (tmp_path / "metrics.csv").write_text(text)
     curve = read_curve(tmp_path, 5, make_architecture())
@@ -52,7 +52,7 @@ def test_a_trial_s_metrics_are_its_curve(tmp_path: Path) -> None:
     assert curve.last == 2
 
 
-def test_a_trial_that_has_not_begun_has_an_empty_curve(tmp_path: Path) -> None:
+def test_a_trial_without_metrics_has_an_empty_curve(tmp_path: Path) -> None:
     curve = read_curve(tmp_path, 5, make_architecture())
     assert (curve.hard, curve.loss, curve.last) == ({}, {}, 0)
 
@@ -73,7 +73,7 @@ def test_a_trial_that_has_not_begun_has_an_empty_curve(tmp_path: Path) -> None:
         ("\n1,", "\n1,1,1,", "line 2: must have as many fields as the first line"),
     ],
 )
-def test_a_damaged_file_is_refused_with_its_place(
+def test_damaged_files_are_refused_with_their_line(
     tmp_path: Path, before: str, after: str, message: str
 ) -> None:
     path = tmp_path / "curves.csv"
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_refused_with_its_place(
         (b'candidate,epoch,hard,architecture\n1,1,0.5,"{}', "line"),
     ],
 )
-def test_what_is_no_file_of_curves_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_without_curves_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "curves.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_curves(tmp_path / "curves.csv")
@@ -108,7 +108,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_curves(tmp_path / "curves.csv")
 
 
-def test_a_curve_has_positive_epochs_and_finite_values() -> None:
+def test_curves_have_positive_epochs_and_finite_values() -> None:
     with pytest.raises(ConfigError, match="an epoch must be an integer of at least 1, got 0"):
         make_curve(1, {0: 0.5})
     with pytest.raises(ConfigError, match="loss at epoch 1 must be a finite number"):

@@ -51,12 +51,12 @@ def test_the_highest_hard_ap_is_first() -> None:
     assert list(table["hard"]) == [0.75, 0.5, 0.25]
 
 
-def test_equal_aps_share_a_rank_and_stand_by_number() -> None:
+def test_equal_aps_share_a_rank_and_are_sorted_by_number() -> None:
     table = leaderboard([row(4, result(0.5)), row(1, result(0.25)), row(2, result(0.5))])
     assert list(zip(table["rank"], table["candidate"], strict=True)) == [(1, 2), (1, 4), (3, 1)]
 
 
-def test_an_ap_of_zero_is_an_ap_and_a_failure_is_none() -> None:
+def test_zero_aps_are_ranked_and_failures_are_not() -> None:
     table = leaderboard([row(1, FAILED), row(2, result(0.0))])
     records = to_records(table)
     assert (records[0]["candidate"], records[0]["rank"], records[0]["hard"]) == (2, 1, 0.0)
@@ -67,7 +67,7 @@ def test_an_ap_of_zero_is_an_ap_and_a_failure_is_none() -> None:
     assert {name: failed[name] for name in missing} == dict.fromkeys(missing)
 
 
-def test_unfinished_stand_between_finished_and_failed() -> None:
+def test_unfinished_are_between_finished_and_failed() -> None:
     rows = [row(1, FAILED), row(2), row(3, None, "interrupted", 4), row(4, None, "running", 2)]
     table = leaderboard([*rows, row(5, result(0.5))])
     assert list(table["candidate"]) == [5, 4, 3, 2, 1]
@@ -75,7 +75,7 @@ def test_unfinished_stand_between_finished_and_failed() -> None:
     assert list(table["rank"].isna()) == [False, True, True, True, True]
 
 
-def test_cost_is_that_of_the_architecture() -> None:
+def test_costs_are_those_of_the_architecture() -> None:
     record = to_records(leaderboard([row(1, result(0.5))]))[0]
     flops = flops_by_part(network(1))
     assert record["flops"] == total(flops)
@@ -95,13 +95,13 @@ def test_records_are_plain_json_with_whole_numbers() -> None:
     assert type(records[0]["rank"]) is int
 
 
-def test_no_candidates_make_an_empty_table() -> None:
+def test_the_table_is_empty_without_candidates() -> None:
     table = leaderboard([])
     assert list(table.columns) == list(COLUMNS)
     assert to_records(table) == []
 
 
-def test_the_csv_has_empty_cells_for_what_is_missing(tmp_path: Path) -> None:
+def test_missing_values_are_empty_in_csv(tmp_path: Path) -> None:
     path = tmp_path / "new" / "leaderboard.csv"
     write_leaderboard(leaderboard([row(1, result(0.5)), row(2, FAILED)]), path)
     with path.open() as file:
@@ -114,7 +114,7 @@ def test_the_csv_has_empty_cells_for_what_is_missing(tmp_path: Path) -> None:
 
 
 def confirmed_rows() -> list[Row]:
-    """1 leads with one seed, 2 and 3 are tied above 4; 5 and 6 have one seed each."""
+    """Candidate 1 leads with one seed; 2 and 3 are tied above 4; 5 and 7 have one seed each."""
     hards = {1: [0.9, 0.5, 0.49], 2: [0.7, 0.69, 0.71], 3: [0.65, 0.7, 0.72]}
     rows = [
         replace(row(number, result(values[0])), hards=tuple(values))
@@ -124,10 +124,10 @@ def confirmed_rows() -> list[Row]:
     return [*rows, row(5, result(0.55)), row(6, FAILED), row(7, result(0.6))]
 
 
-def test_confirmed_candidates_lead_by_their_means_and_ties_share_a_rank() -> None:
+def test_confirmed_candidates_are_first_and_ties_share_a_rank() -> None:
     records = to_records(leaderboard(confirmed_rows()))
     shown = [(item["rank"], item["candidate"], item["seeds"], item["tie"]) for item in records]
-    # All three are tied: candidate 1's lucky seed makes the spread large.
+    # All three are tied: the first seed of candidate 1 makes the spread large.
     assert shown == [
         (1, 2, 3, 1),
         (1, 3, 3, 1),
@@ -143,7 +143,7 @@ def test_confirmed_candidates_lead_by_their_means_and_ties_share_a_rank() -> Non
     assert records[3]["hard_mean"] is None
 
 
-def test_what_differs_does_not_share_a_rank() -> None:
+def test_significant_differences_have_different_ranks() -> None:
     rows = confirmed_rows()
     rows[0] = replace(rows[0], hards=(0.5, 0.5, 0.49))
     records = to_records(leaderboard(rows))
@@ -151,13 +151,13 @@ def test_what_differs_does_not_share_a_rank() -> None:
     assert shown == [(1, 2, 1), (1, 3, 1), (3, 1, 2), (4, 4, None)]
 
 
-def test_columns_of_several_seeds_are_there_only_where_there_are_several() -> None:
+def test_confirmation_columns_exist_only_for_confirmed_candidates() -> None:
     assert tuple(leaderboard(confirmed_rows()).columns) == (*COLUMNS, *CONFIRMATION)
     single = [replace(row(1, result(0.5)), hards=(0.5,)), row(2, result(0.4))]
     assert tuple(leaderboard(single).columns) == COLUMNS
     assert json.loads(json.dumps(to_records(leaderboard(confirmed_rows())), allow_nan=False))
 
 
-def test_an_unknown_state_is_refused() -> None:
+def test_unknown_states_are_refused() -> None:
     with pytest.raises(ConfigError, match="state must be one of"):
         row(1, None, "finished")

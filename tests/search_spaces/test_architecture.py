@@ -32,23 +32,23 @@ def small(**changes: object) -> Architecture:
     return Architecture(**{**parts, **changes})
 
 
-def test_yaml_gives_the_same_architecture_back():
+def test_yaml_round_trip():
     architecture = small(name="mine")
     assert Architecture.from_yaml(architecture.to_yaml()) == architecture
     assert Architecture.from_yaml(architecture.to_yaml()).name == "mine"
 
 
-def test_a_saved_file_loads_as_an_equal_architecture(tmp_path):
+def test_file_round_trip(tmp_path):
     save_architecture(small(), tmp_path / "a.yaml")
     assert load_architecture(tmp_path / "a.yaml") == small()
 
 
-def test_equal_architectures_have_equal_hashes_whatever_their_name():
+def test_the_name_does_not_change_the_hash():
     assert small(name="a").content_hash == small(name="b").content_hash
     assert small(name="a") == small(name="b")
 
 
-def test_lists_and_tuples_make_the_same_architecture():
+def test_lists_and_tuples_are_equivalent():
     assert small(backbone=basic(depths=[1, 2, 3, 4])).content_hash == small().content_hash
 
 
@@ -70,12 +70,12 @@ def test_every_difference_changes_the_hash(changes):
     assert small(**changes).content_hash != small().content_hash
 
 
-def test_an_architecture_cannot_be_changed():
+def test_architectures_are_immutable():
     with pytest.raises(FrozenInstanceError):
         small().neck.width = 3
 
 
-def test_bottlenecks_hand_on_four_times_their_width():
+def test_bottleneck_outputs_are_four_times_the_width():
     assert basic(block="bottleneck").output_widths == (64, 96, 128, 160)
     assert basic().output_widths == (16, 24, 32, 40)
 
@@ -96,7 +96,7 @@ def test_bottlenecks_hand_on_four_times_their_width():
         {"block": "depthwise"},
     ],
 )
-def test_a_backbone_that_breaks_a_rule_is_refused(changes):
+def test_invalid_backbones_are_refused(changes):
     with pytest.raises(ConfigError, match="got"):
         basic(**changes)
 
@@ -113,7 +113,7 @@ def test_a_backbone_that_breaks_a_rule_is_refused(changes):
         {"convs": 1, "width": 32, "groups": 8, "norm": "layer"},
     ],
 )
-def test_a_head_that_breaks_a_rule_is_refused(values):
+def test_invalid_heads_are_refused(values):
     with pytest.raises(ConfigError, match="got"):
         Head(**values)
 
@@ -137,17 +137,17 @@ def test_groups_of_a_separable_tower_must_divide_the_neck_width():
         "a: {",
     ],
 )
-def test_hostile_or_broken_yaml_is_one_config_error_that_names_its_source(text):
+def test_invalid_or_unsafe_yaml_raises_an_error_with_its_source(text):
     with pytest.raises(ConfigError, match=r"^hostile\.yaml: "):
         Architecture.from_yaml(text, "hostile.yaml")
 
 
-def test_unknown_keys_are_errors():
+def test_unknown_keys_are_refused():
     text = small().to_yaml().replace("neck: {width: 16}", "neck: {width: 16, wdith: 3}")
     with pytest.raises(ConfigError, match="wdith"):
         Architecture.from_yaml(text)
 
 
-def test_a_missing_file_is_a_config_error(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         load_architecture(tmp_path / "none.yaml")

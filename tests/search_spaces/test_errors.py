@@ -1,4 +1,4 @@
-"""What messages take from other people's errors and values."""
+"""Lines of errors and values in messages."""
 
 import pytest
 
@@ -14,12 +14,12 @@ from search_spaces.errors import first_line, last_line, shown
         ("x" * 999 + "\n" + "y" * 999, "x" * 200, "y" * 200),
     ],
 )
-def test_a_line_of_an_error_is_never_empty_or_endless(text: str, first: str, last: str) -> None:
+def test_lines_of_errors_are_not_empty_and_limited(text: str, first: str, last: str) -> None:
     assert (first_line(OSError(text)), last_line(OSError(text))) == (first, last)
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(1, "1"), ("a" * 78, f"'{'a' * 78}'"), ("a" * 79, f"'{'a' * 76}...")]
 )
-def test_a_value_is_shown_by_at_most_80_characters(value: object, text: str) -> None:
+def test_shown_values_have_at_most_80_characters(value: object, text: str) -> None:
     assert shown(value) == text

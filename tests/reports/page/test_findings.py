@@ -17,27 +17,27 @@ def text(stage: StageData) -> str:
     return " ".join(why_it_wins(stage))
 
 
-def test_without_results_there_is_no_winner(make_stage: MakeStage) -> None:
+def test_no_winner_without_results(make_stage: MakeStage) -> None:
     assert "no winner yet" in text(make_stage([]))
     assert "no winner yet" in text(make_stage(["failed", None, (2, 0.5)]))
 
 
-def test_one_result_has_nothing_to_compare_with(make_stage: MakeStage) -> None:
+def test_a_single_result_has_no_comparison(make_stage: MakeStage) -> None:
     assert "Candidate 2 is the only finished one" in text(make_stage([None, 0.5]))
 
 
-def test_lead_and_median_are_those_of_the_finished(make_stage: MakeStage) -> None:
+def test_lead_and_median_of_finished_candidates(make_stage: MakeStage) -> None:
     found = text(make_stage([0.25, 0.5, "failed", 0.125]))
     assert "Candidate 2 leads the 3 of 4 finished candidates with hard AP 0.5000" in found
     assert "0.2500 ahead of candidate 1; the median is 0.2500" in found
 
 
-def test_without_seeds_and_curves_the_noise_is_unknown(make_stage: MakeStage) -> None:
+def test_noise_is_unknown_without_seeds_and_curves(make_stage: MakeStage) -> None:
     found = text(make_stage([0.25, 0.5]))
     assert "2 candidates, one seed each: the noise cannot be estimated" in found
 
 
-def test_the_noise_comes_from_the_curves(
+def test_noise_is_estimated_from_the_curves(
     make_stage: MakeStage, make_candidate: MakeCandidate
 ) -> None:
     # second differences of 0.0165 each: a deviation of 0.0165 / 0.6745 / sqrt(6) = 0.010
@@ -55,7 +55,7 @@ def test_the_noise_comes_from_the_curves(
     assert "1 other is as close to the best" in found
 
 
-def test_seeds_decide_whether_the_lead_is_real(
+def test_significance_of_the_lead_over_several_seeds(
     make_stage: MakeStage, make_candidate: MakeCandidate
 ) -> None:
     def stage(second: tuple[float, ...]) -> StageData:
@@ -70,7 +70,7 @@ def test_seeds_decide_whether_the_lead_is_real(
     assert "does not differ significantly from 2: the lead is within" in tied
 
 
-def test_a_confirmed_candidate_beats_a_lucky_one(
+def test_confirmed_candidates_precede_unconfirmed_ones(
     make_stage: MakeStage, make_candidate: MakeCandidate
 ) -> None:
     confirmed = replace(make_candidate(1, 0.30), hards=(0.30, 0.31))
@@ -90,20 +90,20 @@ def test_spending_is_compared_with_the_median(make_stage: MakeStage) -> None:
     assert "3 candidates are too few to show where compute should go" in found
 
 
-def test_the_parts_on_which_the_best_agree_are_named(make_stage: MakeStage) -> None:
-    """Hard AP grows with the number, as does the share of C5: the best spend more there."""
+def test_parts_on_which_the_best_agree_are_named(make_stage: MakeStage) -> None:
+    """Hard AP and the share of C5 increase with the number."""
     found = text(make_stage([0.01 * number for number in range(1, 41)]))
     assert "the best of 10 drawn candidates spends" in found
     assert "more in c5" in found
 
 
-def test_where_the_best_do_not_agree_nothing_is_said(make_stage: MakeStage) -> None:
+def test_no_part_is_named_if_the_best_disagree(make_stage: MakeStage) -> None:
     aps = [0.5 + 0.001 * ((7 * number) % 20) for number in range(20)]
     found = text(make_stage(aps))
     assert "do not show where compute should go" in found
 
 
-def test_shares_correlate_by_rank(make_stage: MakeStage) -> None:
+def test_rank_correlation_of_shares(make_stage: MakeStage) -> None:
     table = share_table(make_stage([0.1, 0.2, 0.4, 0.8])).set_index("part")
     assert table.loc["c5", "rho"] == pytest.approx(1.0)
     assert table.loc["stem", "rho"] == pytest.approx(-1.0)
@@ -112,7 +112,9 @@ def test_shares_correlate_by_rank(make_stage: MakeStage) -> None:
 
 
 @pytest.mark.parametrize("made", [[], ["failed"], [None]])
-def test_no_results_have_no_shares(make_stage: MakeStage, made: list[Any]) -> None:
+def test_the_table_of_shares_is_empty_without_results(
+    make_stage: MakeStage, made: list[Any]
+) -> None:
     assert share_table(make_stage(made)).empty
 
 

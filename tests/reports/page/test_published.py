@@ -5,18 +5,18 @@ def names(flops: int) -> list[str]:
     return [row.name for row in published_near(flops)]
 
 
-def test_those_of_the_budget_come_by_hard_ap() -> None:
+def test_detectors_of_a_budget_are_sorted_by_hard_ap() -> None:
     expected = ["YOLO5Face-n", "DamoFD-2.5GF", "SCRFD-2.5GF", "ResNet-2.5GF"]
     assert names(2_500_000_000) == expected
     assert names(500_000_000)[-1] == "MobileNet-0.5GF"
     assert names(34_000_000_000) == ["SCRFD-34GF", "DamoFD-34GF", "ResNet-34GF"]
 
 
-def test_a_budget_that_nobody_published_has_none() -> None:
+def test_a_budget_without_published_detectors() -> None:
     assert names(5_000_000_000) == []
 
 
-def test_figures_are_in_the_units_of_a_leaderboard() -> None:
+def test_units_are_those_of_a_leaderboard() -> None:
     row = next(row for row in PUBLISHED if row.name == "SCRFD-2.5GF")
     assert (row.easy, row.medium, row.hard) == (0.9378, 0.9216, 0.7787)
     assert (row.flops, row.params) == (2_530_000_000, 670_000)

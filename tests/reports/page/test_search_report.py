@@ -27,7 +27,7 @@ def report(tmp_path: Path, *stages: StageData) -> str:
 
 
 def words(*stages: StageData, name: str = "runs") -> str:
-    """The page without its figures."""
+    """Return the page without its figures."""
     return report_page(SearchData(name=name, stages=stages), [])
 
 
@@ -37,7 +37,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def full_stage(make_stage: MakeStage, make_candidate: MakeCandidate, stage: int = 1) -> StageData:
-    """Everything that a stage can have."""
+    """Return a stage with all optional data."""
     latency = Latency(
         runtime="onnxruntime",
         device="cpu",
@@ -65,13 +65,13 @@ def whole(
     make_candidate: MakeCandidate,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The folder of a report of both stages with everything that they can have."""
+    """Write a report of two such stages and return its folder."""
     folder = tmp_path_factory.mktemp("whole")
     report(folder, *(full_stage(make_stage, make_candidate, stage) for stage in (1, 2)))
     return folder
 
 
-def test_a_whole_report_and_its_figures(whole: Path) -> None:
+def test_a_complete_report_and_its_figures(whole: Path) -> None:
     names = [f"{kind}_stage{n}" for n in (1, 2) for kind in ("shares", "curves")]
     names += ["sampler_stage1", "edf", "progress", "cost"]
     expected = {f"report/{name}.{kind}" for name in names for kind in ("svg", "png", "csv")}
@@ -84,17 +84,17 @@ def test_a_whole_report_and_its_figures(whole: Path) -> None:
     assert "0.5100 ± " in page  # over seeds
 
 
-def test_a_figure_has_its_numbers_as_csv(whole: Path) -> None:
+def test_numbers_of_a_figure_as_csv(whole: Path) -> None:
     with (whole / "report" / "progress.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["stage"] == "1"]
-    # by number: 4 epochs to 0.5, then 4 + 2 + 1 more without a gain
+    # by number: 4 epochs to 0.5, then 4 + 2 + 1 more without improvement
     found = [(row["epochs"], row["best_hard"]) for row in rows]
     assert found == [("4", "0.5"), ("11", "0.5")]
     with (whole / "report" / "sampler_stage1.csv").open() as file:
         assert sum(int(row["draws"]) for row in csv.DictReader(file)) == 5
 
 
-def test_trials_count_in_the_order_in_which_they_ended(make_stage: MakeStage) -> None:
+def test_trials_are_ordered_by_their_end(make_stage: MakeStage) -> None:
     first, second = make_stage([0.5, 0.25]).candidates
     stage = make_stage([replace(first, ended=200.0), replace(second, ended=100.0)])
     assert progress_chart([stage]).table["best_hard"].tolist() == [0.25, 0.5]
@@ -105,23 +105,21 @@ def test_trials_count_in_the_order_in_which_they_ended(make_stage: MakeStage) ->
     [[], [None, None], ["no data", "no data"], [0.5], [(2, 0.25)], [0.5, 0.5], [0.0, 1.0]],
     ids=["empty", "waiting", "failures", "one", "stopped", "equal", "extreme"],
 )
-def test_a_report_can_be_made_of_any_stage(
-    make_stage: MakeStage, tmp_path: Path, made: list[Any]
-) -> None:
+def test_reports_of_any_stage(make_stage: MakeStage, tmp_path: Path, made: list[Any]) -> None:
     page = report(tmp_path, make_stage(made))
     assert page.startswith("<!DOCTYPE html>")
     assert page.rstrip().endswith("</html>")
     assert (tmp_path / "report" / "ranges_stage1.csv").is_file()
 
 
-def test_failures_stand_with_their_reasons(make_stage: MakeStage) -> None:
+def test_failures_are_listed_with_their_reasons(make_stage: MakeStage) -> None:
     page = words(make_stage(["the loss is nan at epoch 2", 0.5]))
     failed = page[page.index("Failed trials</h2>") :]
     assert "the loss is nan at epoch 2" in failed
     assert "No trial failed" in words(make_stage([0.5]))
 
 
-def test_published_networks_are_no_part_of_the_ranking(make_stage: MakeStage) -> None:
+def test_published_networks_are_not_ranked(make_stage: MakeStage) -> None:
     page = words(make_stage([0.1, 0.2]))
     tables = re.findall(r"<table.*?</table>", page, flags=re.S)
     board = next(table for table in tables if ">rank<" in table)
@@ -132,7 +130,7 @@ def test_published_networks_are_no_part_of_the_ranking(make_stage: MakeStage) ->
     assert "SCRFD-2.5GF" not in page
 
 
-def test_the_bar_shows_every_part_and_sorts_by_the_early_ones(make_stage: MakeStage) -> None:
+def test_the_bar_has_every_part_and_sorts_by_the_early_ones(make_stage: MakeStage) -> None:
     page = words(make_stage([0.1]))
     bar = re.search(r'<td data-value="([\d.]+)"><div class="bar".*?</div>', page, flags=re.S)
     assert bar is not None
@@ -142,7 +140,7 @@ def test_the_bar_shows_every_part_and_sorts_by_the_early_ones(make_stage: MakeSt
     assert float(bar[1]) == pytest.approx(sum(widths[:3]) / 100, abs=1e-3)
 
 
-def test_hostile_text_stays_text(make_stage: MakeStage) -> None:
+def test_markup_in_data_is_escaped(make_stage: MakeStage) -> None:
     request = {"flops": 500_000_000, "data": HOSTILE, HOSTILE: HOSTILE}
     record = {"created": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     stage = make_stage([f"reason {HOSTILE}", 0.5], request=request, record=record)
@@ -152,7 +150,7 @@ def test_hostile_text_stays_text(make_stage: MakeStage) -> None:
     assert "&lt;script&gt;alert" in page
 
 
-def test_the_page_asks_for_nothing_outside_of_it(whole: Path) -> None:
+def test_the_page_makes_no_requests(whole: Path) -> None:
     page = (whole / "report.html").read_text()
     assert not re.findall(r"(?:https?:)?//[\w.]+", page.split("<script>")[0])
     links = re.findall(r'(?:href|src)="([^"]*)"', page)
@@ -162,14 +160,14 @@ def test_the_page_asks_for_nothing_outside_of_it(whole: Path) -> None:
     assert {link[1:] for link in links} <= set(ids)
 
 
-def test_figures_are_documents_of_their_own(whole: Path) -> None:
+def test_figures_are_valid_documents(whole: Path) -> None:
     for path in sorted((whole / "report").glob("*.svg")):
         ET.fromstring(path.read_text())
     for path in sorted((whole / "report").glob("*.png")):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_equal_data_make_equal_files(
+def test_equal_data_give_equal_files(
     make_stage: MakeStage, make_candidate: MakeCandidate, whole: Path, tmp_path: Path
 ) -> None:
     report(tmp_path, *(full_stage(make_stage, make_candidate, stage) for stage in (1, 2)))

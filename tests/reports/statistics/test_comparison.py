@@ -7,7 +7,7 @@ LOW = Population(name="low", hard=tuple(0.1 + 0.001 * n for n in range(40)))
 HIGH = Population(name="high", hard=tuple(0.5 + 0.001 * n for n in range(20)))
 
 
-def test_populations_apart_differ_in_everything() -> None:
+def test_separate_populations_differ() -> None:
     (found,) = compare_populations([LOW, HIGH]).differences
     assert (found.first, found.second) == ("low", "high")
     assert (found.ks, found.draws) == (1.0, 5)
@@ -18,12 +18,12 @@ def test_populations_apart_differ_in_everything() -> None:
     assert found.best.low > 0.36
 
 
-def test_the_order_turns_the_sign() -> None:
+def test_the_order_determines_the_sign() -> None:
     (found,) = compare_populations([HIGH, LOW]).differences
     assert found.median.high < -0.36
 
 
-def test_a_population_does_not_differ_from_itself() -> None:
+def test_equal_populations_do_not_differ() -> None:
     again = Population(name="again", hard=LOW.hard)
     (found,) = compare_populations([LOW, again]).differences
     assert (found.ks, found.p) == (0.0, 1.0)
@@ -31,14 +31,14 @@ def test_a_population_does_not_differ_from_itself() -> None:
     assert found.best.low < 0 < found.best.high
 
 
-def test_a_larger_population_has_no_advantage_in_its_best() -> None:
-    """Four times the same values: the best of all is equal, the best of as many draws too."""
+def test_larger_populations_have_no_advantage() -> None:
+    """Four copies of the same values have an equal best of equally many draws."""
     (found,) = compare_populations([LOW, Population(name="big", hard=LOW.hard * 4)]).differences
     assert found.draws == 10
     assert abs(found.best.median) <= 0.001
 
 
-def test_every_two_are_compared() -> None:
+def test_all_pairs_are_compared() -> None:
     third = Population(name="third", hard=(0.3,))
     comparison = compare_populations([LOW, HIGH, third])
     pairs = [(d.first, d.second) for d in comparison.differences]
@@ -60,7 +60,7 @@ def test_ties_are_compared_without_a_warning() -> None:
     assert found.ks == pytest.approx(1 / 30)
 
 
-def test_less_than_two_cannot_be_compared() -> None:
+def test_fewer_than_two_populations_are_refused() -> None:
     with pytest.raises(ConfigError, match="needs two stages with finished candidates, got low"):
         compare_populations([LOW])
     with pytest.raises(ConfigError, match="empty has no finished candidate"):

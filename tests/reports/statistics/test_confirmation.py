@@ -19,13 +19,13 @@ def test_an_interval_by_hand() -> None:
     assert [item.tie for item in found.values()] == [1, 2]
 
 
-def test_one_candidate_has_its_own_spread() -> None:
+def test_the_interval_of_a_single_candidate() -> None:
     found = confirmed({1: [0.5, 0.52]})[1]
     half = 12.7062047 * statistics.stdev([0.5, 0.52]) / math.sqrt(2)
     assert (found.low, found.high) == pytest.approx((0.51 - half, 0.51 + half))
 
 
-def test_a_tie_ends_where_the_difference_is_larger_than_chance() -> None:
+def test_ties_end_at_the_critical_difference() -> None:
     # As above, differences up to 2.7764 x 0.01 x sqrt(2/3) = 0.02267 are no difference.
     base = np.array([-0.01, 0.0, 0.01])
     near = {1: base + 0.50, 2: base + 0.4774}
@@ -34,7 +34,7 @@ def test_a_tie_ends_where_the_difference_is_larger_than_chance() -> None:
     assert [item.tie for item in confirmed(far).values()] == [1, 2]
 
 
-def test_a_group_is_measured_from_its_best_not_from_its_neighbour() -> None:
+def test_groups_are_relative_to_their_best() -> None:
     base = np.array([-0.01, 0.0, 0.01])
     # With 4 x 2 = 8 degrees: 2.306 x 0.01 x sqrt(2/3) = 0.0188.
     found = confirmed({n: base + 0.5 - 0.012 * n for n in range(4)})
@@ -46,24 +46,24 @@ def test_a_group_is_measured_from_its_best_not_from_its_neighbour() -> None:
     ]
 
 
-def test_equal_values_tie_and_without_spread_every_difference_counts() -> None:
+def test_without_spread_only_equal_values_tie() -> None:
     found = confirmed({1: [0.4, 0.4], 2: [0.4, 0.4], 3: [0.39, 0.39]})
     assert [(number, item.tie) for number, item in found.items()] == [(1, 1), (2, 1), (3, 2)]
     assert found[1].low == found[1].high == 0.4
 
 
-def test_an_interval_stays_within_what_an_ap_can_be() -> None:
+def test_intervals_are_cut_at_0_and_1() -> None:
     found = confirmed({1: [0.9, 1.0], 2: [0.0, 0.1]})
     assert found[1].high == 1.0
     assert found[2].low == 0.0
 
 
 @pytest.mark.parametrize("hards", [{}, {1: [0.5]}, {1: []}])
-def test_one_seed_confirms_nothing(hards: dict[int, list[float]]) -> None:
+def test_single_values_are_not_confirmed(hards: dict[int, list[float]]) -> None:
     assert confirmed(hards) == {}
 
 
-def test_the_intervals_hold_what_they_promise() -> None:
+def test_coverage_of_the_intervals() -> None:
     rng = np.random.default_rng(0)
     true = np.array([0.3, 0.4, 0.5])
     held = 0

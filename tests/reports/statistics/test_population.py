@@ -34,7 +34,7 @@ def test_draws_are_uniform_and_follow_from_the_seed() -> None:
     assert (drawn != drawn_indices(5, 3, seed=8, repeats=20_000)).any()
 
 
-def test_the_best_of_a_draw_comes_as_often_as_the_closed_form_says() -> None:
+def test_frequencies_of_the_best_equal_the_closed_form() -> None:
     """The k-th best of n wins m draws with probability ((n-k+1)/n)^m - ((n-k)/n)^m."""
     errors = [0.5, 0.1, 0.3, 0.2, 0.9, 0.8, 0.7, 0.6]  # n = 8, so m = 2
     winners = best_indices(errors)
@@ -49,25 +49,25 @@ def test_one_candidate_is_the_best_of_every_draw() -> None:
     assert set(best_indices([0.4]).tolist()) == {0}
 
 
-def test_among_equal_errors_the_first_in_order_wins() -> None:
+def test_the_first_of_equal_errors_wins() -> None:
     winners = best_indices([0.5] * 8)
     assert np.mean(winners == 0) == pytest.approx(1 - (7 / 8) ** 2, abs=0.02)
     assert np.mean(winners == 7) == pytest.approx((1 / 8) ** 2, abs=0.006)
 
 
-def test_nobody_has_no_best() -> None:
+def test_empty_populations_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least one candidate, got none"):
         best_indices([])
     with pytest.raises(ConfigError, match="at least one value"):
         Interval.of([])
 
 
-def test_an_interval_holds_the_middle_95_percent() -> None:
+def test_intervals_are_the_central_95_percent() -> None:
     found = Interval.of(np.arange(1001.0))
     assert (found.low, found.median, found.high) == pytest.approx((25.0, 500.0, 975.0))
 
 
-def test_the_pareto_front_is_who_nobody_beats() -> None:
+def test_pareto_front() -> None:
     costs = [3, 1, 2, 2, 4, 1]
     values = [0.5, 0.2, 0.4, 0.3, 0.5, 0.1]
     # 1 is the cheapest and better than 5; 2 beats 3 at one cost; 0 beats 4 at one value
@@ -76,14 +76,14 @@ def test_the_pareto_front_is_who_nobody_beats() -> None:
     assert pareto_front([1, 1], [0.5, 0.5]) == [0]
 
 
-def test_best_so_far_counts_the_epochs_of_all() -> None:
+def test_best_so_far_includes_the_epochs_of_all_trials() -> None:
     epochs, best = best_so_far([4, 1, 4, 2, 4], [0.2, None, 0.1, 0.5, 0.4])
     assert epochs == [4, 11, 15]
     assert best == [0.2, 0.5, 0.5]  # the last point: what was spent without a gain
     assert best_so_far([3, 3], [None, None]) == ([], [])
 
 
-def test_noise_is_read_from_the_last_three_points() -> None:
+def test_noise_is_estimated_from_the_last_three_points() -> None:
     assert curve_noise([[0.1, 0.2], []]) is None
     assert curve_noise([[0.9, 0.1, 0.2, 0.3]]) == pytest.approx(0, abs=1e-12)
     # second differences 0.06, 0.02 and 0: their median is 0.02
@@ -91,7 +91,7 @@ def test_noise_is_read_from_the_last_three_points() -> None:
     assert curve_noise(curves) == pytest.approx(0.02 / 0.6745 / 6**0.5)
 
 
-def test_noise_of_normal_jitter_is_its_deviation() -> None:
+def test_noise_of_normal_values_is_their_deviation() -> None:
     generator = np.random.default_rng(0)
     trends = np.linspace(0, 0.3, 3) * generator.uniform(0, 2, (4000, 1))
     curves = trends + generator.normal(0, 0.01, (4000, 3))

@@ -1,4 +1,4 @@
-"""Values out of Python configuration text, without running it."""
+"""Values of Python configurations, computed without execution."""
 
 import pytest
 
@@ -29,11 +29,11 @@ model = dict(step=[55 * factor, 68*factor], third=1.0 / 4, path=root + 'x',
     }
 
 
-def test_the_last_assignment_counts():
+def test_the_last_assignment_is_used():
     assert read("model = 1\nmodel = 2") == 2
 
 
-def test_what_cannot_be_read_matters_only_where_it_is_used():
+def test_unsupported_values_are_errors_only_where_they_are_used():
     assert read("gpus = range(0, 2)\nmodel = 1") == 1
     with pytest.raises(ConfigError, match="line 2 uses gpus: line 1 calls"):
         read("gpus = range(0, 2)\nmodel = dict(n=gpus)")
@@ -66,20 +66,20 @@ def test_what_cannot_be_read_matters_only_where_it_is_used():
         ("model = 1\0", "is not Python text"),
     ],
 )
-def test_everything_else_is_refused_with_its_line(text, message):
+def test_unsupported_expressions_are_refused_with_their_line(text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         read(text)
     assert str(caught.value).startswith("file.py")
     assert "\n" not in str(caught.value)
 
 
-def test_texts_do_not_double_for_ever():
+def test_the_length_of_computed_text_is_limited():
     lines = ["a = 'xxxxxxxxxx'"] + ["a = a + a"] * 40 + ["model = a"]
     with pytest.raises(ConfigError, match="letters"):
         read("\n".join(lines))
 
 
-def test_deep_nesting_is_an_error_and_not_a_crash():
+def test_deep_nesting_is_refused():
     with pytest.raises(ConfigError, match=r"file\.py"):
         read("model = " + "[" * 5000 + "]" * 5000)
     with pytest.raises(ConfigError, match=r"file\.py"):

@@ -24,7 +24,7 @@ def reference_detector(name, golden_dir):
 
 @pytest.mark.parametrize("case", ["a", "b"])  # b has odd feature sizes
 @pytest.mark.parametrize("name", CASES)
-def test_outputs_equal_the_reference_from_the_same_weights(name, case, golden_dir):
+def test_outputs_equal_the_reference_for_equal_weights(name, case, golden_dir):
     detector = reference_detector(name, golden_dir)
     with np.load(golden_dir / f"forward_{CASES[name]}.npz") as file:
         golden = {key: torch.from_numpy(file[key]) for key in file.files}

@@ -48,7 +48,7 @@ def test_names_shapes_and_types_equal_the_reference(name, reference_model):
 
 
 @pytest.mark.parametrize("name", zoo_names())
-def test_the_network_has_the_parameters_that_the_cost_says(name):
+def test_parameters_of_the_network_equal_the_closed_form(name):
     detector = meta_detector(load_zoo(name))
     parts = {
         part: detector.get_submodule(part if part in ("neck", "head") else f"backbone.{part}")
@@ -58,7 +58,7 @@ def test_the_network_has_the_parameters_that_the_cost_says(name):
     assert counted == cost.params_by_part(load_zoo(name))
 
 
-def test_reference_weights_come_back_under_our_names():
+def test_reference_weights_are_renamed_to_ours():
     architecture = tiny()
     detector = build_detector(architecture)
     state = detector.state_dict()
@@ -87,7 +87,7 @@ def test_reference_weights_of_another_architecture_are_refused():
     "key",
     ["", "x", "neck.0", "head.towers", "backbone.c9.0.conv.weight", "backbone.stem.0.pool.weight"],
 )
-def test_a_name_that_no_detector_has_is_refused(key):
+def test_unknown_weight_names_are_refused(key):
     with pytest.raises(ConfigError, match="not the name of a weight"):
         reference_key(key, load_zoo("scrfd_2.5g"))
 
@@ -110,8 +110,8 @@ def test_output_shapes(block, shared, keypoints):
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
 @pytest.mark.parametrize("size", [(68, 100), (65, 131), (75, 37)])
-def test_any_size_runs_and_its_cells_are_those_of_the_cost(block, size):
-    """Head FLOPs are linear in the cells of the three levels, which shows their number."""
+def test_any_image_size_has_the_cells_of_the_closed_form(block, size):
+    """The head's FLOPs are linear in the cells of the three levels and so give their number."""
     architecture = tiny(block, depthwise=block == "depthwise")
     outputs = build_detector(architecture).eval()(torch.zeros(1, 3, *size))
     cells = sum(scores.shape[-2] * scores.shape[-1] for scores in outputs.scores)
@@ -132,14 +132,7 @@ def test_level_scales_multiply_the_boxes_of_their_level_only():
     torch.testing.assert_close(after.scores[1], before.scores[1])
 
 
-def test_towers_a_stride_do_not_share_weights():
-    detector = build_detector(tiny(shared=False))
-    first, second, third = (tower[0].conv.weight for tower in detector.head.towers)
-    assert not torch.equal(first, second)
-    assert not torch.equal(second, third)
-
-
-def test_partial_windows_at_the_edge_average_the_cells_that_exist():
+def test_partial_pooling_windows_average_existing_cells():
     shortcut = Shortcut(1, 1, stride=2).eval()
     nn.init.ones_(shortcut.conv.weight)
     pooled = shortcut.pool(torch.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]]]))
@@ -147,7 +140,7 @@ def test_partial_windows_at_the_edge_average_the_cells_that_exist():
 
 
 class TestInitialisation:
-    def test_untrained_scores_say_one_percent_everywhere(self):
+    def test_untrained_scores_are_one_percent(self):
         detector = build_detector(tiny()).eval()
         for scores in detector(torch.zeros(1, 3, 64, 64)).scores:
             torch.testing.assert_close(
@@ -156,14 +149,14 @@ class TestInitialisation:
         assert detector.head.scores[0].bias.tolist() == pytest.approx([-4.595, -4.595], abs=5e-4)
 
     @pytest.mark.parametrize("block", ["basic", "bottleneck"])
-    def test_a_residual_block_begins_as_its_shortcut(self, block):
+    def test_a_new_residual_block_equals_its_shortcut(self, block):
         detector = build_detector(tiny(block)).eval()
         x = torch.rand(1, 8 if block == "basic" else 32, 5, 5)
         second = detector.backbone.c2[1]
         assert isinstance(second, ResidualBlock)
         torch.testing.assert_close(second(x), x)
 
-    def test_only_last_norms_of_residual_blocks_start_at_zero(self):
+    def test_only_last_norms_of_residual_blocks_are_zero(self):
         detector = build_detector(tiny())
         zero = [
             name
@@ -173,7 +166,7 @@ class TestInitialisation:
         blocks = ["c2.0", "c2.1", "c3.0", "c4.0", "c5.0", "c5.1"]
         assert zero == [f"backbone.{block}.branch.1.norm" for block in blocks]
 
-    def test_spreads_of_the_three_parts(self):
+    def test_weight_scales_of_the_three_parts(self):
         detector = build_detector(load_zoo("resnet_2.5g"))
         conv = detector.backbone.c5[1].branch[0].conv.weight  # 128 x 128 x 3 x 3
         assert conv.std().item() == pytest.approx(math.sqrt(2 / (128 * 9)), rel=0.02)
@@ -183,7 +176,7 @@ class TestInitialisation:
         for weight in (detector.head.towers[0][0].conv.weight, detector.head.boxes[0].weight):
             assert weight.std().item() == pytest.approx(0.01, rel=0.05)
 
-    def test_biases_are_zero_but_for_the_scores(self):
+    def test_biases_are_zero_except_those_of_the_scores(self):
         detector = build_detector(tiny())
         biased = {
             name
@@ -192,31 +185,24 @@ class TestInitialisation:
         }
         assert biased == {"head.scores.0"}
 
-    def test_the_same_seed_gives_the_same_weights(self):
-        first = build_detector(tiny(), torch.Generator().manual_seed(5)).state_dict()
-        again = build_detector(tiny(), torch.Generator().manual_seed(5)).state_dict()
-        other = build_detector(tiny(), torch.Generator().manual_seed(6)).state_dict()
-        assert all(torch.equal(first[key], again[key]) for key in first)
-        assert not torch.equal(
-            first["backbone.stem.0.conv.weight"], other["backbone.stem.0.conv.weight"]
-        )
-
-    def test_resetting_a_used_detector_gives_the_fresh_one(self):
+    def test_reset_parameters_depends_on_the_seed_only(self):
         fresh = build_detector(tiny(), torch.Generator().manual_seed(5))
-        used = build_detector(tiny())
+        used = build_detector(tiny(), torch.Generator().manual_seed(6))
+        stem = [detector.backbone.stem[0].conv.weight for detector in (fresh, used)]
+        assert not torch.equal(*stem)
         with torch.no_grad():
             for value in used.state_dict().values():
                 value.fill_(7)
         used.reset_parameters(torch.Generator().manual_seed(5))
         assert all(torch.equal(a, used.state_dict()[k]) for k, a in fresh.state_dict().items())
 
-    def test_building_leaves_the_global_random_state_alone(self):
+    def test_building_keeps_the_global_random_state(self):
         before = torch.get_rng_state()
         build_detector(tiny())
         assert torch.equal(torch.get_rng_state(), before)
 
     @pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_2.5g_kps"])
-    def test_every_weight_is_finite_and_learns(self, name):
+    def test_every_weight_is_finite_and_has_a_gradient(self, name):
         detector = build_detector(load_zoo(name)).train()
         images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         outputs = detector(images)

@@ -1,4 +1,4 @@
-"""Step 1: the distribution of the draws, exact counts against brute force, the budgets."""
+"""Stage 1: distribution of the draws, exact counts against brute force, budgets."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ MOBILES = BackboneRanges.of_family("mobile", stem=(8, 16), stem_ratio=(1.0, 2.0)
 
 
 def wider(width: int) -> range:
-    """Multiples of 8 that ratios in [1, 2) lead to."""
+    """Return the multiples of 8 for ratios in [1, 2)."""
     return range(width, 2 * width, 8)
 
 
@@ -48,7 +48,7 @@ def chains(ranges: BackboneRanges, length: int) -> list[tuple[int, ...]]:
 
 
 def brute_force(ranges: BackboneRanges, head: Head) -> dict[Architecture, int]:
-    """Every architecture of the small ranges with its FLOPs."""
+    """Return every architecture of the small ranges with its FLOPs."""
     mobile = ranges.family == "mobile"
     found = {}
     for block, chain in product(ranges.blocks, chains(ranges, 6 if mobile else 4)):
@@ -117,7 +117,7 @@ def test_nearest_flops_equals_brute_force(
         assert abs(nearest_flops(chain, target - rest) + rest - target) == expected
 
 
-def test_rejection_and_listing_find_the_same_set(
+def test_rejection_and_listing_give_equal_sets(
     small: tuple[BackboneRanges, Head, dict[Architecture, int]],
 ) -> None:
     ranges, head, all_flops = small
@@ -129,14 +129,14 @@ def test_rejection_and_listing_find_the_same_set(
     assert rejected.accepted >= len(listed)
 
 
-def test_first_listed_follows_the_distribution_of_the_draws() -> None:
+def test_the_first_listed_has_the_distribution_of_the_draws() -> None:
     ranges = BackboneRanges.of_family("resnet", blocks=("basic",), stem=(8, 24), **SMALL)
     target = int(np.median(list(brute_force(ranges, HEAD).values())))
     space = space_of(ranges, HEAD, target, 0.02)
     chunk = draw(ranges, seeded_generator(0), 400_000)
     rows = np.flatnonzero(space.accepts(chunk))
     drawn = Counter(space._architecture("basic", chunk.chain[r], chunk.depths[r]) for r in rows)
-    # One generator for all repetitions: the first item of each is independent.
+    # One generator for all repetitions, so that they are independent.
     generator = seeded_generator(0)
     firsts = Counter(space._listed(generator, 1)[0] for _ in range(600))
     assert set(firsts) <= set(drawn)
@@ -150,7 +150,7 @@ def test_first_listed_follows_the_distribution_of_the_draws() -> None:
 
 
 @pytest.mark.parametrize("width", [8, 24, 64, 248])
-def test_next_width_is_uniform_over_multiples_of_8_from_one_to_below_four_times(width: int) -> None:
+def test_next_width_is_uniform_in_the_range_of_the_ratio(width: int) -> None:
     weights = next_width_weights(width, (1.0, 4.0))
     assert list(weights) == list(range(width, 4 * width, 8))
     assert sum(weights.values()) == 2**32
@@ -158,7 +158,7 @@ def test_next_width_is_uniform_over_multiples_of_8_from_one_to_below_four_times(
 
 
 @pytest.mark.parametrize("ratio", [(1.0, 4.0), (0.5, 1.3), (1.25, 1.25)])
-def test_next_width_floors_width_times_ratio_as_the_reference_does(
+def test_next_width_equals_the_floor_of_width_times_ratio(
     ratio: tuple[float, float],
 ) -> None:
     words = np.arange(0, 2**32, 2**20 + 1, dtype=np.int64)
@@ -209,7 +209,7 @@ def test_acceptance_equals_the_reference_in_its_own_flops(golden_dir: Path) -> N
     assert space.accepts(drawn).mean() == pytest.approx(golden["rate"], rel=0.08)
 
 
-def test_same_seed_gives_same_architectures_and_more_extend_them() -> None:
+def test_samples_depend_on_the_seed_and_larger_ones_extend_smaller_ones() -> None:
     space = BackboneSpace.for_budget(2_500_000_000, BackboneRanges())
     few = space.sample(seeded_generator(5), 8).architectures
     many = space.sample(seeded_generator(5), 24).architectures
@@ -220,7 +220,7 @@ def test_same_seed_gives_same_architectures_and_more_extend_them() -> None:
 
 
 def test_random_stream_is_fixed() -> None:
-    """A change here changes what every seed means: never edit the expected numbers."""
+    """Changes of the stream change the candidates of every seed: keep the expected numbers."""
     drawn = draw(BackboneRanges(), seeded_generator(0, 1), 3)
     assert (drawn.blocks.tolist(), drawn.chain.tolist(), drawn.depths.tolist()) == STREAM
 
@@ -250,9 +250,7 @@ def test_every_budget_is_reachable(giga: float) -> None:
         ("resnet", 2_600_000_000, "resnet_2.5g"),
     ],
 )
-def test_named_budgets_take_the_baselines_own_neck_and_head(
-    family: str, flops: int, name: str
-) -> None:
+def test_budgets_of_baselines_have_their_neck_and_head(family: str, flops: int, name: str) -> None:
     baseline = load_zoo(name)
     assert neck_and_head(family, flops) == (baseline.neck, baseline.head)
 
@@ -285,14 +283,14 @@ def test_mobile_space_contains_the_published_mobile_backbones(name: str) -> None
     assert all(ranges.depth[0] <= depth <= ranges.depth[1] for depth in backbone.depths)
 
 
-def test_infeasible_budget_names_the_nearest_and_what_to_change() -> None:
+def test_an_infeasible_budget_reports_the_nearest_and_the_remedy() -> None:
     ranges = BackboneRanges.of_family("mobile")
     space = BackboneSpace.for_budget(10_000_000, ranges)
     with pytest.raises(InfeasibleError, match=r"0\.01G.*nearest reachable is 0\.048.*--flops"):
         space.sample(seeded_generator(0), 1)
 
 
-def test_infeasible_within_tolerance_names_a_tolerance_that_suffices() -> None:
+def test_an_infeasible_tolerance_reports_a_sufficient_one() -> None:
     ranges = BackboneRanges.of_family("resnet")
     with pytest.raises(InfeasibleError, match=r"relax --tolerance to 0\.073"):
         BackboneSpace.for_budget(200_000_000, ranges).sample(seeded_generator(0), 1)
@@ -342,7 +340,7 @@ def test_windows_are_exact_decimals() -> None:
     assert stage_window(100, 33, 10, 0.1) == (300, 366)
 
 
-def test_norm_groups_are_the_longest_run_that_divides() -> None:
+def test_norm_groups_are_the_longest_run_of_divisors() -> None:
     widths = {96: 32, 160: 32, 256: 64, 80: 16, 8: 8, 192: 64}
     assert {width: norm_groups(HEAD, 48, width) for width in widths} == widths
     assert norm_groups(MOBILE_HEAD, 24, 96) == 8

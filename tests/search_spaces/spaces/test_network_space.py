@@ -1,4 +1,4 @@
-"""Step 2: exact counts against brute force, uniform sampling, the reference's figures."""
+"""Stage 2: exact counts against brute force, uniform sampling, figures of the reference."""
 
 import json
 from collections import Counter
@@ -50,7 +50,7 @@ def in_proportion(flops: dict[str, int], template: dict[str, int], tolerance: fl
 
 
 def rounded(parts: dict[str, int]) -> dict[str, int]:
-    """FLOPs as the reference reads them: in whole millions."""
+    """Return FLOPs as the reference reads them: in millions."""
     return {part: round(flops / 1e6) for part, flops in parts.items()}
 
 
@@ -71,7 +71,7 @@ def free_backbones(block: str) -> list[Backbone]:
 
 
 def scaled_backbones(block: str, template: Architecture) -> list[Backbone]:
-    """By a dense grid of ratios, which contains every halfway point of such small numbers."""
+    """Return the backbones of a dense grid of ratios, which contains every tie in rounding."""
     grid = [Fraction(1, 2) + Fraction(step, 960) for step in range(961)]
     stems = template.backbone.stem_widths
     depths = {tuple(round(d * r) for d in DEPTHS) for r in grid}
@@ -162,7 +162,7 @@ def test_sampling_is_uniform_over_members() -> None:
     assert chi_square < members + 5 * np.sqrt(2 * members)
 
 
-def test_more_candidates_extend_fewer() -> None:
+def test_larger_samples_extend_smaller_ones() -> None:
     template = load_zoo("scrfd_2.5g")
     space = NetworkSpace(template=template, flops=2_521_732_800)
     few = space.sample(seeded_generator(4), 10).architectures
@@ -179,15 +179,15 @@ def test_scaled_depths_and_widths_contain_every_random_ratio() -> None:
     assert {tuple(int(np.round(d * r)) for d in depths) for r in drawn} <= set(all_depths)
     expected = {tuple(round(w * r) // 8 * 8 for w in widths) for r in drawn}
     assert expected <= set(all_widths)
-    assert len(all_widths) <= len(expected) + 4  # intervals too short to be hit
-    # At 0.5, 1.5 blocks round to 2; just above, the 5 of a stage go on to 3.
+    assert len(all_widths) <= len(expected) + 4  # intervals too short for a random ratio
+    # 0.5 * 3 rounds to 2; just above 0.5, 5 blocks become 3.
     assert ranges.scaled_depths((3, 5, 3, 5))[0] == (2, 2, 2, 2)
     assert ranges.scaled_depths((3, 5, 3, 5))[1] == (2, 3, 2, 3)
 
 
-def test_scaled_backbones_in_the_references_flops_are_those_that_it_met(golden_dir: Path) -> None:
-    """It reads FLOPs (mmcv's) from text rounded to 0.001G, which moves two of 16 over the border:
-    for both the template's C4 is 1.102 times theirs in exact numbers, 1.0994 in rounded ones."""
+def test_scaled_backbones_equal_the_reference_in_its_own_flops(golden_dir: Path) -> None:
+    """The reference rounds FLOPs (of mmcv) to 0.001G, which admits two more of 16: the template's
+    C4 is 1.102 times theirs exactly, 1.0994 times rounded."""
     golden = json.loads((golden_dir / "search_acceptance.json").read_text())["mode2"]
     template = load_zoo("resnet_2.5g")
     template_flops = rounded(mmcv_flops_by_part(template))
@@ -214,7 +214,7 @@ def test_scaled_backbones_in_the_references_flops_are_those_that_it_met(golden_d
     assert len(theirs & ours) == 14
 
 
-def test_around_its_own_template_the_reference_leaves_the_backbone_unchanged(
+def test_the_scaled_space_around_the_reference_template_equals_the_reference(
     golden_dir: Path,
 ) -> None:
     golden = json.loads((golden_dir / "search_acceptance.json").read_text())["mode2"]
@@ -223,7 +223,7 @@ def test_around_its_own_template_the_reference_leaves_the_backbone_unchanged(
     space = NetworkSpace(template=template, flops=2_500_000_000, space="scaled")
     members = space.sample(seeded_generator(0), 10**6).architectures
     assert {m.backbone for m in members} == {template.backbone}
-    # Chance of this backbone: depth ratios in [11/12, 13/12], width ratios from 127.5/128 to
+    # Probability of this backbone: depth ratios in [11/12, 13/12], width ratios from 127.5/128 to
     # 135.5/128, each of a range of 2.5; then one of 16 x 32 x 4 necks and heads.
     backbone = (2 / 12) / 2.5 * (8 / 128) / 2.5
     rate = backbone * len(members) / 2048
@@ -238,7 +238,7 @@ def test_free_space_is_larger_and_contains_the_scaled_backbones() -> None:
     assert (scaled, free) == (55, 17499)
 
 
-def test_members_keep_the_templates_kinds_and_proportions() -> None:
+def test_members_keep_kinds_and_proportions_of_the_template() -> None:
     template = load_zoo("scrfd_0.5g_kps")
     flops = total(flops_by_part(template))
     members = NetworkSpace(template=template, flops=flops).sample(seeded_generator(0), 30)
@@ -250,13 +250,13 @@ def test_members_keep_the_templates_kinds_and_proportions() -> None:
         assert abs(total(flops_by_part(member)) - flops) <= 0.02 * flops
 
 
-def test_a_residual_stem_is_as_wide_as_the_first_stage() -> None:
+def test_residual_stems_have_the_width_of_the_first_stage() -> None:
     space = NetworkSpace(template=load_zoo("scrfd_34g"), flops=34_000_000_000)
     for member in space.sample(seeded_generator(0), 20).architectures:
         assert member.backbone.stem_widths[0] == member.backbone.widths[0]
 
 
-def test_infeasible_target_names_the_nearest_and_the_constraints() -> None:
+def test_an_infeasible_target_reports_the_nearest_and_the_constraints() -> None:
     template = load_zoo("resnet_2.5g")
     space = NetworkSpace(template=template, flops=200_000_000_000)
     rule = r"200G.*nearest reachable is \d+\.\d+G.*--ratio-tolerance \(now 0.1\).*--flops"
@@ -276,7 +276,7 @@ def test_infeasible_nearest_equals_brute_force() -> None:
         space.sample(seeded_generator(0), 1)
 
 
-def test_ranges_without_proportionate_backbone_name_the_ratio_tolerance() -> None:
+def test_the_ratio_tolerance_is_named_if_no_backbone_fits() -> None:
     template = load_zoo("resnet_2.5g")
     ranges = NetworkRanges(width_ratio=(1.1, 1.2))
     space = NetworkSpace(template=template, flops=2_500_000_000, ranges=ranges)
@@ -284,7 +284,7 @@ def test_ranges_without_proportionate_backbone_name_the_ratio_tolerance() -> Non
         space.sample(seeded_generator(0), 1)
 
 
-def test_too_many_backbones_are_refused_before_they_are_made(
+def test_too_many_backbones_are_refused_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(network_backbones, "MAX_BACKBONES", 100)

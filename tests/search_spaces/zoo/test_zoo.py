@@ -24,7 +24,7 @@ def test_the_published_family_and_its_baselines_are_built_in():
 
 
 @pytest.mark.parametrize("name", zoo_names())
-def test_every_file_carries_its_name(name):
+def test_every_file_has_its_name(name):
     assert load_zoo(name).name == name
 
 
@@ -42,14 +42,14 @@ def test_key_point_variants_share_backbone_and_neck_with_the_plain_ones(size):
     assert keypoints.head.level_scales == (size != "0.5g")
 
 
-def test_a_near_miss_is_answered_with_close_names():
+def test_similar_names_are_suggested():
     with pytest.raises(ConfigError, match=r"did you mean scrfd_2\.5g"):
         resolve_architecture("scrfd_2.5")
     with pytest.raises(ConfigError, match=r"did you mean scrfd_10g"):
         load_zoo("scrfd_10gg")
 
 
-def test_a_far_miss_is_answered_with_all_names():
+def test_all_names_are_listed_without_a_similar_one():
     with pytest.raises(ConfigError, match=r"built in are scrfd_0\.5g, .*mobilenet_1g"):
         resolve_architecture("x" * 5000)
 
@@ -60,6 +60,6 @@ def test_a_path_resolves_to_the_file(tmp_path):
     assert resolve_architecture("scrfd_1g") == load_zoo("scrfd_1g")
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
         resolve_architecture(str(tmp_path / "none.yaml"))
