@@ -1,4 +1,4 @@
-"""Fixtures for all tests; makes `tests/support` importable, also in processes that tests start."""
+"""Fixtures for all tests; makes `tests/support` and `tests/golden` importable everywhere."""
 
 import os
 import sys
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-SUPPORT = str(Path(__file__).resolve().parent / "support")
-
-if SUPPORT not in sys.path:
-    sys.path.insert(0, SUPPORT)
-    inherited = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SUPPORT, inherited)))
+for name in ("support", "golden"):
+    folder = str(Path(__file__).resolve().parent / name)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+        inherited = os.environ.get("PYTHONPATH")  # of processes that tests start
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, inherited)))
 
 REFERENCE_DATA = Path(__file__).resolve().parents[2] / "shared"
 

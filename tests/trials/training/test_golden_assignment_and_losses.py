@@ -5,13 +5,12 @@ the lowest index first, which is this project's rule. The losses are checked on 
 with its own assignment; the assignment only on the second.
 """
 
-from pathlib import Path
-from typing import NamedTuple
-
+import make_head_losses
 import numpy as np
 import pytest
 import torch
 
+from search_spaces.network.head import HeadOutputs
 from trials.detection.anchors import STRIDES, anchors_for
 from trials.training.assignment import assign_batch
 from trials.training.losses import detection_loss, level_sums, normalise
@@ -27,13 +26,6 @@ DIFFERENCES_BY_TIES = {
     "2_kps_0and4": [0, 2],
     "4x_kps_0and0": [0, 0],
 }
-OWN = Path(__file__).resolve().parents[2] / "golden" / "head_losses.npz"
-
-
-class Head(NamedTuple):
-    scores: list
-    boxes: list
-    keypoints: list | None
 
 
 def load_case(golden_dir, case, ties):
@@ -44,7 +36,7 @@ def load_case(golden_dir, case, ties):
     def levels(name):
         return [torch.tensor(inputs[f"{name}_s{s}"], requires_grad=True) for s in STRIDES]
 
-    head = Head(
+    head = HeadOutputs(
         levels("cls_score"), levels("bbox_pred"), levels("kps_pred") if has_keypoints else None
     )
     targets = [
@@ -127,50 +119,17 @@ def test_whole_loss_assigns_as_the_reference_with_low_ties(golden_dir):
 # Our own goldens: tests/golden/make_head_losses.py
 
 
-def own_cases():
-    with np.load(OWN) as archive:
-        return sorted({name.split(".")[0] for name in archive.files})
+with np.load(make_head_losses.OUT) as archive:
+    OWN = {name: archive[name] for name in archive.files}
 
 
-@pytest.mark.parametrize("case", own_cases())
+@pytest.mark.parametrize("case", make_head_losses.CASES)
 def test_own_golden(case):
-    with np.load(OWN) as archive:
-        golden = {
-            name.split(".")[1]: archive[name]
-            for name in archive.files
-            if name.split(".")[0] == case
-        }
-    head = Head(*(own_levels(golden, name) for name in ("scores", "boxes", "keypoints")))
-    targets = own_targets(golden)
-    anchors = anchors_for(*golden["size"].tolist())
-    assigned = assign_batch(anchors, [target.boxes_G4 for target in targets])
-    np.testing.assert_array_equal(assigned.numpy(), golden["assigned"])
-    terms = detection_loss(head, targets)
-    losses = torch.stack((terms.cls_L, terms.box_L, terms.keypoint_L))
-    assert_close(losses, golden["losses"])
-    terms.total.backward()
-    for name, levels in (("scores", head.scores), ("boxes", head.boxes)):
-        gradients = torch.cat([level.grad.flatten() for level in levels])
-        assert_close(gradients, golden[f"{name}_gradient"])
-
-
-def own_levels(golden, name):
-    if f"{name}_0" not in golden:
-        return None
-    return [
-        torch.tensor(golden[f"{name}_{level}"] / 16, dtype=torch.float32, requires_grad=True)
-        for level in range(3)
-    ]
-
-
-def own_targets(golden):
-    return [
-        Targets(
-            boxes_G4=torch.tensor(golden["faces"][golden["image"] == image]),
-            keypoints_G53=torch.tensor(golden["points"][golden["image"] == image]),
-        )
-        for image in range(int(golden["images"]))
-    ]
+    golden = {name.split(".")[1]: value for name, value in OWN.items() if name.startswith(case)}
+    found = make_head_losses.compute(golden)
+    np.testing.assert_array_equal(found.pop("assigned"), golden["assigned"])
+    for name, values in found.items():
+        assert_close(torch.tensor(values), golden[name])
 
 
 def assert_close(found, expected):

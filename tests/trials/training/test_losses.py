@@ -1,11 +1,13 @@
+"""The losses by hand: terms, normalisation, precision and targets."""
+
 import math
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 from search_spaces.errors import DataError
+from search_spaces.network.head import HeadOutputs
 from trials.data.labels import Faces
 from trials.detection.anchors import anchors_for, grids_for
 from trials.training.losses import (
@@ -20,21 +22,8 @@ SIZE = (64, 96)
 TERMS = ("cls", "box", "keypoint", "total")
 
 
-class Head(NamedTuple):
-    scores: list
-    boxes: list
-    keypoints: list | None
-
-    def tensors(self):
-        return [*self.scores, *self.boxes, *(self.keypoints or [])]
-
-    def images(self, chosen):
-        points = [level[chosen] for level in self.keypoints] if self.keypoints else None
-        return Head([s[chosen] for s in self.scores], [b[chosen] for b in self.boxes], points)
-
-    def to(self, dtype):
-        points = [level.to(dtype) for level in self.keypoints] if self.keypoints else None
-        return Head([s.to(dtype) for s in self.scores], [b.to(dtype) for b in self.boxes], points)
+def tensors_of(outputs):
+    return [*outputs.scores, *outputs.boxes, *(outputs.keypoints or [])]
 
 
 def head(images=2, *, keypoints=True, seed=0, size=SIZE):
@@ -46,7 +35,7 @@ def head(images=2, *, keypoints=True, seed=0, size=SIZE):
         shapes = [(images, channels, *grid) for grid in grids]
         return [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
 
-    return Head(levels(2), levels(8), levels(20) if keypoints else None)
+    return HeadOutputs(levels(2), levels(8), levels(20) if keypoints else None)
 
 
 def constant_head(score, distance, size=SIZE):
@@ -54,7 +43,7 @@ def constant_head(score, distance, size=SIZE):
     grids = grids_for(*size)
     scores = [torch.full((1, 2, *grid), float(score)).requires_grad_() for grid in grids]
     boxes = [torch.full((1, 8, *grid), float(distance)).requires_grad_() for grid in grids]
-    return Head(scores, boxes, None)
+    return HeadOutputs(scores, boxes, None)
 
 
 def target(*boxes, points=None):
@@ -97,7 +86,7 @@ def test_quality_focal_loss_by_hand(score, quality, expected):
     assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_background_alone_has_the_focal_loss_of_its_scores():
+def test_background_has_the_focal_loss_of_its_scores():
     terms = detection_loss(constant_head(0.0, 1.0), [target()])
     expected = len(anchors_for(*SIZE)) * 0.25 * math.log(2)
     assert terms.cls.item() == pytest.approx(expected, rel=1e-5)
@@ -115,7 +104,7 @@ def test_box_loss_of_one_positive_by_hand():
     assert terms.num_positives == 1
 
 
-def test_positives_count_by_their_scores():
+def test_positives_are_weighted_by_their_scores():
     # Both predict (c - 1, c + 1) squares: the first exactly right, the second apart.
     outputs = constant_head(0.0, 1.0)
     with torch.no_grad():
@@ -129,7 +118,7 @@ def test_positives_count_by_their_scores():
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 @pytest.mark.parametrize("a", [0, 1])
-def test_values_come_from_the_channels_of_the_anchor(level, a):
+def test_values_are_read_from_the_channels_of_the_anchor(level, a):
     outputs = head(images=3, keypoints=True)
     x, y, image = 1, 1, 2
     stride = 8 * 2**level
@@ -162,7 +151,7 @@ def test_keypoint_loss_by_hand():
     assert normalise(sums).keypoint.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_unknown_points_weigh_nothing_and_known_ones_their_share():
+def test_unknown_key_points_have_no_weight():
     outputs = head(images=1)
     points = torch.full((1, 5, 3), 20.0)
 
@@ -199,12 +188,12 @@ def test_images_without_positives_count_as_one_sample():
 
 
 @pytest.mark.parametrize("faces", [[target(), target()], FACES], ids=["empty", "faces"])
-def test_everything_is_finite_with_and_without_positives(faces):
+def test_losses_and_gradients_are_finite(faces):
     outputs = head()
     terms = detection_loss(outputs, faces)
     terms.total.backward()
     assert all(math.isfinite(getattr(terms, name).item()) for name in TERMS)
-    assert all(torch.isfinite(tensor.grad).all() for tensor in outputs.tensors())
+    assert all(torch.isfinite(tensor.grad).all() for tensor in tensors_of(outputs))
 
 
 def test_batch_without_positives_has_zero_box_terms_and_gradients():
@@ -216,41 +205,16 @@ def test_batch_without_positives_has_zero_box_terms_and_gradients():
     assert terms.cls.item() > 0
 
 
-def test_positives_whose_scores_vanish_leave_the_loss_finite():
+def test_positives_with_a_score_of_zero_leave_the_loss_finite():
     outputs = constant_head(-200.0, 1.0)  # their sigmoid is 0 in float32
     terms = detection_loss(outputs, [target([8, 8, 40, 40])])
     terms.total.backward()
     assert terms.num_positives > 0
     assert math.isfinite(terms.total.item())
-    assert all(torch.isfinite(tensor.grad).all() for tensor in outputs.tensors())
+    assert all(torch.isfinite(tensor.grad).all() for tensor in tensors_of(outputs))
 
 
-def test_two_workers_give_the_loss_and_gradient_of_the_joined_batch():
-    joined = head(seed=3)
-    whole = detection_loss(joined, FACES)
-    whole.total.backward()
-    parts = [head(seed=3), head(seed=3)]
-    seen = []
-
-    def record(divisors):
-        seen.append(divisors)
-        return divisors
-
-    for image, part in enumerate(parts):
-        detection_loss(part.images([image]), [FACES[image]], reduce=record)
-    mean = torch.stack(seen).mean(dim=0)
-    totals = []
-    for image, part in enumerate(parts):
-        terms = detection_loss(part.images([image]), [FACES[image]], reduce=lambda _: mean)
-        (terms.total / 2).backward()
-        totals.append(terms.total.item())
-    assert np.mean(totals) == pytest.approx(whole.total.item(), rel=1e-5)
-    split = zip(joined.tensors(), *(part.tensors() for part in parts), strict=True)
-    for expected, first, second in split:
-        torch.testing.assert_close(first.grad + second.grad, expected.grad, rtol=1e-5, atol=1e-8)
-
-
-def test_worker_without_positives_still_takes_part_in_the_reduction():
+def test_a_worker_without_positives_takes_part_in_the_reduction():
     calls = []
     detection_loss(head(1), [target()], reduce=lambda divisors: calls.append(divisors) or divisors)
     assert [call.tolist() for call in calls] == [[1.0, 0.0]]
@@ -262,8 +226,9 @@ def test_worker_without_positives_still_takes_part_in_the_reduction():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_outputs_are_summed_in_float32(dtype):
     outputs = head()
-    rounded = outputs.to(dtype)
-    expected = detection_loss(rounded.to(torch.float32), FACES)
+    rounded = HeadOutputs(*([level.to(dtype) for level in levels] for levels in outputs))
+    exact = HeadOutputs(*([level.float() for level in levels] for levels in rounded))
+    expected = detection_loss(exact, FACES)
     found = detection_loss(rounded, FACES)
     assert found.total.dtype == torch.float32
     for name in TERMS:
@@ -305,7 +270,7 @@ def test_ignored_faces_are_no_targets():
     assert found.keypoints_G53 is None
 
 
-def test_occluded_points_are_known_and_faces_with_a_missing_point_are_not():
+def test_occluded_points_are_known_but_not_faces_with_a_missing_point():
     points = np.zeros((3, 5, 3), np.float32)
     points[..., :2] = 7
     points[0, 2, 2] = 1  # occluded
@@ -322,7 +287,7 @@ def test_targets_share_no_memory_with_the_annotation():
     assert annotation.boxes_N4[0, 0] == 0
 
 
-def test_no_faces_are_a_target_too():
+def test_targets_may_be_empty():
     assert Targets.from_faces(faces([])).boxes_G4.shape == (0, 4)
 
 
@@ -343,7 +308,7 @@ def test_targets_of_wrong_shape_are_refused():
         Targets(boxes_G4=torch.zeros(2, 4), keypoints_G53=torch.zeros(1, 5, 3))
 
 
-def test_one_target_an_image():
+def test_another_number_of_targets_than_images_is_refused():
     with pytest.raises(DataError, match="one target for each image, got 1 for 2 images"):
         detection_loss(head(2), [target()])
 

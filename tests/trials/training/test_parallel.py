@@ -1,14 +1,13 @@
 """Data-parallel workers are one worker on the joined batch, and survive being killed."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import parallel_worker as script
 import pytest
 import torch
 from tiny import make_data
@@ -18,20 +17,7 @@ from trials.loading.loader import deal_batches
 from trials.run import run_trial
 from trials.training.parallel import ALONE, Workers, joined_workers
 
-SCRIPT = Path(__file__).resolve().parents[2] / "support" / "parallel_worker.py"
-ROOT = SCRIPT.parents[2]
-
-
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("parallel_worker", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_script()
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two workers have done every job of the script."""
     root = tmp_path_factory.mktemp("workers")
-    command = [sys.executable, str(SCRIPT), str(root), str(data)]
+    command = [sys.executable, script.__file__, str(root), str(data)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     return root
 
