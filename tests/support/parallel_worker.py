@@ -1,9 +1,9 @@
-"""Data-parallel workers of `tests/trials/test_parallel.py`: processes of gloo groups.
+"""Data-parallel workers of `test_parallel.py`: processes of gloo groups.
 
     python parallel_worker.py ROOT DATA
 
 runs every job of `JOBS` with two workers each, one job after the other, and writes their
-exit codes to ROOT/codes.json. A worker writes what it found to ROOT/JOB/RANK.
+exit codes to ROOT/codes.json. A worker writes its findings to ROOT/JOB/RANK.
 """
 
 import json
@@ -14,7 +14,7 @@ import traceback
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tiny
 import torch
@@ -35,15 +35,27 @@ RECIPE = Recipe(batch_size=2, schedule="cosine", ema_decay=0.9, gradient_clip=5.
 SETTINGS = TrialSettings(epochs=3, image_size=64, device="cpu", threads=1, workers=2)
 FACES_BY_CASE = {"uneven": (1, 3, 2, 0, 1), "one worker without faces": (2, 0, 1, 0)}
 COUNT = 2
-INTERRUPTED_AT = 4  # iterations: in the second epoch, which has three
-# Each job's trial folder and the epoch after which its leader is killed (0: never).
-JOBS: dict[str, tuple[str | None, int]] = {
-    "losses": (None, 0),
-    "undisturbed": ("whole", 0),
-    "killed": ("continued", 2),
-    "again": ("continued", 0),
-    "interrupted": ("stopped", 0),
-    "resumed": ("stopped", 0),
+
+
+class Job(NamedTuple):
+    """What two workers do: report losses, or train the trial in a folder.
+
+    The leader is killed after epoch `kill_after`; the follower asks to stop after
+    `stop_after` iterations. 0: never.
+    """
+
+    trial: str | None = None
+    kill_after: int = 0
+    stop_after: int = 0
+
+
+JOBS = {
+    "losses": Job(),
+    "undisturbed": Job("whole"),
+    "killed": Job("continued", kill_after=2),
+    "again": Job("continued"),
+    "interrupted": Job("stopped", stop_after=4),  # in the second epoch, which has three
+    "resumed": Job("stopped"),
 }
 TERMS = ("total", "cls", "box", "keypoint")
 
@@ -65,9 +77,9 @@ def joint_batch(faces: tuple[int, ...]) -> list[tuple[torch.Tensor, Targets]]:
 
 
 def losses_and_gradients(workers: Workers, case: str) -> dict[str, torch.Tensor]:
-    """The joint batch's loss terms and gradients, from this worker's share of it.
+    """Return loss terms and gradients of the joint batch from this worker's share of it.
 
-    Batch normalisation uses fixed statistics: with those of its batch a worker differs.
+    Batch normalisation uses fixed statistics, since those of the batches differ.
     """
     training = start_training(
         TINY,
@@ -95,7 +107,7 @@ def losses_and_gradients(workers: Workers, case: str) -> dict[str, torch.Tensor]
 
 
 def report_losses(workers: Workers, out: Path) -> None:
-    """All that a worker has to say about agreement."""
+    """Write what a worker computes together with the others."""
     found: dict[str, Any] = {case: losses_and_gradients(workers, case) for case in FACES_BY_CASE}
     found["rank"] = workers.rank
     found["total"] = workers.total(10 + workers.rank)
@@ -105,49 +117,34 @@ def report_losses(workers: Workers, out: Path) -> None:
     torch.save(found, out)
 
 
-def interrupt(workers: Workers, out: Path, data: str, folder: str) -> None:
-    """Run a trial that only the follower is asked to stop."""
-    asked = 0
+def train(workers: Workers, out: Path, data: str, folder: Path, job: Job) -> None:
+    """Run a trial, and write the epochs reported to this worker and how the trial ended."""
+    epochs: list[int] = []
+    calls = 0
+
+    def on_epoch(report: EpochReport) -> None:
+        epochs.append(report.epoch)
+        if report.epoch == job.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def should_stop() -> bool:
-        nonlocal asked
-        asked += 1
-        return not workers.leads and asked == INTERRUPTED_AT
+        nonlocal calls
+        calls += 1
+        return not workers.leads and calls == job.stop_after
 
     settings = replace(SETTINGS, workers=workers.count)
+    callbacks = Callbacks(on_epoch=on_epoch, should_stop=should_stop)
     try:
-        run_trial(
-            TINY,
-            RECIPE,
-            data,
-            folder,
-            settings=settings,
-            workers=workers,
-            callbacks=Callbacks(should_stop=should_stop),
+        result = run_trial(
+            TINY, RECIPE, data, folder, settings=settings, workers=workers, callbacks=callbacks
         )
+        torch.save({"epochs": epochs, "hard": result.hard, "loss": result.loss}, out)
     except TrialInterrupted as error:
         torch.save({"reason": str(error)}, out)
 
 
-def train(workers: Workers, out: Path, data: str, folder: str, stop_after: int) -> None:
-    """Run a trial, and write what this worker heard of its epochs and result."""
-    heard: list[int] = []
-
-    def on_epoch(report: EpochReport) -> None:
-        heard.append(report.epoch)
-        if report.epoch == stop_after:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    settings = replace(SETTINGS, workers=workers.count)
-    callbacks = Callbacks(on_epoch=on_epoch)
-    result = run_trial(
-        TINY, RECIPE, data, folder, settings=settings, workers=workers, callbacks=callbacks
-    )
-    torch.save({"epochs": heard, "hard": result.hard, "loss": result.loss}, out)
-
-
 def work(rank: int, job: str, root: Path, data: str) -> None:
-    """What worker `rank` does for a job."""
+    """Join the group as worker `rank` and do a job."""
     folder = root / job
     torch.distributed.init_process_group(
         "gloo",
@@ -157,13 +154,11 @@ def work(rank: int, job: str, root: Path, data: str) -> None:
         timeout=timedelta(seconds=120),
     )
     workers = joined_workers()
-    trial, stop_after = JOBS[job]
-    if trial is None:
-        report_losses(workers, folder / str(rank))
-    elif job == "interrupted":
-        interrupt(workers, folder / str(rank), data, str(root / trial))
+    out, chosen = folder / str(rank), JOBS[job]
+    if chosen.trial is None:
+        report_losses(workers, out)
     else:
-        train(workers, folder / str(rank), data, str(root / trial), stop_after)
+        train(workers, out, data, root / chosen.trial, chosen)
     torch.distributed.destroy_process_group()
 
 

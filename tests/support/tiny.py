@@ -1,6 +1,6 @@
 """Small networks, a small data set and made-up results: the inputs that many tests share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,16 @@ HEIGHT, WIDTH = 80, 96  # of the images of `make_data`
 
 def make_architecture(
     block: str = "basic",
-    depths: Sequence[int] = (1, 1, 1, 1),
-    widths: Sequence[int] = (8, 8, 8, 8),
+    depths: int | tuple[int, ...] = 1,
+    widths: int | tuple[int, ...] = 8,
     **head: Any,
 ) -> Architecture:
-    """A detector with a stem of 8 channels, and a neck and head of 8."""
+    """A detector with stem, neck and head of 8 channels; numbers are those of all stages."""
     stem = (8, 8) if block == "depthwise" else (8,)
+    depths = (depths,) * 4 if isinstance(depths, int) else depths
+    widths = (widths,) * 4 if isinstance(widths, int) else widths
     return Architecture(
-        backbone=Backbone(
-            block=block, stem_widths=stem, depths=tuple(depths), widths=tuple(widths)
-        ),
+        backbone=Backbone(block=block, stem_widths=stem, depths=depths, widths=widths),
         neck=Neck(width=8),
         head=Head(convs=1, width=8, groups=8, **head),
     )

@@ -1,3 +1,5 @@
+"""Lack of memory: which errors mean it, the advice, and memory returned to the system."""
+
 import errno
 import subprocess
 import sys
@@ -8,7 +10,7 @@ import torch
 from trials.memory import memory_fault
 
 
-def test_what_torch_cannot_allocate_on_the_host_is_a_lack_of_memory() -> None:
+def test_a_failed_allocation_of_torch_on_the_host_is_recognised() -> None:
     with pytest.raises(RuntimeError) as fault:
         torch.empty(1 << 60, dtype=torch.uint8)
     reason = memory_fault(fault.value)
@@ -17,7 +19,7 @@ def test_what_torch_cannot_allocate_on_the_host_is_a_lack_of_memory() -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "x")])
-def test_a_lack_of_host_memory_has_advice_about_the_host(error: Exception) -> None:
+def test_the_advice_for_host_memory_is_about_the_host(error: Exception) -> None:
     reason = memory_fault(error) or ""
     assert reason.startswith("out of memory")
     assert "--loader-workers" in reason
@@ -25,7 +27,7 @@ def test_a_lack_of_host_memory_has_advice_about_the_host(error: Exception) -> No
     assert "GPU" not in reason
 
 
-def test_a_lack_of_gpu_memory_has_advice_about_the_gpu() -> None:
+def test_the_advice_for_gpu_memory_is_about_the_gpu() -> None:
     reason = memory_fault(torch.OutOfMemoryError("tried to allocate 12 GiB")) or ""
     assert reason.startswith("out of GPU memory (tried to allocate 12 GiB); ")
     assert "--gpus-per-trial" in reason
@@ -34,7 +36,7 @@ def test_a_lack_of_gpu_memory_has_advice_about_the_gpu() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), OSError(errno.EIO, "x"), ValueError()])
-def test_other_errors_are_no_lack_of_memory(error: Exception) -> None:
+def test_other_errors_are_not_a_lack_of_memory(error: Exception) -> None:
     assert memory_fault(error) is None
 
 
@@ -68,13 +70,13 @@ over.set()
 """
 
 
-def test_threads_that_live_side_by_side_give_back_what_they_have_freed() -> None:
-    """As a worker's trials do: each thread has an arena, which outlives what it held.
+def test_memory_freed_by_several_threads_is_returned_to_the_system() -> None:
+    """Trials of a worker run in threads, and glibc keeps an arena for each thread.
 
-    In a process of its own: the threads of a test process share arenas with many others.
+    The process is a separate one, since threads of a test process share arenas with others.
     """
     command = [sys.executable, "-c", SIDE_BY_SIDE]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     held, left = map(int, done.stdout.split())
     assert held > 50  # of 180 that were used
-    assert left < held / 2, f"{held} MiB before, {left} MiB after giving back"
+    assert left < held / 2, f"{held} MiB before, {left} MiB after the release"

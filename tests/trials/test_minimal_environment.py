@@ -1,4 +1,4 @@
-"""Trials run where only torch, torchvision, numpy and scipy are installed."""
+"""Trials run without the packages that only other parts of the project need."""
 
 import subprocess
 import sys

@@ -1,28 +1,19 @@
-"""Synflow against sums of paths and finite differences; what a gradient norm sees."""
+"""Synflow against sums of paths and the plain formula; the gradient norm against its definition."""
 
 import math
 
 import pytest
 import torch
+from tiny import make_architecture
 from torch import nn
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.architecture import Architecture
 from search_spaces.network.detector import Detector
 from trials.proxies import gradients
 from trials.proxies.probe import Probe, untrained
 from trials.proxies.registry import score
 
 PROBE = Probe()
-
-
-def make(block: str = "basic", depth: int = 1, width: int = 8, **head: int) -> Architecture:
-    stem = (8, 8) if block == "depthwise" else (8,)
-    backbone = Backbone(block=block, stem_widths=stem, depths=(depth,) * 4, widths=(width,) * 4)
-    return Architecture(
-        backbone=backbone,
-        neck=Neck(width=8),
-        head=Head(convs=1, width=8, groups=8, **head),  # type: ignore[arg-type]
-    )
 
 
 def positive_detector(architecture: Architecture) -> Detector:
@@ -32,7 +23,7 @@ def positive_detector(architecture: Architecture) -> Detector:
 
 
 def plain_flow(detector: Detector) -> float:
-    """The formula as it stands, which a shallow network allows: sum of |w * dR/dw|."""
+    """Return sum of |w * dR/dw| directly, which is finite for a shallow network."""
     outputs = detector(torch.ones(1, 3, 64, 64, dtype=torch.float64))
     tensors = [*outputs.scores, *outputs.boxes, *(outputs.keypoints or ())]
     total = sum(tensor.sum() for tensor in tensors)
@@ -55,26 +46,26 @@ def test_the_flow_of_two_convs_is_twice_the_output_by_hand() -> None:
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
 @pytest.mark.parametrize("keypoints", [0, 5])
-def test_rescaling_changes_nothing(block: str, keypoints: int) -> None:
-    architecture = make(block, depth=2, keypoints=keypoints)
+def test_rescaling_does_not_change_synflow(block: str, keypoints: int) -> None:
+    architecture = make_architecture(block, depths=2, keypoints=keypoints)
     expected = math.log(plain_flow(positive_detector(architecture)))
     assert score("synflow", architecture) == pytest.approx(expected, abs=1e-9)
 
 
 def test_synflow_is_finite_where_the_plain_formula_overflows() -> None:
-    deep = make("bottleneck", depth=40, width=16)
+    deep = make_architecture("bottleneck", depths=40, widths=16)
     assert not math.isfinite(plain_flow(positive_detector(deep)))
     assert score("synflow", deep) > math.log(1e308)
 
 
-def test_synflow_sees_neck_and_head() -> None:
-    plain, wider = make(), make()
+def test_synflow_depends_on_the_head() -> None:
+    plain, wider = make_architecture(), make_architecture()
     object.__setattr__(wider.head, "width", 16)
     assert score("synflow", wider) > score("synflow", plain)
 
 
 def test_the_gradient_norm_is_that_of_the_documented_loss() -> None:
-    architecture = make()
+    architecture = make_architecture()
     detector = untrained(architecture, PROBE).train()
     outputs = detector(PROBE.images(gradients.BATCH))
     labels = PROBE.generator(2)
@@ -92,7 +83,7 @@ def test_the_gradient_norm_is_that_of_the_documented_loss() -> None:
 
 
 def test_gradients_reach_the_residual_branches() -> None:
-    detector = untrained(make(), PROBE)
+    detector = untrained(make_architecture(), PROBE)
     for parameter in detector.parameters():
         parameter.requires_grad_(True)
     sum(x.sum() for x in detector(PROBE.images(2)).scores).backward()

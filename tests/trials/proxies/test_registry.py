@@ -1,4 +1,4 @@
-"""Every proxy: finite, reproducible, and without effect on anything else."""
+"""Every proxy is finite, reproducible and free of side effects."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_scores_of_extreme_candidates_are_finite(
 
 
 @pytest.mark.parametrize("name", PROXIES)
-def test_a_score_follows_from_its_arguments_alone(name: str) -> None:
+def test_a_score_depends_only_on_its_arguments(name: str) -> None:
     candidate = load_zoo("scrfd_0.5g")
     torch.manual_seed(1)
     first = score(name, candidate, seed=5)
@@ -58,19 +58,19 @@ def test_a_score_follows_from_its_arguments_alone(name: str) -> None:
     assert (score(name, candidate, seed=5, image_size=96) == first) == (name not in RANDOM)
 
 
-def test_the_name_of_an_architecture_is_no_part_of_its_score() -> None:
+def test_the_name_of_an_architecture_does_not_change_its_score() -> None:
     candidate = load_zoo("scrfd_0.5g")
     unnamed = Architecture.from_dict({**candidate.to_dict(), "name": "other"})
     assert score("zen", unnamed) == score("zen", candidate)
 
 
-def test_threads_are_given_back() -> None:
+def test_the_number_of_threads_is_restored() -> None:
     before = torch.get_num_threads()
     score("zen", extreme("basic", 1, 8))
     assert torch.get_num_threads() == before
 
 
-def test_the_opposite_of_a_proxy_has_the_opposite_order() -> None:
+def test_the_opposite_of_a_proxy_is_its_negative() -> None:
     for name in ("zen", "depth"):
         candidate = extreme("basic", 2, 8)
         assert score(f"-{name}", candidate) == -score(name, candidate)
@@ -91,12 +91,12 @@ def test_unknown_proxies_and_bad_probes_are_refused() -> None:
         score("zen", candidate, seed=-1)
 
 
-def test_a_network_that_lets_nothing_through_is_an_error() -> None:
+def test_a_network_without_any_response_is_an_error() -> None:
     with pytest.raises(TrialError, match="the zen-score of this network is -inf"):
         score("zen", extreme("depthwise", 60, 1))
 
 
-def test_a_score_that_is_no_number_is_an_error() -> None:
+def test_a_score_that_is_not_finite_is_an_error() -> None:
     assert finite(1.5, "x") == 1.5
     for value in (math.inf, -math.inf, math.nan):
         with pytest.raises(TrialError, match=r"zen-score of this network is (-?inf|nan)"):

@@ -1,32 +1,25 @@
-"""Zen-scores against a direct computation and against what the formula implies."""
+"""Zen-scores against a direct computation and consequences of the formula."""
 
 import math
 
 import pytest
 import torch
+from tiny import make_architecture
 from torch import nn
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.network.layers import ConvUnit, ResidualBlock, basic_block
 from trials.proxies import zen
 from trials.proxies.probe import Probe
 from trials.proxies.registry import score
 
 PROBE = Probe(seed=3)
+NETWORK = make_architecture()
 
 
 def random_unit(inputs: int, outputs: int, kernel: int = 3) -> ConvUnit:
     unit = ConvUnit(inputs, outputs, kernel=kernel)
     nn.init.normal_(unit.conv.weight, generator=torch.Generator().manual_seed(inputs))
     return unit
-
-
-def make(block: str = "basic", depth: int = 1, width: int = 8) -> Architecture:
-    stem = (8, 8) if block == "depthwise" else (8,)
-    backbone = Backbone(block=block, stem_widths=stem, depths=(depth,) * 4, widths=(width,) * 4)
-    return Architecture(
-        backbone=backbone, neck=Neck(width=8), head=Head(convs=1, width=8, groups=8)
-    )
 
 
 def score_of(layers: nn.Module, pair: torch.Tensor) -> float:
@@ -65,7 +58,7 @@ def test_a_chain_is_batch_norm_and_relu_after_every_conv() -> None:
         assert score_of(nn.Sequential(first, second), pair) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_correction_puts_back_the_scale_that_norms_take_away() -> None:
+def test_the_correction_restores_the_scale_that_norms_remove() -> None:
     units = nn.Sequential(random_unit(3, 6), random_unit(6, 4))
     pair = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -74,7 +67,7 @@ def test_the_correction_puts_back_the_scale_that_norms_take_away() -> None:
         assert score_of(units, pair) == pytest.approx(before + math.log(7), abs=1e-4)
 
 
-def test_residual_links_are_taken_out() -> None:
+def test_residual_links_are_ignored() -> None:
     block = basic_block(4, 4, stride=1)
     assert isinstance(block, ResidualBlock)
     chain = nn.Sequential(*block.branch)
@@ -84,15 +77,15 @@ def test_residual_links_are_taken_out() -> None:
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
-def test_deeper_is_more_expressive(block: str) -> None:
-    scores = [score("zen", make(block, depth)) for depth in (1, 2, 4)]
+def test_deeper_networks_have_higher_scores(block: str) -> None:
+    scores = [score("zen", make_architecture(block, depths=depth)) for depth in (1, 2, 4)]
     assert scores == sorted(scores)
 
 
 def test_the_stage_aware_score_is_the_weighted_mean_of_three_stages() -> None:
-    c2, c3, c4, c5 = zen.stage_scores(make(), PROBE)
+    c2, c3, c4, c5 = zen.stage_scores(NETWORK, PROBE)
     assert len({c2, c3, c4, c5}) == 4
     expected = 0.7893 * c3 + 0.10535 * c4 + 0.10535 * c5
-    assert zen.stage_zen(make(), PROBE) == pytest.approx(expected)
-    assert zen.zen(make(), PROBE) == c5
+    assert zen.stage_zen(NETWORK, PROBE) == pytest.approx(expected)
+    assert zen.zen(NETWORK, PROBE) == c5
     assert sum(zen.LEVEL_WEIGHTS) == pytest.approx(1)

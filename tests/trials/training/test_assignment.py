@@ -1,4 +1,4 @@
-"""The windowed assignment against a plain one that looks at every anchor for every face."""
+"""The windowed assignment against a plain one that compares every anchor with every face."""
 
 import math
 
@@ -14,7 +14,7 @@ def assign(anchors, boxes):
 
 
 def plain_assignment(anchors, boxes):
-    """ATSS as written down: face by face, distance to every anchor, stable sort."""
+    """ATSS in its plain form: face by face, distance to every anchor, stable sort."""
     best = torch.full((len(anchors),), -1.0)
     assigned = torch.zeros(len(anchors), dtype=torch.int64)
     for rank, box in enumerate(boxes):
@@ -71,14 +71,14 @@ KINDS = ("ordinary", "outside", "giant", "tiny", "empty", "on cells", "between c
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [(160, 160), (96, 224), (33, 50), (20, 200)])
-def test_equals_the_plain_assignment(kind, size):
+def test_the_assignment_equals_the_plain_one(kind, size):
     anchors = anchors_for(*size)
     generator = torch.Generator().manual_seed(sum(size))
     boxes = random_faces(generator, 24, kind, *size)
     assert torch.equal(assign(anchors, boxes), plain_assignment(anchors, boxes))
 
 
-def test_batch_assigns_each_image_by_itself():
+def test_the_images_of_a_batch_are_assigned_independently():
     anchors = anchors_for(128, 128)
     generator = torch.Generator().manual_seed(0)
     images = [random_faces(generator, count, "ordinary", 128, 128) for count in (3, 0, 11, 1)]
@@ -87,7 +87,7 @@ def test_batch_assigns_each_image_by_itself():
     assert found.amax(dim=1).tolist()[1] == 0
 
 
-def test_face_that_is_an_anchor_claims_it():
+def test_a_face_equal_to_an_anchor_is_assigned_to_it():
     anchors = anchors_for(128, 128)
     index = (5 * 16 + 7) * 2 + 1  # 32 x 32 around (56, 40)
     assigned = assign(anchors, anchors.boxes_A4[index : index + 1])
@@ -116,7 +116,7 @@ def test_equal_faces_go_to_the_first():
     assert assign(anchors_for(64, 64), box.repeat(3, 1)).unique().tolist() == [0, 1]
 
 
-def test_contested_anchor_goes_to_the_higher_overlap_whatever_the_order():
+def test_a_contested_anchor_goes_to_the_higher_overlap_in_any_order():
     anchors = anchors_for(64, 64)
     index = (4 * 8 + 4) * 2 + 1  # 32 x 32 around (32, 32)
     exact, loose = anchors.boxes_A4[index], torch.tensor([12.0, 12.0, 48.0, 48.0])

@@ -1,4 +1,4 @@
-"""What feeds a trial: decoded images kept or not, where they are cut, how many help."""
+"""Training batches: caches of decoded images, augmentation on CPU or device, loader processes."""
 
 import logging
 from dataclasses import replace
@@ -52,13 +52,13 @@ def assert_same(ones: list[Batch], others: list[Batch]) -> None:
             assert torch.equal(left.boxes_G4, right.boxes_G4)
 
 
-def kept_files(folder: Path) -> list[Path]:
+def cached_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.rgb"))
 
 
 @pytest.fixture
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Called, it makes every later decoding of an image a failure."""
+    """Return a function after which decoding an image fails the test."""
 
     def forbid() -> None:
         monkeypatch.setattr(
@@ -68,17 +68,17 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Any:
     return forbid
 
 
-def test_batches_are_the_same_to_the_bit_whatever_is_kept(data: Path, tmp_path: Path) -> None:
+def test_batches_are_bit_identical_with_every_cache(data: Path, tmp_path: Path) -> None:
     plain = epochs_of(data, cache="off")
     folder = str(tmp_path / "cache")
     assert_same(plain, epochs_of(data))
     assert_same(plain, epochs_of(data, cache=folder))
-    assert len(kept_files(tmp_path / "cache")) == COUNT
+    assert len(cached_files(tmp_path / "cache")) == COUNT
     assert_same(plain, epochs_of(data, cache=folder))  # now from the files
     assert_same(plain, epochs_of(data, cache=folder, loader_workers=1))
 
 
-def test_a_second_trial_decodes_nothing_that_the_first_one_did(
+def test_a_second_trial_reads_the_images_that_the_first_cached(
     data: Path, tmp_path: Path, no_decoding: Any
 ) -> None:
     folder = str(tmp_path / "cache")
@@ -87,7 +87,7 @@ def test_a_second_trial_decodes_nothing_that_the_first_one_did(
     epochs_of(data, cache=folder, seed=7)
 
 
-def test_the_default_decodes_once_a_trial_and_writes_nothing(data: Path, no_decoding: Any) -> None:
+def test_the_default_cache_decodes_once_and_writes_nothing(data: Path, no_decoding: Any) -> None:
     batches = batches_of(data)
     before = sorted(data.rglob("*"))
     list(batches.of_epoch(1))
@@ -96,7 +96,7 @@ def test_the_default_decodes_once_a_trial_and_writes_nothing(data: Path, no_deco
     assert sorted(data.rglob("*")) == before
 
 
-def test_off_keeps_nothing(data: Path, no_decoding: Any) -> None:
+def test_cache_off_caches_nothing(data: Path, no_decoding: Any) -> None:
     batches = batches_of(data, cache="off")
     list(batches.of_epoch(1))
     no_decoding()
@@ -112,10 +112,10 @@ def test_a_changed_image_is_decoded_again(data: Path, tmp_path: Path) -> None:
     assert_same(epochs_of(data, cache=folder), epochs_of(data, cache="off"))
 
 
-def test_the_bound_is_in_gigabytes(data: Path, tmp_path: Path, no_decoding: Any) -> None:
+def test_cache_gb_bounds_the_cache(data: Path, tmp_path: Path, no_decoding: Any) -> None:
     two_images = 2.5 * (HEIGHT * WIDTH * 3 + 32) / 1e9
     epochs_of(data, cache=str(tmp_path / "cache"), cache_gb=two_images)
-    assert len(kept_files(tmp_path / "cache")) == 2
+    assert len(cached_files(tmp_path / "cache")) == 2
     batches = batches_of(data, cache_gb=0)
     list(batches.of_epoch(1))
     no_decoding()
@@ -123,7 +123,7 @@ def test_the_bound_is_in_gigabytes(data: Path, tmp_path: Path, no_decoding: Any)
         list(batches.of_epoch(2))
 
 
-def test_a_folder_that_cannot_be_made_is_said_and_stops_nothing(
+def test_a_cache_folder_that_cannot_be_made_is_a_warning(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     blocked = data / "train/labelv2.txt/cache"
@@ -133,14 +133,14 @@ def test_a_folder_that_cannot_be_made_is_said_and_stops_nothing(
     assert "labelv2.txt/cache: no decoded images are cached here" in caplog.text
 
 
-def test_images_are_cut_where_the_network_trains_unless_told_otherwise() -> None:
+def test_images_are_augmented_on_the_training_device_by_default() -> None:
     assert augments_on_device(SETTINGS, GPU)
     assert not augments_on_device(SETTINGS, CPU)
     assert augments_on_device(replace(SETTINGS, augment_on="device"), CPU)
     assert not augments_on_device(replace(SETTINGS, augment_on="cpu"), GPU)
 
 
-def test_both_ways_of_cutting_give_the_same_faces_and_nearly_the_same_pixels(data: Path) -> None:
+def test_augmentation_on_cpu_and_device_give_the_same_faces_and_similar_pixels(data: Path) -> None:
     ones, others = epochs_of(data), epochs_of(data, augment_on="device")
     for one, other in zip(ones, others, strict=True):
         assert one.names == other.names
@@ -150,21 +150,19 @@ def test_both_ways_of_cutting_give_the_same_faces_and_nearly_the_same_pixels(dat
 
 
 @pytest.mark.parametrize("augment_on", ["cpu", "device"])
-def test_images_come_in_the_order_in_which_the_network_reads_them(
-    data: Path, augment_on: str
-) -> None:
+def test_images_are_in_channels_last_memory(data: Path, augment_on: str) -> None:
     for batch in epochs_of(data, augment_on=augment_on):
         assert batch.images_B3HW.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_samples_are_prepared_by_the_cores_that_a_trial_has_but_one() -> None:
+def test_all_cores_but_one_prepare_samples_for_a_gpu() -> None:
     assert [default_loader_workers(GPU, cores) for cores in (1, 2, 8, 64)] == [0, 1, 7, 16]
     assert default_loader_workers(GPU, None) == min(16, available_cores() - 1)
     assert default_loader_workers(CPU, 8) == 0  # the network itself keeps them busy
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 3), (0, 0), (5, 5)])
-def test_the_number_of_workers_is_that_of_the_trials_cores_or_as_asked(
+def test_loader_workers_follow_the_threads_unless_given(
     data: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, expected: int
 ) -> None:
     seen: dict[str, Any] = {}

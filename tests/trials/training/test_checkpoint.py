@@ -1,4 +1,4 @@
-"""Checkpoints survive kills and damage; model files carry their architecture."""
+"""Checkpoints and model files: round trips, damage and kills."""
 
 import math
 import os
@@ -104,7 +104,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
-def test_a_full_disk_is_said_by_its_name_and_spoils_nothing(
+def test_a_full_disk_is_reported_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_checkpoint(make_checkpoint(1), tmp_path)
@@ -120,11 +120,11 @@ def test_a_full_disk_is_said_by_its_name_and_spoils_nothing(
     assert load(tmp_path).progress.epoch == 1
 
 
-def test_an_empty_folder_has_none(tmp_path: Path) -> None:
+def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path, no_warning) is None
 
 
-def test_only_the_newest_and_the_one_before_are_kept(tmp_path: Path) -> None:
+def test_only_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
     for epochs in (1, 2, 3):
         save_checkpoint(make_checkpoint(epochs), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
@@ -132,7 +132,7 @@ def test_only_the_newest_and_the_one_before_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, 500, 0.5, -1])
-def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path, keep: float) -> None:
+def test_a_truncated_checkpoint_falls_back_to_the_previous_one(tmp_path: Path, keep: float) -> None:
     for epochs in (1, 2):
         save_checkpoint(make_checkpoint(epochs), tmp_path)
     last = tmp_path / "last.pt"
@@ -146,13 +146,13 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path, kee
     assert "last.pt" in warnings[0]
 
 
-def test_killed_between_the_two_renames_the_one_before_is_found(tmp_path: Path) -> None:
+def test_the_previous_checkpoint_is_found_after_a_kill_between_the_renames(tmp_path: Path) -> None:
     save_checkpoint(make_checkpoint(1), tmp_path)
     os.replace(tmp_path / "last.pt", tmp_path / "previous.pt")
     assert load(tmp_path).progress.epoch == 1
 
 
-def test_both_damaged_is_a_start_from_the_beginning_with_two_warnings(tmp_path: Path) -> None:
+def test_two_damaged_checkpoints_are_two_warnings(tmp_path: Path) -> None:
     for epochs in (1, 2):
         save_checkpoint(make_checkpoint(epochs), tmp_path)
     for name in ("last.pt", "previous.pt"):
@@ -163,7 +163,7 @@ def test_both_damaged_is_a_start_from_the_beginning_with_two_warnings(tmp_path: 
 
 
 class Trap:
-    """Creates a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -182,14 +182,14 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
     assert not trap.exists()
 
 
-def test_another_torch_file_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
+def test_another_torch_file_is_not_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"model": {}}, tmp_path / "last.pt")
     warnings: list[str] = []
     assert load_checkpoint(tmp_path, warnings.append) is None
     assert "is not a checkpoint of this program" in warnings[0]
 
 
-def test_a_checkpoint_with_a_part_missing_is_damaged(tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_missing_part_is_damaged(tmp_path: Path) -> None:
     save_checkpoint(make_checkpoint(1), tmp_path)
     edit(tmp_path, optimizer=None)
     warnings: list[str] = []
@@ -197,7 +197,7 @@ def test_a_checkpoint_with_a_part_missing_is_damaged(tmp_path: Path) -> None:
     assert "is not a whole checkpoint" in warnings[0]
 
 
-def test_a_model_file_gives_the_same_network_back(tmp_path: Path) -> None:
+def test_a_model_file_restores_the_same_network(tmp_path: Path) -> None:
     detector = build_detector(TINY, torch.Generator().manual_seed(3)).eval()
     save_model(tmp_path / "m.pt", TINY, detector.state_dict(), {"epoch": 3})
     architecture, loaded = load_model(tmp_path / "m.pt")
@@ -217,7 +217,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", None])
-def test_something_else_is_not_a_model_file(tmp_path: Path, content: bytes | None) -> None:
+def test_another_file_is_not_a_model_file(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "m.pt"
     if content is None:
         torch.save({"state_dict": {}}, path)
@@ -232,7 +232,7 @@ def test_a_missing_model_file_is_named(tmp_path: Path) -> None:
         load_model(tmp_path / "none.pt")
 
 
-def test_the_average_moves_by_its_share_and_copies_counters() -> None:
+def test_the_moving_average_follows_its_definition_and_copies_counters() -> None:
     model = torch.nn.BatchNorm2d(1)
     average = AveragedModel(model, decay=0.5)
     with torch.no_grad():

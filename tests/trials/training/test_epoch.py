@@ -1,4 +1,4 @@
-"""The training loop: learns, repeats itself, and stops with a reason when it diverges."""
+"""One epoch of training: it learns, is reproducible, and reports divergence."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,7 +54,7 @@ def run(training: Training, batches: list[Batch], epoch: int = 1, **callbacks: A
     return progress.end_epoch(10, None, 0.0)
 
 
-def test_the_loss_falls_on_one_easy_picture() -> None:
+def test_the_loss_falls_on_one_easy_image() -> None:
     training = make_training(Recipe(warmup_fraction=0.0, schedule="cosine", learning_rate=0.02))
     batches = make_batches(20)
     first = run(training, batches)
@@ -103,7 +103,7 @@ def test_bfloat16_is_close_to_float32() -> None:
     assert mixed.loss != exact.loss
 
 
-def test_sgd_steps_as_its_definition_says() -> None:
+def test_a_step_of_sgd_follows_its_definition() -> None:
     """First step of SGD with weight decay: w - lr * (gradient + decay * w)."""
     recipe = Recipe(warmup_fraction=0.0, learning_rate=0.5, weight_decay=0.1, momentum=0.9)
     plain = replace(recipe, weight_decay=0.0)
@@ -129,7 +129,7 @@ def test_gradient_clipping_bounds_the_step() -> None:
     assert norm == pytest.approx(0.01, rel=1e-3)
 
 
-def test_a_loss_that_is_not_finite_stops_with_epoch_iteration_and_images() -> None:
+def test_a_loss_that_is_not_finite_is_a_fault_with_iteration_and_images() -> None:
     batches = make_batches(3)
     batches[1].images_B3HW[0, 0, 0, 0] = float("nan")
     with pytest.raises(TrialFault, match=r"epoch 2, iteration 4 \(images a.jpg, b.jpg\)") as fault:

@@ -1,4 +1,4 @@
-"""Data-parallel workers are one worker on the joined batch, and survive being killed."""
+"""Data-parallel workers train as one worker on the joint batch, and resume after a kill."""
 
 import json
 import subprocess
@@ -46,19 +46,19 @@ def exit_codes(root: Path, job: str) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def spoken(root: Path) -> list[dict[str, Any]]:
-    """What two workers found, by rank."""
+def found_by_rank(root: Path) -> list[dict[str, Any]]:
+    """The findings of two workers, by rank."""
     assert exit_codes(root, "losses") == [0, 0]
     return [read(root / "losses" / str(rank)) for rank in range(2)]
 
 
 @pytest.mark.parametrize("case", script.FACES_BY_CASE)
-def test_two_workers_have_the_losses_and_gradients_of_one_on_the_joined_batch(
-    spoken: list[dict[str, Any]], case: str
+def test_two_workers_have_the_losses_and_gradients_of_the_joint_batch(
+    found_by_rank: list[dict[str, Any]], case: str
 ) -> None:
     expected = script.losses_and_gradients(ALONE, case)
     assert expected["total"] > 0.1
-    for found in spoken:
+    for found in found_by_rank:
         assert found[case].keys() == expected.keys()
         for name, value in expected.items():
             largest = value.abs().max().clamp(min=1e-6)
@@ -66,13 +66,13 @@ def test_two_workers_have_the_losses_and_gradients_of_one_on_the_joined_batch(
             assert difference < 1e-5, f"{name}: {difference:.1e}"
 
 
-def test_the_case_is_one_that_separate_normalisers_would_fail(
-    spoken: list[dict[str, Any]],
+def test_separate_normalisers_would_give_another_loss(
+    found_by_rank: list[dict[str, Any]],
 ) -> None:
-    """The mean of what each worker finds alone is another loss: the test above sees it."""
+    """The mean of the workers' separate losses differs, so that the test above would fail."""
     case = "uneven"
     alone = [_loss_alone(rank) for rank in range(2)]
-    joined = float(spoken[0][case]["total"])
+    joined = float(found_by_rank[0][case]["total"])
     assert abs(sum(alone) / 2 - joined) > 1e-3 * joined
 
 
@@ -88,16 +88,16 @@ def _loss_alone(rank: int) -> float:
     return float(found["total"])
 
 
-def test_workers_agree_on_means_sums_and_the_leaders_word(spoken: list[dict[str, Any]]) -> None:
-    assert [found["rank"] for found in spoken] == [0, 1]
-    for found in spoken:
+def test_workers_agree_on_means_sums_and_shared_values(found_by_rank: list[dict[str, Any]]) -> None:
+    assert [found["rank"] for found in found_by_rank] == [0, 1]
+    for found in found_by_rank:
         assert found["mean"].tolist() == [2.0, 6.0]
         assert found["total"] == 21
         assert found["shared"] == "from 0"
-    assert spoken[1]["mean's argument"].tolist() == [3.0, 8.0]  # is left as it was
+    assert found_by_rank[1]["mean's argument"].tolist() == [3.0, 8.0]  # is left as it was
 
 
-def test_one_worker_needs_nobody() -> None:
+def test_a_single_worker_needs_no_process_group() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.ones(2)
     ALONE.average_gradients([parameter])
@@ -114,7 +114,7 @@ def test_a_rank_outside_the_group_is_refused(rank: int, count: int) -> None:
         Workers(rank=rank, count=count)
 
 
-def test_each_joint_batch_is_dealt_out_whole() -> None:
+def test_each_joint_batch_is_split_completely() -> None:
     order = list(range(13))
     first, second = (list(deal_batches(order, 3, rank, 2)) for rank in range(2))
     assert first == [[0, 2, 4], [6, 8, 10], [12]]
@@ -122,7 +122,7 @@ def test_each_joint_batch_is_dealt_out_whole() -> None:
     assert list(deal_batches(order, 6)) == [order[:6], order[6:12], order[12:]]
 
 
-def test_more_workers_than_images_still_have_a_batch_each() -> None:
+def test_every_worker_has_a_batch_even_with_fewer_images() -> None:
     dealt = [list(deal_batches([5, 6], 4, rank, 5)) for rank in range(5)]
     assert dealt == [[[5]], [[6]], [[5]], [[6]], [[5]]]
     assert list(deal_batches([], 4, 1, 2)) == []
@@ -138,7 +138,7 @@ def state(trial: Path) -> dict[str, Any]:
     return content
 
 
-def test_both_workers_end_with_the_same_result_and_only_the_leader_is_heard(root: Path) -> None:
+def test_both_workers_end_with_the_same_result_and_only_the_leader_reports(root: Path) -> None:
     assert exit_codes(root, "undisturbed") == [0, 0]
     leader, follower = (read(root / "undisturbed" / str(rank)) for rank in range(2))
     assert leader["epochs"] == [1, 2, 3]
@@ -147,7 +147,7 @@ def test_both_workers_end_with_the_same_result_and_only_the_leader_is_heard(root
     assert state(root / "whole")["progress"]["images"] == 3 * 10  # one image twice an epoch
 
 
-def test_a_killed_run_continues_with_the_same_outcome(root: Path) -> None:
+def test_a_killed_run_resumes_with_the_same_outcome(root: Path) -> None:
     killed, other = exit_codes(root, "killed")
     assert killed == -9
     assert other == 1  # notices, and ends with an error of its own
@@ -156,7 +156,7 @@ def test_a_killed_run_continues_with_the_same_outcome(root: Path) -> None:
     assert_equal(state(root / "continued"), state(root / "whole"))
 
 
-def test_workers_stop_together_where_one_is_asked_to_and_go_on_there(root: Path) -> None:
+def test_all_workers_stop_at_the_same_iteration_and_resume_there(root: Path) -> None:
     assert exit_codes(root, "interrupted") == [0, 0]
     reasons = [read(root / "interrupted" / str(rank))["reason"] for rank in range(2)]
     assert reasons == ["stopped in epoch 2 after iteration 4"] * 2
@@ -182,7 +182,7 @@ def assert_equal(found: Any, expected: Any, where: str = "state") -> None:
         assert found == expected, where
 
 
-def test_another_number_of_workers_is_refused_with_the_difference(data: Path, root: Path) -> None:
+def test_another_number_of_workers_is_refused(data: Path, root: Path) -> None:
     folder = root / "whole"
     for settings in (replace(script.SETTINGS, workers=1), replace(script.SETTINGS, workers=3)):
         workers = Workers(count=settings.workers)

@@ -1,6 +1,5 @@
 """A trial advanced in several calls ends as one that is trained in a single call."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +73,6 @@ def test_a_trial_interrupted_between_rungs_ends_as_in_one_call(
 
 def test_a_finished_trial_returns_its_result_at_every_rung(data: Path, straight: Path) -> None:
     assert advance(data, straight, 1) == load_result(straight)
-
-
-def test_a_rung_ends_with_the_weights_of_a_training_of_that_length(
-    data: Path, tmp_path: Path
-) -> None:
-    advance(data, tmp_path / "rung", 1)
-    short = replace(SETTINGS, epochs=1, rungs=())
-    run_trial(TINY, RECIPE, data, tmp_path / "short", settings=short)
-    ours, theirs = (
-        torch.load(tmp_path / name / "last.pt", weights_only=True)["model"]
-        for name in ("rung", "short")
-    )
-    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 @pytest.mark.parametrize("until", [0, 5, 1.5])

@@ -1,4 +1,4 @@
-"""The learning rate where a trial may be stopped: every rung ends a whole short schedule."""
+"""The learning rate with rungs: every rung ends a complete schedule."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def rate(recipe: Recipe, iteration: int) -> float:
         (79, 0.01),
     ],
 )
-def test_steps_drop_in_every_schedule(iteration: int, share: float) -> None:
+def test_the_step_schedule_drops_up_to_every_rung(iteration: int, share: float) -> None:
     recipe = Recipe(drops=(0.5, 0.75), warmup_fraction=0.0)
     assert rate(recipe, iteration) == pytest.approx(0.01 * share)
 
@@ -45,12 +45,14 @@ def test_steps_drop_in_every_schedule(iteration: int, share: float) -> None:
         (60, 0.146447),
     ],
 )
-def test_a_cosine_starts_again_from_where_the_longer_one_is(iteration: int, share: float) -> None:
+def test_after_a_rung_the_cosine_continues_the_next_longer_schedule(
+    iteration: int, share: float
+) -> None:
     recipe = Recipe(schedule="cosine", warmup_fraction=0.0, learning_rate=1.0)
     assert rate(recipe, iteration) == pytest.approx(share, abs=1e-6)
 
 
-def test_up_to_the_first_rung_it_is_a_training_of_that_length() -> None:
+def test_up_to_the_first_rung_the_rate_is_that_of_a_training_of_that_length() -> None:
     recipe = Recipe(schedule="cosine", warmup_fraction=0.25)
     whole = [learning_rate(recipe, i, RUNGS[0]) for i in range(RUNGS[0])]
     assert [rate(recipe, i) for i in range(RUNGS[0])] == whole
@@ -63,10 +65,3 @@ def test_only_the_first_schedule_warms_up(schedule: str) -> None:
     assert rate(recipe, 14) < rate(recipe, 15)  # 15 of the first 20
     # A training of 40 would warm up for 30 iterations: at full rate instead.
     assert rate(recipe, 20) == rate(recipe, 29) == 0.01
-
-
-def test_without_rungs_nothing_changes() -> None:
-    recipe = Recipe(schedule="linear", warmup_fraction=0.1)
-    plain = [learning_rate(recipe, i, 80) for i in range(80)]
-    assert [learning_rate(recipe, i, 80, ()) for i in range(80)] == plain
-    assert plain[44] == pytest.approx(0.01 * 0.5)  # 36 of 72 after the warm-up of 8
