@@ -1,1 +1,1 @@
-"""What many results say: leaderboards and population statistics."""
+"""Reports on many results: leaderboards, statistics, figures and pages."""

@@ -1,1 +1,1 @@
-"""What a candidate can be: architectures, their cost, the spaces and the networks."""
+"""Search spaces: architectures, their cost, the spaces of both stages, and the networks."""

@@ -42,8 +42,9 @@ class Convention:
         self, kernel: int, inputs: Number, outputs: Number, cells: Cells, *, bias: bool = False
     ) -> Number:
         """Return the cost of a `kernel` x `kernel` convolution."""
-        weights = kernel * kernel * inputs * outputs
-        return (weights + self.bias * bias * outputs) * self._times(cells)
+        times = self._times(cells)
+        weights = kernel * kernel * times * inputs * outputs  # scalars first
+        return weights + self.bias * times * outputs if bias else weights
 
     def unit(
         self, kernel: int, inputs: Number, outputs: Number, cells: Cells, norm: str = "batch"
@@ -55,17 +56,18 @@ class Convention:
         self, inputs: Number, outputs: Number, cells: Cells, norm: str = "batch"
     ) -> Number:
         """Return the cost of a depthwise 3x3 and a pointwise 1x1 unit."""
-        depthwise = 9 * inputs * self._times(cells) + self._norm_relu(norm, inputs, cells)
+        depthwise = 9 * self._times(cells) * inputs + self._norm_relu(norm, inputs, cells)
         return depthwise + self.unit(1, inputs, outputs, cells, norm)
 
     def shortcut(self, inputs: Number, outputs: Number, cells_in: Cells, cells: Cells) -> Number:
         """Return the cost of an average-pool, a 1x1 convolution and a BatchNorm."""
-        norm = self.batch_norm * outputs * self._times(cells)
-        return self.pool * inputs * cells_in + self.conv(1, inputs, outputs, cells) + norm
+        norm = self.batch_norm * self._times(cells) * outputs
+        pool = self.pool * cells_in * inputs if self.pool else 0
+        return self.conv(1, inputs, outputs, cells) + norm + pool
 
     def _norm_relu(self, norm: str, channels: Number, cells: Cells) -> Number:
         weight = self.batch_norm if norm == "batch" else self.group_norm
-        return (weight + self.relu) * channels * self._times(cells)
+        return (weight + self.relu) * self._times(cells) * channels
 
     def _times(self, cells: Cells) -> int:
         return cells if self.per_cell else 1

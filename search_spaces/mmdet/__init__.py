@@ -1,1 +1,1 @@
-"""Exchange of configurations with mmdetection and the SCRFD repository."""
+"""Exchange of architectures with configurations of the SCRFD repository (mmdetection)."""
