@@ -3,13 +3,17 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from nas.cli import common
-from nas.cli.run_flags import Json, SearchDirectory
+from nas.cli.flags import group, with_flags
+from nas.cli.run_flags import RunFlags
+from nas.planning.options import SimulationOptions
+from trials.options import check_options, option
 
 if TYPE_CHECKING:
     from nas.planning.recording import Recording
@@ -18,76 +22,62 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command()(simulate)
+    app.command()(with_flags(simulate))
 
 
-def simulate(
-    search_dir: SearchDirectory = None,
-    curves: Annotated[
-        Path | None, typer.Option(help="A CSV file of --export, instead of a search.")
-    ] = None,
-    stage: Annotated[int, typer.Option(help="1 or 2.", min=1, max=2)] = 1,
-    strategy: Annotated[
-        str, typer.Option(help="One, several with commas between them, or all.")
-    ] = "all",
-    scheduler: Annotated[str, typer.Option(help="fifo, asha, both with a comma, or all.")] = "all",
-    short: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A search or file of the same candidates with fewer epochs, whose values stand "
-            "at the rungs (complete rungs); may be given several times."
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions:
+    """Options of `simulate`."""
+
+    run: RunFlags = field(metadata=group(RunFlags, "search_dir", "as_json"))
+    curves: Path | None = field(
+        default=None, metadata=option("CSV file of --export, instead of a search.")
+    )
+    stage: int = field(
+        default=1, metadata=option("Stage of the search: 1 or 2.", minimum=1, maximum=2)
+    )
+    short: list[Path] | None = field(
+        default=None,
+        metadata=option(
+            "Search, or file of --export, of the same candidates with fewer epochs, whose values "
+            "stand at the complete rungs; may be given several times."
         ),
-    ] = None,
-    reduction_factor: Annotated[
-        int, typer.Option(help="One in so many trials continues at a rung.", min=2)
-    ] = 3,
-    grace_epochs: Annotated[
-        int | None,
-        typer.Option(help="No trial ends before. (default: epochs / reduction factor^2)", min=1),
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Replays of each choice.", min=1)] = 200,
-    seed: Annotated[int, typer.Option(help="Of the orders and strategies.", min=0)] = 0,
-    slots: Annotated[int, typer.Option(help="Trials at the same time.", min=1)] = 1,
-    margin: Annotated[
-        float, typer.Option(help="How near to the best hard AP is near enough.", min=0, max=1)
-    ] = 0.005,
-    out: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
-    export: Annotated[
-        Path | None, typer.Option(help="Write the curves as a CSV file for --curves, and stop.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
+    )
+    simulation: SimulationOptions = field(metadata=group(SimulationOptions))
+    out: Path | None = field(default=None, metadata=option("CSV file to write the table to."))
+    export: Path | None = field(
+        default=None,
+        metadata=option("CSV file to write the curves to, for --curves, without a replay."),
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def simulate(options: SimulateOptions) -> None:
     """Replay a finished search's learning curves under other strategies and schedulers.
 
     Nothing is trained. For every choice: the hard AP found when an eighth, a quarter, half and
     all of the epochs are spent that training every candidate takes, as median (and quartiles)
     over replays in random order.
     """
-    source = curves if curves is not None else _search(search_dir)
-    if export is not None:
-        _export(source, stage, export)
+    source = options.curves or _search(options.run.search_dir)
+    if options.export is not None:
+        _export(source, options.stage, options.export)
         return
-    from nas.planning.methods import Choices
-    from nas.planning.simulation import Replays
     from nas.planning.simulation import simulate as simulate_methods
 
-    choices = Choices(
-        strategies=_names(strategy),
-        schedulers=_names(scheduler),
-        reduction_factor=reduction_factor,
-        grace_epochs=grace_epochs,
-    )
+    recordings = [_recording(path, options.stage) for path in (source, *(options.short or ()))]
     with common.console.status("replaying") as status:
         found = simulate_methods(
-            _recording(source, stage),
-            [_recording(path, stage) for path in short or ()],
-            choices,
-            Replays(repeats=repeats, seed=seed, slots=slots, margin=margin),
+            recordings[0],
+            recordings[1:],
+            options.simulation,
             lambda method: status.update(f"replaying: {method.strategy}, {method.scheduler}"),
         )
-    if out is not None:
-        _write(found.summaries, out)
-    if as_json:
+    if options.out is not None:
+        _write(found.summaries, options.out)
+    if options.run.as_json:
         common.print_json({"source": str(source), **found.to_dict()})
     else:
         _print_methods(source, found)
@@ -122,12 +112,8 @@ def _recording(source: Path, stage: int) -> "Recording":
     return recording
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
-
-
 def _print_methods(source: Path, found: "Simulation") -> None:
-    recording, replays = found.recording, found.replays
+    recording, options = found.recording, found.options
     spent = [f"{share * recording.total_epochs:.0f} epochs" for share in found.summaries[0].hard_at]
     columns = ["strategy", "scheduler", *spent, "at its end", "after epochs", "near the best"]
     what = f"{len(recording.numbers)} candidates x {recording.epochs} epochs"
@@ -135,8 +121,8 @@ def _print_methods(source: Path, found: "Simulation") -> None:
     rows = [_cells(summary) for summary in found.summaries]
     common.print_table(title, columns, rows, text_columns=("strategy", "scheduler"))
     common.print_rich(
-        f"{replays.repeats} replays each; slots: {replays.slots}; -: no trial was finished\n"
-        f"near the best: epochs until hard AP was within {replays.margin:g} of the best of all, "
+        f"{options.repeats} replays each; slots: {options.slots}; -: no trial was finished\n"
+        f"near the best: epochs until hard AP was within {options.margin:g} of the best of all, "
         f"{recording.best:.4f} (candidate {recording.best_number}), and how often it was\n"
     )
 

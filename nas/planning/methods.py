@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas.early_stopping.schedule import SCHEDULERS, Schedule
+from nas.early_stopping.schedule import Schedule
+from nas.planning.options import SimulationOptions
 from nas.planning.recording import Recording
 from nas.planning.replay import Choose, Replay, replay
-from nas.search.request import STRATEGIES
 from search_spaces.errors import ConfigError
-
-ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +25,6 @@ class Method:
     recording: Recording
 
     def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            raise ConfigError(f"strategy must be one of {STRATEGIES}, got {self.strategy!r}")
         missing = sorted(set(self.schedule.milestones) - set(self.recording.evaluated()))
         if missing:
             raise ConfigError(
@@ -56,67 +52,41 @@ class Method:
         return replay(self.recording, self.schedule, order, choose=choose, slots=slots)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choices:
-    """Choices whose combinations are compared.
+def methods(recording: Recording, options: SimulationOptions) -> list[Method]:
+    """Return every strategy with every scheduler.
 
-    Attributes:
-        strategies, schedulers: names; `all` stands for every name.
-        reduction_factor, grace_epochs: see `nas.early_stopping.schedule.Schedule`.
+    Raises:
+        ConfigError: a scheduler is unknown, or a rung lies where nothing was recorded.
     """
+    schedules = [options.schedule(recording.epochs, name) for name in options.scheduler]
+    return [
+        Method(strategy=strategy, schedule=schedule, recording=recording)
+        for strategy in options.strategy
+        for schedule in schedules
+    ]
 
-    strategies: Sequence[str] = (ALL,)
-    schedulers: Sequence[str] = (ALL,)
-    reduction_factor: int = 3
-    grace_epochs: int | None = None
 
-    def methods(self, recording: Recording) -> list[Method]:
-        """Return every strategy with every scheduler, in the order given.
+def complete_rungs_method(
+    spliced: Recording, lengths: Sequence[int], options: SimulationOptions
+) -> Method:
+    """Return random search with rungs that are complete short schedules.
 
-        Raises:
-            ConfigError: a name is unknown, or a rung lies where nothing was recorded.
-        """
-        schedulers = _without_all(self.schedulers, SCHEDULERS)
-        schedules = [self._schedule(recording.epochs, name) for name in schedulers]
-        return [
-            Method(strategy=strategy, schedule=schedule, recording=recording)
-            for strategy in _without_all(self.strategies, STRATEGIES)
-            for schedule in schedules
-        ]
+    Args:
+        spliced: see `nas.planning.recording.splice`.
+        lengths: epochs of the short schedules.
+        options: reduction factor and grace epochs.
 
-    def complete_method(self, spliced: Recording, lengths: Sequence[int]) -> Method:
-        """Return random search with rungs that are complete short schedules.
-
-        Args:
-            spliced: see `nas.planning.recording.splice`.
-            lengths: epochs of the short schedules.
-
-        Raises:
-            ConfigError: a rung has no schedule of as many epochs.
-        """
-        schedule = self._schedule(spliced.epochs, "asha", "complete")
-        missing = sorted(set(schedule.complete_rungs) - set(lengths))
-        if missing:
-            raise ConfigError(
-                f"complete rungs lie after epochs {list(schedule.complete_rungs)}; give --short "
-                f"with schedules of {missing} epochs too, or other --grace-epochs"
-            )
-        return Method(strategy="random", schedule=schedule, recording=spliced)
-
-    def _schedule(self, epochs: int, scheduler: str, rungs: str = "shared") -> Schedule:
-        return Schedule(
-            epochs=epochs,
-            scheduler=scheduler,
-            rungs=rungs,
-            reduction_factor=self.reduction_factor,
-            grace_epochs=self.grace_epochs,
+    Raises:
+        ConfigError: a rung has no schedule of as many epochs.
+    """
+    schedule = options.schedule(spliced.epochs, "asha", "complete")
+    missing = sorted(set(schedule.complete_rungs) - set(lengths))
+    if missing:
+        raise ConfigError(
+            f"complete rungs lie after epochs {list(schedule.complete_rungs)}; give --short with "
+            f"schedules of {missing} epochs too, or other --grace-epochs"
         )
-
-
-def _without_all(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return the names without repetition, `all` replaced by the known ones."""
-    spelled = [other for name in names for other in (known if name == ALL else [name])]
-    return list(dict.fromkeys(spelled))
+    return Method(strategy="random", schedule=schedule, recording=spliced)
 
 
 def _strategy_choice(

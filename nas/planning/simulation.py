@@ -7,38 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from nas.planning.methods import Choices, Method
+from nas.planning.methods import Method, complete_rungs_method, methods
+from nas.planning.options import SimulationOptions
 from nas.planning.recording import Recording, splice
 from nas.planning.replay import Replay, random_order
 from reports.statistics.rank_correlation import RankCorrelation, rank_correlation
-from search_spaces.checks import require_integer, require_number
 from search_spaces.randomness import seeded_generator
 
 BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # shares of the epochs that training every candidate takes
+_SHOWN = ("repeats", "seed", "slots", "margin")
 QUARTILES = {"lower": 0.25, "median": 0.5, "upper": 0.75}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replays:
-    """Settings of the replays of each method.
-
-    Attributes:
-        repeats: replays of each method; replay k of each has the same random order.
-        seed: seed of the orders and of the strategies.
-        slots: trials that run at the same time.
-        margin: distance from the best hard AP that counts as having found it.
-    """
-
-    repeats: int = 200
-    seed: int = 0
-    slots: int = 1
-    margin: float = 0.005
-
-    def __post_init__(self) -> None:
-        require_integer(self.repeats, "repeats", 1)
-        require_integer(self.seed, "the seed", 0)
-        require_integer(self.slots, "slots", 1)
-        require_number(self.margin, "the margin", 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +74,14 @@ class MethodSummary:
         return {**vars(self), "hard_at": hard_at, **quartiles}
 
 
-def replay_method(method: Method, replays: Replays) -> MethodSummary:
+def replay_method(method: Method, options: SimulationOptions) -> MethodSummary:
     """Replay a method and summarise what its searches find."""
     found = []
-    for repeat in range(replays.repeats):
-        order = random_order(method.recording, replays.seed, repeat)
+    for repeat in range(options.repeats):
+        order = random_order(method.recording, options.seed, repeat)
         # One number for two: a strategy has one seed, and each replay needs another one.
-        found.append(method.replay(order, replays.seed * 1_000_003 + repeat, replays.slots))
-    return _summary(method, found, replays.margin)
+        found.append(method.replay(order, options.seed * 1_000_003 + repeat, options.slots))
+    return _summary(method, found, options.margin)
 
 
 def _summary(method: Method, found: Sequence[Replay], margin: float) -> MethodSummary:
@@ -165,7 +143,7 @@ class Simulation:
     """Comparison of methods on one recording."""
 
     recording: Recording
-    replays: Replays
+    options: SimulationOptions
     summaries: Sequence[MethodSummary]
     ranks: Sequence[RungRank]
 
@@ -177,7 +155,7 @@ class Simulation:
             "epochs_each": recording.epochs,
             "epochs_of_all": recording.total_epochs,
             "best": {"candidate": recording.best_number, "hard": recording.best},
-            **asdict(self.replays),
+            **{name: getattr(self.options, name) for name in _SHOWN},
             "choices": [summary.to_dict() for summary in self.summaries],
             "rank_correlation": [rank.to_dict() for rank in self.ranks],
         }
@@ -186,31 +164,29 @@ class Simulation:
 def simulate(
     recording: Recording,
     short: Sequence[Recording],
-    choices: Choices,
-    replays: Replays,
+    options: SimulationOptions,
     on_method: Callable[[Method], None] = lambda method: None,
 ) -> Simulation:
-    """Compare methods on the recording of a finished search.
+    """Compare search methods on the recording of a finished search.
 
     Args:
         recording: curves of the search.
         short: recordings of complete short trainings of the same candidates; if there are any,
             search with complete rungs is compared too.
-        choices: methods to compare.
-        replays: settings of the replays.
+        options: methods to compare, and settings of their replays.
         on_method: called with each method before its replays.
 
     Raises:
-        ConfigError, DataError: see `Choices` and `nas.planning.recording.splice`.
+        ConfigError, DataError: see `nas.planning.methods` and `nas.planning.recording.splice`.
     """
     lengths = sorted(other.epochs for other in short)
     whole, spliced = splice(recording, short) if short else (recording, recording)
-    methods, ranks = choices.methods(whole), rung_ranks(whole, replays.seed)
+    chosen, ranks = methods(whole, options), rung_ranks(whole, options.seed)
     if short:
-        methods.append(choices.complete_method(spliced, lengths))
-        ranks += rung_ranks(spliced, replays.seed, lengths)
+        chosen.append(complete_rungs_method(spliced, lengths, options))
+        ranks += rung_ranks(spliced, options.seed, lengths)
     summaries = []
-    for method in methods:
+    for method in chosen:
         on_method(method)
-        summaries.append(replay_method(method, replays))
-    return Simulation(recording=whole, replays=replays, summaries=summaries, ranks=ranks)
+        summaries.append(replay_method(method, options))
+    return Simulation(recording=whole, options=options, summaries=summaries, ranks=ranks)

@@ -5,14 +5,20 @@ from typing import Any
 import pytest
 from fake_recordings import NINE, constant, make_recording
 
-from nas.planning.methods import Choices
+from nas.planning.methods import complete_rungs_method, methods
+from nas.planning.options import SimulationOptions
 from nas.planning.recording import load_recording, splice
-from nas.planning.simulation import Quartiles, Replays, replay_method, rung_ranks, simulate
+from nas.planning.simulation import Quartiles, replay_method, rung_ranks, simulate
 from search_spaces.errors import ConfigError
 
 SEARCH = Path(__file__).parents[3] / "benchmarks/data/search_0.5g_photos_stage1.csv"
-RANDOM = Choices(strategies=("random",))
-FIFO = Choices(strategies=("random",), schedulers=("fifo",))
+
+
+def random(**more: Any) -> SimulationOptions:
+    return SimulationOptions(strategy=("random",), **more)
+
+
+FIFO = random(scheduler=("fifo",))
 
 
 def same(value: float) -> Quartiles:
@@ -26,7 +32,7 @@ def quartiles(lower: float, median: float, upper: float) -> Quartiles:
 def test_the_replays_of_a_real_search_keep_their_figures() -> None:
     # docs/LOG.md, 2026-11-23: 24 candidates of 9 epochs, two trials at a time.
     recording, _ = load_recording(SEARCH, 1)
-    fifo, asha = simulate(recording, (), RANDOM, Replays(slots=2)).summaries
+    fifo, asha = simulate(recording, (), random(slots=2)).summaries
     assert (fifo.epochs_within_margin, fifo.epochs_at_end) == (quartiles(54, 108, 162), same(216))
     assert (asha.epochs_within_margin, asha.epochs_at_end) == (
         quartiles(37, 55, 69),
@@ -38,8 +44,8 @@ def test_early_stopping_loses_where_curves_cross() -> None:
     hard = {}
     for n in range(1, 10):  # the first after epoch 1 is the last in the end
         hard[n] = {e: (0.9 - 0.05 * n if e == 1 else 0.05 * n) for e in range(1, 10)}
-    replays = Replays(repeats=50, margin=0.001)
-    fifo, asha = simulate(make_recording(hard), (), RANDOM, replays).summaries
+    options = random(repeats=50, margin=0.001)
+    fifo, asha = simulate(make_recording(hard), (), options).summaries
     assert (fifo.hard_at_end, fifo.reached_margin) == (same(0.45), 1.0)
     assert asha.hard_at_end.median < 0.45
     assert asha.reached_margin < 0.5
@@ -49,8 +55,8 @@ def test_early_stopping_loses_where_curves_cross() -> None:
 def test_random_search_finds_the_best_as_often_as_expected() -> None:
     # The best of 5 is at each place of the order with probability 1/5: among the first 2 in
     # 0.4, the first 3 in 0.6, the first 4 in 0.8 of the replays.
-    (method,) = FIFO.methods(constant([0.1, 0.2, 0.3, 0.4, 0.5], epochs=2))
-    found = replay_method(method, Replays(repeats=1000))
+    (method,) = methods(constant([0.1, 0.2, 0.3, 0.4, 0.5], epochs=2), FIFO)
+    found = replay_method(method, random(repeats=1000))
     assert found.epochs_within_margin == quartiles(4, 6, 8)
     assert found.hard_at[1 / 8] == same(-math.inf)  # one epoch: none is finished
     assert found.hard_at[1 / 4] == quartiles(0.2, 0.3, 0.4)  # two epochs: one random candidate
@@ -62,10 +68,10 @@ def test_random_search_finds_the_best_as_often_as_expected() -> None:
 
 
 def test_the_seed_gives_the_orders_which_all_methods_share() -> None:
-    (method,) = FIFO.methods(constant([0.01 * n for n in range(1, 25)], epochs=3))
-    first = replay_method(method, Replays(repeats=20, seed=1))
-    assert replay_method(method, Replays(repeats=20, seed=1)) == first
-    assert replay_method(method, Replays(repeats=20, seed=2)) != first
+    (method,) = methods(constant([0.01 * n for n in range(1, 25)], epochs=3), FIFO)
+    first = replay_method(method, random(repeats=20, seed=1))
+    assert replay_method(method, random(repeats=20, seed=1)) == first
+    assert replay_method(method, random(repeats=20, seed=2)) != first
 
 
 def test_quartiles_are_observed_values_and_bear_infinities() -> None:
@@ -78,24 +84,23 @@ def test_quartiles_are_observed_values_and_bear_infinities() -> None:
     ("changed", "message"),
     [
         ({"repeats": 0}, "repeats must be an integer of at least 1, got 0"),
-        ({"seed": -1}, "the seed must be an integer of at least 0, got -1"),
-        ({"margin": 2.0}, "the margin must be a finite number from 0 to 1, got 2.0"),
+        ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
+        ({"margin": 2.0}, "margin must be a finite number from 0 to 1, got 2.0"),
         ({"slots": 0}, "slots must be an integer of at least 1, got 0"),
     ],
 )
 def test_values_out_of_range_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Replays(**changed)
+        SimulationOptions(**changed)
 
 
 def test_all_is_every_name_and_each_can_be_replayed() -> None:
     recording = constant([0.01 * n for n in range(1, 13)])
-    choices = Choices(strategies=("all",), schedulers=("asha", "all"))
-    found = simulate(recording, (), choices, Replays(repeats=1)).summaries
+    found = simulate(recording, (), SimulationOptions(strategy=("all",), repeats=1)).summaries
     assert [(summary.strategy, summary.scheduler) for summary in found] == [
         (strategy, scheduler)
         for strategy in ("random", "tpe", "evolution")
-        for scheduler in ("asha", "fifo")
+        for scheduler in ("fifo", "asha")
     ]
     for summary in found:
         assert 0 < summary.epochs_at_end.median <= recording.total_epochs
@@ -107,7 +112,7 @@ def test_all_is_every_name_and_each_can_be_replayed() -> None:
 def test_a_strategy_takes_each_candidate_once_and_begins_in_the_given_order(strategy: str) -> None:
     recording = constant([0.01 * n for n in range(1, 17)], epochs=1)
     order = tuple((7 * n) % 16 + 1 for n in range(16))
-    (method,) = Choices(strategies=(strategy,), schedulers=("fifo",)).methods(recording)
+    (method,) = methods(recording, SimulationOptions(strategy=(strategy,), scheduler=("fifo",)))
     taken = [number for _, number in method.replay(order, 3, slots=1).finished]
     assert sorted(taken) == list(range(1, 17))
     assert taken[:10] == list(order[:10])  # it has nothing to learn from yet
@@ -120,21 +125,21 @@ def test_a_strategy_that_learns_finds_the_end_of_a_slope_before_random_search(
 ) -> None:
     # Candidates differ in one depth, and the deepest is the best.
     recording = constant([0.01 * n for n in range(1, 31)], epochs=1)
-    choices = Choices(strategies=("random", strategy), schedulers=("fifo",))
-    random, learning = simulate(recording, (), choices, Replays(repeats=20)).summaries
-    assert learning.epochs_within_margin.median < random.epochs_within_margin.median
-    assert learning.epochs_within_margin.upper < random.epochs_within_margin.upper
+    options = SimulationOptions(strategy=("random", strategy), scheduler=("fifo",), repeats=20)
+    unguided, learning = simulate(recording, (), options).summaries
+    assert learning.epochs_within_margin.median < unguided.epochs_within_margin.median
+    assert learning.epochs_within_margin.upper < unguided.epochs_within_margin.upper
 
 
-def test_choices_that_cannot_be_replayed_are_refused() -> None:
+def test_methods_that_cannot_be_replayed_are_refused() -> None:
     with pytest.raises(ConfigError, match="strategy must be one of"):
-        Choices(strategies=("bayes",)).methods(NINE)
+        SimulationOptions(strategy=("bayes",))
     with pytest.raises(ConfigError, match="'median' was removed"):
-        Choices(schedulers=("median",)).methods(NINE)
+        methods(NINE, random(scheduler=("median",)))
     recording = make_recording({n: {3: 0.1, 9: 0.2} for n in (1, 2)})
-    assert Choices(schedulers=("asha",), grace_epochs=3).methods(recording)
+    assert methods(recording, random(grace_epochs=3))
     with pytest.raises(ConfigError, match=r"asha decides after epochs \[1\]"):
-        Choices(schedulers=("asha",)).methods(recording)
+        methods(recording, random())
 
 
 def test_complete_rungs_rank_by_the_short_schedules() -> None:
@@ -144,7 +149,7 @@ def test_complete_rungs_rank_by_the_short_schedules() -> None:
     )
     short = [constant([0.1, 0.2, 0.3], epochs=epochs) for epochs in (1, 3)]
     _, spliced = splice(misleading, short)
-    method = RANDOM.complete_method(spliced, (1, 3))
+    method = complete_rungs_method(spliced, (1, 3), random())
     assert method.replay((1, 2, 3), 0, slots=1).finished == ((11, 3),)  # 3 x 1, 2, 6
     assert [rank.correlation.tau for rank in rung_ranks(misleading)[:3]] == [-1.0, -1.0, -1.0]
     assert [
@@ -152,4 +157,4 @@ def test_complete_rungs_rank_by_the_short_schedules() -> None:
         for rank in rung_ranks(spliced, lengths=(1, 3))
     ] == [(1, 1, 1.0), (3, 3, 1.0)]
     with pytest.raises(ConfigError, match=r"schedules of \[3\] epochs too"):
-        RANDOM.complete_method(spliced, (1,))
+        complete_rungs_method(spliced, (1,), random())

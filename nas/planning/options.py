@@ -1,0 +1,87 @@
+"""Options of a simulation."""
+
+from dataclasses import dataclass, field
+
+from nas.early_stopping.schedule import SCHEDULERS, Schedule
+from nas.search.request import STRATEGIES
+from search_spaces.errors import ConfigError
+from trials.options import check_options, option
+
+ALL = "all"
+_NAMES = "NAME,..."
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return the names in a text without repetition."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationOptions:
+    """Search methods to compare, and settings of their replays; `all` stands for every name."""
+
+    strategy: tuple[str, ...] = field(
+        default=STRATEGIES,
+        metadata=option(
+            f"Strategies, with commas between them, or {ALL}.",
+            default_text=ALL,
+            parser=_names,
+            metavar="|".join(STRATEGIES),
+        ),
+    )
+    scheduler: tuple[str, ...] = field(
+        default=SCHEDULERS,
+        metadata=option(
+            f"Schedulers, with commas between them, or {ALL}.",
+            default_text=ALL,
+            parser=_names,
+            metavar="|".join(SCHEDULERS),
+        ),
+    )
+    reduction_factor: int = field(
+        default=3, metadata=option("One trial in this many continues at a rung.", minimum=2)
+    )
+    grace_epochs: int | None = field(
+        default=None,
+        metadata=option(
+            "Epochs before which no trial ends.",
+            default_text="epochs / reduction-factor^2",
+            minimum=1,
+        ),
+    )
+    repeats: int = field(
+        default=200,
+        metadata=option(
+            "Replays of each method; those of the same number have the same order.", minimum=1
+        ),
+    )
+    seed: int = field(
+        default=0, metadata=option("Seed of the orders and of the strategies.", minimum=0)
+    )
+    slots: int = field(default=1, metadata=option("Trials that run at the same time.", minimum=1))
+    margin: float = field(
+        default=0.005,
+        metadata=option(
+            "Distance from the best hard AP that counts as having found it.",
+            minimum=0,
+            maximum=1,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        for name, known in (("strategy", STRATEGIES), ("scheduler", SCHEDULERS)):
+            if ALL in getattr(self, name):
+                object.__setattr__(self, name, known)
+        for name in set(self.strategy) - set(STRATEGIES):
+            raise ConfigError(f"strategy must be one of {STRATEGIES}, got {name!r}")
+
+    def schedule(self, epochs: int, scheduler: str, rungs: str = "shared") -> Schedule:
+        """Return a schedule with these options. Raises ConfigError."""
+        return Schedule(
+            epochs=epochs,
+            scheduler=scheduler,
+            rungs=rungs,
+            reduction_factor=self.reduction_factor,
+            grace_epochs=self.grace_epochs,
+        )
