@@ -25,14 +25,14 @@ def fed_step(training, root, cache, images, size):
     dataset = FaceDataset(root, "train", faceless=False)
     dataset.images = dataset.images[: 2 * images]  # few, so that all are cached
     samples = TrainingSet(dataset, image_size=size, seed=0, cache=ImageCache(cache, dataset.images))
-    loader = TrainingLoader(samples, batch_size=images, drop_last=True)
+    loader = TrainingLoader(samples, batch_size=images)
 
     def batches():
         while True:
             yield from loader.batches(0)
 
     for index in range(len(samples)):
-        samples.sample(index, 0)
+        samples[0, index]
     source = batches()
 
     def step():

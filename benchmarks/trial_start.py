@@ -42,7 +42,7 @@ from trials.recipe import Recipe
 from trials.run import run_trial
 from trials.settings import TrialSettings
 from trials.trial import Callbacks
-mark("imports of the project (torchvision, scipy, Pillow)")
+mark("imports of the project (torchvision, scipy, OpenCV)")
 of_epoch = batches.TrainingBatches.of_epoch
 def marked(self, *place):
     mark("labels, network, optimiser")

@@ -46,9 +46,10 @@ def usual_resize(image, height, width):
 def usual_input(path, size):
     """(image (1, 3, size, size), scale, fitted size) of one file."""
     import torch
-    from PIL import Image
 
-    pixels = np.asarray(Image.open(path).convert("RGB"))
+    from trials.data.images import read_image
+
+    pixels = read_image(path)
     scale = size / max(pixels.shape[:2])
     height, width = (int(side * scale + 0.5) for side in pixels.shape[:2])
     image = (usual_resize(pixels, height, width).astype(np.float32) - 127.5) / 128
@@ -134,7 +135,7 @@ def main(argv=None):
 
     from trials.data.dataset import FaceDataset
     from trials.data.generated.generate import generate
-    from trials.data.images import read_image, resize_bilinear
+    from trials.data.images import read_image, resize
     from trials.detection.folding import folded
     from trials.device import resolve_device
     from trials.evaluation.inference import detect_files, input_size
@@ -170,7 +171,7 @@ def main(argv=None):
         decoded = read_image(paths[0])
         scale = size / max(decoded.shape[:2])
         fitted = tuple(int(side * scale + 0.5) for side in decoded.shape[:2])
-        assert np.array_equal(usual_resize(decoded, *fitted), resize_bilinear(decoded, fitted))
+        assert np.array_equal(usual_resize(decoded, *fitted), resize(decoded, fitted))
         runs = {
             "baseline, from files": lambda: usual_inference(usual, paths, size),
             f"ours, from files, batches of {batch}": lambda: detect(batch),
@@ -178,8 +179,8 @@ def main(argv=None):
             "network as trained, default memory": lambda: network(usual, images, 1),
             "network folded, channels-last": lambda: network(ours, packed, 1),
             f"the same, batches of {batch}": lambda: network(ours, packed, batch),
-            "resizing, whole image": lambda: usual_resize(decoded, *fitted),
-            "resizing, by blocks": lambda: resize_bilinear(decoded, fitted),
+            "resizing, numpy": lambda: usual_resize(decoded, *fitted),
+            "resizing, OpenCV": lambda: resize(decoded, fitted),
         }
         if device.type != "cpu":
             del runs["baseline, from files"]  # it is written for a CPU

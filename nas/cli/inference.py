@@ -118,8 +118,8 @@ def _drawable(name: Path) -> Path:
 
 def _detect_one(detector: "FaceDetector", path: Path, drawn: Path | None) -> dict[str, Any]:
     """The JSON entry of an image; its drawing is written on the way."""
-    from trials.data.images import read_image
-    from trials.detection.drawing import draw_detections, write_image
+    from trials.data.images import read_image, write_image
+    from trials.detection.drawing import draw_detections
 
     image = read_image(path)
     found = detector.detect(image)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from images import noise, save_image
 
 from nas.search.directory import SearchDir
 from search_spaces.architecture import load_architecture
@@ -199,9 +199,8 @@ def _mmdet(root: Path, content: bytes) -> None:
 def _import(function: Callable[..., Any], root: Path, content: bytes) -> None:
     images = root / "images" / "a"
     if not images.exists():
-        images.mkdir(parents=True)
-        Image.new("RGB", (640, 480)).save(images / "1.jpg")
-        Image.new("RGB", (100, 100)).save(images / "2.jpg")
+        save_image(images / "1.jpg", noise(480, 640))
+        save_image(images / "2.jpg", noise(100, 100))
     reader = partial(function, images=root / "images", out=root / "out")
     _file(reader, "labels.txt", root, content)
 
@@ -227,7 +226,7 @@ def example_file(kind: str, root: Path) -> bytes:
         detector = build_detector(architecture).eval()
         (root / "onnx").write_bytes(onnx_bytes(detector))
     elif kind == "image.jpg":
-        Image.effect_noise((48, 32), 50).convert("RGB").save(root / kind, "JPEG")
+        save_image(root / kind, noise(32, 48))
     else:
         write_truth(root)
     return (root / kind).read_bytes()

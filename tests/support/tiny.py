@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from images import save_image
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from trials.data.widerface_mat import write_ground_truth
@@ -86,12 +86,11 @@ def make_data(root: Path, num_train: int, num_val: int) -> Path:
     """Write noise images of 96 x 80 with one bright face each, and return `root`."""
     for split, count in (("train", num_train), ("val", num_val)):
         folder, rng, lines = root / split, np.random.default_rng(len(split)), []
-        (folder / "images" / "0--Party").mkdir(parents=True)
         for number in range(count):
             pixels = rng.integers(0, 120, (HEIGHT, WIDTH, 3), np.uint8)
             left, top, right, bottom = FACE_XYXY
             pixels[top:bottom, left:right] += 120
-            Image.fromarray(pixels).save(folder / "images" / "0--Party" / f"{number}.jpg")
+            save_image(folder / "images" / "0--Party" / f"{number}.jpg", pixels)
             lines += [f"# 0--Party/{number}.jpg {WIDTH} {HEIGHT}", "20 16 60 60"]
         (folder / "labelv2.txt").write_text("\n".join(lines) + "\n")
     names = [f"0--Party/{number}" for number in range(num_val)]

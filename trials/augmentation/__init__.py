@@ -1,1 +1,1 @@
-"""Random crops, flips and colour distortion of training images, on a CPU or a GPU."""
+"""Random crops, flips and photometric distortion of training images, on a CPU or a GPU."""

@@ -1,111 +1,104 @@
-"""Crop, resize, flip and distortion of a whole batch on the device that trains.
+"""Application of samples to a whole batch of images on the device that trains, in torch.
 
-Worker processes only copy what the crops show of their images into one buffer. Everything
-after that is done to all images of the batch at once, with as many calls for eight images
-as for one: on a GPU a call costs more than the little work that one image gives it.
+Worker processes only copy the parts of images that the crops show into one buffer. Everything
+after that is done to all images at once, with as many calls for eight images as for one: on a
+GPU a call costs more than the little work that one image gives it.
 
-Same crops, faces and colours as on a CPU; pixels equal to within a grey level (both round
-the same bilinear value).
+Crops, faces and colours are those of the CPU; pixels are equal to within a grey level, since
+both round the same bilinear value.
 
-Shapes: B images a batch, S side of the training square, P pixels of all parts together,
+Shapes: B images a batch, S side of the training square, P pixels of all images together,
 3 = RGB.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
-from trials.augmentation.batch_memory import batch_memory
-from trials.augmentation.colour import Distortion, gain_and_offset
 from trials.augmentation.crop import CANVAS
 from trials.augmentation.sample import Sample
-from trials.data.labels import Faces
+from trials.data.images import Image
 
-_FOLLOWERS = ((1, 2, 0), (2, 0, 1))  # of each channel on the colour circle, and the other way
+FOLLOWERS = ((1, 2, 0), (2, 0, 1))  # channel that follows on the colour circle, and backwards
 
 
-class PackedBatch(NamedTuple):
-    """Samples whose pixels are still to be cut out, resized and distorted.
+class PackedImages(NamedTuple):
+    """Images of different sizes in one buffer.
 
     Attributes:
-        pixels_P3: uint8 RGB, the parts one after the other, each row by row.
-        layout_B7: int64: start in `pixels_P3`, height and width of the part; left, top and
-            side of the crop in the part's pixels; 1 where the result is mirrored.
-        colours_B4: float32: gain, offset, gain with saturation, turn of the hue in sixths.
-        orders_B23: int64: the channels' order, and which channel the hue turns each to.
-        size: S.
-        faces, broken: as in `trials.loading.loader.Batch`.
+        pixels_P3: uint8 RGB, image after image, each row by row.
+        sizes: (height, width) of each image.
     """
 
     pixels_P3: torch.Tensor
-    layout_B7: torch.Tensor
-    colours_B4: torch.Tensor
-    orders_B23: torch.Tensor
-    size: int
-    faces: list[Faces]
-    broken: list[str]
-
-    def finish(self, device: torch.device | str = "cpu") -> torch.Tensor:
-        """The images on `device`: float32 (B, 3, S, S) in channels-last memory, normalised."""
-        pixels, layout, colours, orders = (
-            tensor.to(device, non_blocking=True) for tensor in self[:4]
-        )
-        squares_BSS3 = cut_squares(pixels, layout, self.size)
-        return distort_batch(squares_BSS3, colours, orders).permute(0, 3, 1, 2)
+    sizes: list[tuple[int, int]]
 
 
-def pack(samples: Sequence[Sample]) -> PackedBatch:
-    """Copy what the samples' crops show into one buffer, with what is to be done to it."""
-    shapes = [sample.part_HW3.shape[:2] for sample in samples]
-    pixels_P3 = batch_memory((sum(height * width for height, width in shapes), 3))
-    start, layout = 0, []
-    for sample, (height, width) in zip(samples, shapes, strict=True):
-        target = pixels_P3[start : start + height * width].view(height, width, 3)
-        np.copyto(target.numpy(), sample.part_HW3)
-        crop = sample.crop
-        layout.append((start, height, width, crop.left, crop.top, crop.side, sample.flipped))
-        start += height * width
-    colours, orders = pack_distortions([sample.distortion for sample in samples])
-    return PackedBatch(
-        pixels_P3=pixels_P3,
-        layout_B7=torch.tensor(layout, dtype=torch.int64),
-        colours_B4=colours,
-        orders_B23=orders,
-        size=samples[0].size,
-        faces=[sample.faces for sample in samples],
-        broken=[message for sample in samples for message in sample.broken],
-    )
+def pack(images: Sequence[Image]) -> PackedImages:
+    """Copy uint8 RGB images (H, W, 3) into one buffer."""
+    pixels_P3 = batch_memory((sum(image.size // 3 for image in images), 3), torch.uint8)
+    np.concatenate([image.reshape(-1, 3) for image in images], out=pixels_P3.numpy())
+    return PackedImages(pixels_P3=pixels_P3, sizes=[image.shape[:2] for image in images])
 
 
-def pack_distortions(distortions: Sequence[Distortion]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distortions as tables: float32 (B, 4) and int64 (B, 2, 3), as in `PackedBatch`."""
-    colours, orders = [], []
-    for distortion in distortions:
-        gain, offset = gain_and_offset(distortion)
-        colours.append((gain, offset, gain * distortion.saturation, abs(distortion.hue)))
-        orders.append((distortion.order, _FOLLOWERS[distortion.hue < 0]))
-    return torch.tensor(colours, dtype=torch.float32), torch.tensor(orders, dtype=torch.int64)
+def batch_memory(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Return an uninitialised tensor, in a worker process in shared memory.
 
-
-def cut_squares(pixels_P3: torch.Tensor, layout_B7: torch.Tensor, size: int) -> torch.Tensor:
-    """Crop, resize and flip all parts: whole numbers as float32 (B, S, S, 3).
-
-    Bilinear with half-pixel centres and without a filter, as OpenCV and `crop_image`. Grey
-    outside of a part follows from weights that are 0 there, on pixels less the grey level.
+    A batch would otherwise be copied once more on its way to the training process; torch joins
+    its own batches in the same way.
     """
-    start_B, height_B, width_B, left_B, top_B, side_B, flipped_B = layout_B7.unbind(1)
-    place_S = torch.arange(size, device=pixels_P3.device)
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    size = max(1, math.prod(shape) * dtype.itemsize)
+    storage = torch.UntypedStorage._new_shared(size, device="cpu")  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=dtype).set_(storage)[: math.prod(shape)].view(shape)
+
+
+def apply_batch(
+    samples: Sequence[Sample], images: PackedImages, device: torch.device | str
+) -> torch.Tensor:
+    """Return samples of one size: float32 (B, 3, S, S), (x - 127.5) / 128.
+
+    The result is in channels-last memory.
+
+    Args:
+        samples: what to do to each image.
+        images: the images, each of which has a pixel in common with its crop.
+        device: where to compute and to return the result.
+    """
+    pixels_P3 = images.pixels_P3.to(device, non_blocking=True)
+    squares_BSS3 = cut_squares(samples, PackedImages(pixels_P3, images.sizes))
+    return distort_batch(samples, squares_BSS3).permute(0, 3, 1, 2)
+
+
+def cut_squares(samples: Sequence[Sample], images: PackedImages) -> torch.Tensor:
+    """Crop, resize and flip all images: whole numbers as float32 (B, S, S, 3).
+
+    Bilinear with half-pixel centres and without a filter, as OpenCV. Grey outside of an image
+    follows from weights that are 0 there, on pixels less the grey level.
+    """
+    size, device = samples[0].size, images.pixels_P3.device
+    layout, start = [], 0
+    for sample, (height, width) in zip(samples, images.sizes, strict=True):
+        crop = sample.crop
+        layout.append((start, height, width, crop.left, crop.top, crop.side, int(sample.flipped)))
+        start += height * width
+    table_7B = torch.tensor(layout, device=device).T
+    start_B, height_B, width_B, left_B, top_B, side_B, flipped_B = table_7B
+    place_S = torch.arange(size, device=device)
     column_BS = torch.where(flipped_B[:, None] == 1, size - 1 - place_S, place_S)
     columns = _taps(column_BS, left_B, width_B, side_B, size)
     rows = _taps(place_S.expand_as(column_BS), top_B, height_B, side_B, size)
-    total_BSS3 = pixels_P3.new_full((*column_BS.shape, size, 3), CANVAS, dtype=torch.float32)
+    total_BSS3 = torch.full((*column_BS.shape, size, 3), float(CANVAS), device=device)
     for row_BS, row_weight_BS in rows:
         first_BS = start_B[:, None] + row_BS * width_B[:, None]
         for column_BS, column_weight_BS in columns:
             index_BSS = first_BS[:, :, None] + column_BS[:, None, :]
-            found_BSS3 = pixels_P3[index_BSS].float() - CANVAS
+            found_BSS3 = images.pixels_P3[index_BSS].float() - CANVAS
             weight_BSS = row_weight_BS[:, :, None] * column_weight_BS[:, None, :]
             total_BSS3.addcmul_(weight_BSS[..., None], found_BSS3)
     return total_BSS3.round_()
@@ -118,16 +111,17 @@ def _taps(
     side_B: torch.Tensor,
     size: int,
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The two pixels of a part that make each place of the square along one axis.
+    """Return the two image pixels that make each place of the square along one axis.
 
     Args:
-        place_BS: of the square.
-        offset_B: where the crop begins, in pixels of the part; 0 or less.
-        length_B, side_B: of the part and of the crop.
-        size: of the square.
+        place_BS: places of the square, as whole numbers.
+        offset_B: start of the crop in pixels of the image.
+        length_B: side of the image.
+        side_B: side of the crop.
+        size: side of the square.
 
     Returns:
-        index (B, S), kept inside the part, and weight (B, S), 0 outside of it; for each.
+        For each of the two, index (B, S), kept inside the image, and weight (B, S), 0 outside.
     """
     side_B1 = side_B[:, None].double()
     position_BS = ((place_BS + 0.5) * (side_B1 / size) - 0.5).clamp(min=0)
@@ -142,28 +136,35 @@ def _taps(
     return taps
 
 
-def distort_batch(
-    pixels_BSS3: torch.Tensor, colours_B4: torch.Tensor, orders_B23: torch.Tensor
-) -> torch.Tensor:
-    """`distort` of all images at once: float32 (B, S, S, 3).
+def distort_batch(samples: Sequence[Sample], pixels_BSS3: torch.Tensor) -> torch.Tensor:
+    """Distort and normalise all images at once, as `trials.augmentation.colour.distort`.
 
     Args:
-        pixels_BSS3: grey levels, of any type.
-        colours_B4, orders_B23: as `pack_distortions` makes them, on the pixels' device.
+        samples: those with the distortions.
+        pixels_BSS3: grey levels as float32.
+
+    Returns:
+        float32 (B, S, S, 3).
     """
-    channels_BSS3 = pixels_BSS3.float()
-    gain, offset, weight, hue = (value[:, None, None, None] for value in colours_B4.unbind(1))
-    order_B3, follower_B3 = orders_B23.unbind(1)
-    brightest = channels_BSS3.amax(dim=3, keepdim=True)
-    darkest = channels_BSS3.amin(dim=3, keepdim=True)
+    numbers, orders = [], []
+    for distortion in (sample.distortion for sample in samples):
+        scale, shift = distortion.gain_and_offset()
+        numbers.append((scale, shift, scale * distortion.saturation, abs(distortion.hue)))
+        orders.append((distortion.order, FOLLOWERS[distortion.hue < 0]))
+    device = pixels_BSS3.device
+    table_4B111 = torch.tensor(numbers, device=device).T[..., None, None, None]
+    gain, offset, weight, hue = table_4B111
+    order_B3, follower_B3 = torch.tensor(orders, device=device).unbind(1)
+    brightest = pixels_BSS3.amax(dim=3, keepdim=True)
+    darkest = pixels_BSS3.amin(dim=3, keepdim=True)
     turn = (brightest - darkest) * hue  # see `trials.augmentation.colour` for the formula
-    followers_BSS3 = _ordered(channels_BSS3, follower_B3)
+    followers_BSS3 = _ordered(pixels_BSS3, follower_B3)
     values_BSS3 = followers_BSS3.clamp(darkest + turn, brightest - turn)
-    values_BSS3 = (channels_BSS3 - followers_BSS3 + values_BSS3).clamp(darkest, brightest)
+    values_BSS3 = (pixels_BSS3 - followers_BSS3 + values_BSS3).clamp(darkest, brightest)
     base = brightest * (gain - weight) + offset
     return _ordered(values_BSS3 * weight + base, order_B3)
 
 
 def _ordered(channels_BSS3: torch.Tensor, order_B3: torch.Tensor) -> torch.Tensor:
-    """The channels of each image in its own order."""
+    """Return the channels of each image in its own order (B, 3)."""
     return channels_BSS3.gather(3, order_B3[:, None, None, :].expand_as(channels_BSS3))

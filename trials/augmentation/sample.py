@@ -1,63 +1,42 @@
-"""One training sample: which part of an image, and what is to be done to it.
+"""Description of a training sample: what is done to an image, drawn at random.
 
-What is random about a sample is drawn here; the pixels are left to the batch, which cuts
-and resizes them on a CPU (`trials.loading.loader`) or on a GPU (`trials.augmentation.on_device`).
-
-Shapes: H, W the image's or a part's sides, S side of the training square, 3 = RGB.
+`trials.augmentation.on_cpu` and `trials.augmentation.on_device` apply it to pixels, and
+`sample_faces` to annotations. Follows the training of SCRFD (arXiv 2105.04714, section 4): a
+random square crop, resized without keeping the aspect, a horizontal flip and photometric
+distortion.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from trials.augmentation.colour import Distortion, draw_distortion
-from trials.augmentation.crop import (
-    Crop,
-    box_centers,
-    crop_faces,
-    crop_image,
-    draw_crop,
-    flip_faces,
-    visible_part,
-)
-from trials.data.images import Image
+from trials.augmentation.crop import Crop, box_centers, crop_faces, draw_crop, flip_faces
 from trials.data.labels import Faces, trainable
 from trials.recipe import Augmentation
 
-MAX_PART = 4  # of a sample's pixels, in squares of its result
-MAX_IMAGE = 16  # of the image that a sample keeps in memory, in the same
+UNCHANGED = Distortion()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One training sample, whose pixels are still those of its image.
+    """How a training sample is made of an image.
 
     Attributes:
-        part_HW3: uint8 RGB, what the crop shows of the image; a view of it if that is small.
-        crop: the square to cut out, in pixels of the part; 128 outside of it.
-        size: side of the result.
+        crop: square to cut out of the image, in its pixels.
+        size: side of the result, to which the crop is resized.
         flipped: whether the result is mirrored left to right.
-        distortion: what `distort` has to do to the result.
-        faces: those that count, in pixels of the result.
-        broken: one message for each unreadable image that this sample stands in for.
+        distortion: photometric distortion of the result.
     """
 
-    part_HW3: Image
     crop: Crop
     size: int
-    flipped: bool
-    distortion: Distortion
-    faces: Faces
-    broken: tuple[str, ...] = ()
-
-    def square(self) -> Image:
-        """The part cut out, resized and flipped: uint8 (S, S, 3), a view where it is flipped."""
-        square_SS3: Image = crop_image(self.part_HW3, self.crop, self.size).permute(1, 2, 0).numpy()
-        return square_SS3[:, ::-1] if self.flipped else square_SS3
+    flipped: bool = False
+    distortion: Distortion = UNCHANGED
 
 
 def draw_sample(
-    image_HW3: Image,
+    shape: tuple[int, int],
     faces: Faces,
     size: int,
     augmentation: Augmentation,
@@ -65,36 +44,25 @@ def draw_sample(
 ) -> Sample:
     """Draw crop, flip and distortion of one image.
 
-    Faces that are ignored or without area are left out, and no crop is sought for them.
+    Args:
+        shape: (height, width) of the image.
+        faces: of the image; the crop holds the centre of one that counts in training.
+        size: side of the result in pixels.
+        augmentation: distributions to draw from.
+        rng: source of randomness.
     """
-    counted = faces.select(trainable(faces))
-    height, width = image_HW3.shape[:2]
-    crop = draw_crop(height, width, box_centers(counted.boxes_N4), augmentation, rng)
-    kept = crop_faces(counted, crop, size, clip=augmentation.clip_boxes)
+    centers_N2 = box_centers(faces.select(trainable(faces)).boxes_N4)
+    crop = draw_crop(shape, centers_N2, augmentation, rng)
     flipped = bool(rng.random() < augmentation.flip)
-    part_HW3, placed = visible_part(image_HW3, crop)
-    sample = Sample(
-        part_HW3=part_HW3,
-        crop=placed,
-        size=size,
-        flipped=flipped,
-        distortion=draw_distortion(rng) if augmentation.distort else Distortion(),
-        faces=flip_faces(kept, size) if flipped else kept,
-    )
-    return bounded(sample, image_HW3)
+    distortion = draw_distortion(rng) if augmentation.distort else UNCHANGED
+    return Sample(crop=crop, size=size, flipped=flipped, distortion=distortion)
 
 
-def bounded(sample: Sample, image_HW3: Image) -> Sample:
-    """The sample without a large image behind it, of which a batch would hold several.
+def sample_faces(sample: Sample, faces: Faces, *, clip: bool) -> Faces:
+    """Return the faces to train on, in pixels of the sample.
 
-    A part that is far larger than its square is cut out and resized now, which spares the
-    way to a GPU too; a small part of a large image is copied.
+    Faces that are ignored or without area are left out, and so are those whose centre is not
+    inside the crop. `clip` cuts boxes off at the border of the crop.
     """
-    height, width = sample.part_HW3.shape[:2]
-    square = sample.size**2
-    if height * width > MAX_PART * square:
-        whole = Crop(left=0, top=0, side=sample.size)
-        return replace(sample, part_HW3=sample.square(), crop=whole, flipped=False)
-    if image_HW3.shape[0] * image_HW3.shape[1] > MAX_IMAGE * square:
-        return replace(sample, part_HW3=sample.part_HW3.copy())
-    return sample
+    kept = crop_faces(faces.select(trainable(faces)), sample.crop, sample.size, clip=clip)
+    return flip_faces(kept, sample.size) if sample.flipped else kept

@@ -1,11 +1,9 @@
-"""Drawing detections on images, with Pillow."""
+"""Draw detections on images."""
 
-import os
-
+import cv2
 import numpy as np
+import numpy.typing as npt
 
-from search_spaces.errors import DataError
-from search_spaces.files import replacing
 from trials.data.images import Image
 from trials.detection.decoding import Detections
 
@@ -17,40 +15,29 @@ KEYPOINT_COLOURS = (
     (255, 0, 255),
     (0, 230, 230),
 )
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
+FARTHEST = 30_000  # pixels outside the image: OpenCV draws with small integers
 
 
 def draw_detections(image_HW3: Image, found: Detections) -> Image:
-    """A copy of a uint8 RGB image (H, W, 3) with boxes, and key points where there are some.
+    """Return a copy of an RGB image with boxes, and with key points where there are some.
 
-    Lines are wider on larger images. Boxes may leave the image.
+    Lines are wider on larger images. Boxes may reach out of the image.
+
+    Args:
+        image_HW3: uint8.
+        found: in pixels of the image.
     """
-    from PIL import Image as Pillow
-    from PIL import ImageDraw
-
-    canvas = Pillow.fromarray(image_HW3)
-    pen = ImageDraw.Draw(canvas)
+    drawn_HW3 = np.ascontiguousarray(image_HW3).copy()
     width = max(1, round(max(image_HW3.shape[:2]) / 400))
-    for x1, y1, x2, y2 in found.boxes_N4.tolist():
-        pen.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), None, BOX_COLOUR, width)
-    points_N52 = [] if found.keypoints_N52 is None else found.keypoints_N52.tolist()
-    for face in points_N52:
-        for (x, y), colour in zip(face, KEYPOINT_COLOURS, strict=True):
-            pen.ellipse((x - width, y - width, x + width, y + width), colour)
-    return np.array(canvas)
+    for x1, y1, x2, y2 in _whole_pixels(found.boxes_N4):
+        cv2.rectangle(drawn_HW3, (x1, y1), (x2, y2), BOX_COLOUR, width)
+    if found.keypoints_N52 is not None:
+        points = _whole_pixels(found.keypoints_N52.reshape(-1, 2))
+        for number, point in enumerate(points):
+            cv2.circle(drawn_HW3, point, width, KEYPOINT_COLOURS[number % 5], cv2.FILLED)
+    return drawn_HW3
 
 
-def write_image(path: str | os.PathLike[str], image_HW3: Image) -> None:
-    """Write an image in the format of its suffix, whole or not at all.
-
-    Raises:
-        DataError: the suffix is none of jpg, jpeg, png, bmp, webp.
-    """
-    from PIL import Image as Pillow
-
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in _FORMATS:
-        raise DataError(f"{path}: can write {', '.join(_FORMATS)}, got {suffix!r}")
-    quality = {"quality": 92} if _FORMATS[suffix] == "JPEG" else {}
-    with replacing(path) as temporary:
-        Pillow.fromarray(image_HW3).save(temporary, format=_FORMATS[suffix], **quality)
+def _whole_pixels(values: npt.NDArray[np.floating]) -> list[list[int]]:
+    whole: list[list[int]] = values.clip(-FARTHEST, FARTHEST).round().astype(int).tolist()
+    return whole

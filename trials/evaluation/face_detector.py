@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from search_spaces.errors import ConfigError, DataError
-from trials.data.images import Image, read_image, resize_bilinear
+from trials.data.images import Image, read_image, resize
 from trials.detection.decoding import (
     DEMO_NMS_THRESHOLD,
     NMS_THRESHOLD,
@@ -140,7 +140,7 @@ def _prepare_demo(image_HW3: Image, size: tuple[int, int]) -> Prepared:
         new_height = max(1, int(size[1] * (height / width)))
     rows, columns = (-(-side // MULTIPLE) * MULTIPLE for side in size)
     canvas_HW3 = np.zeros((rows, columns, 3), np.uint8)
-    canvas_HW3[:new_height, :new_width] = resize_bilinear(image_HW3, (new_height, new_width))
+    canvas_HW3[:new_height, :new_width] = resize(image_HW3, (new_height, new_width))
     scale = new_height / height
     return Prepared(pixels_HW3=canvas_HW3, padded=(rows, columns), scale=(scale, scale))
 

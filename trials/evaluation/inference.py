@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import ConfigError
-from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize_bilinear
+from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize
 from trials.detection.decoding import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, decode
 from trials.evaluation.network import Predict
 
@@ -162,7 +162,7 @@ def _prepare(image_HW3: Image, size: InputSize) -> Prepared:
     height, width = image_HW3.shape[:2]
     new_height, new_width = size.fitted(height, width)
     return Prepared(
-        pixels_HW3=resize_bilinear(image_HW3, (new_height, new_width)),
+        pixels_HW3=resize(image_HW3, (new_height, new_width)),
         padded=size.padded(new_height, new_width),
         scale=(new_width / width, new_height / height),
     )

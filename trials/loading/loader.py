@@ -5,6 +5,7 @@ Shapes: B images a batch, S side of the training square, 3 = RGB.
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -14,13 +15,12 @@ import torch
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from search_spaces.errors import ConfigError
-from trials.augmentation.batch_memory import batch_memory
-from trials.augmentation.colour import Distortion, distort
-from trials.augmentation.on_device import distort_batch, pack, pack_distortions
+from trials.augmentation.on_cpu import apply
+from trials.augmentation.on_device import PackedImages, apply_batch, batch_memory, pack
 from trials.augmentation.sample import Sample
 from trials.data.dataset import check_broken
 from trials.data.labels import Faces
-from trials.loading.training_set import ORDER_STREAM, TrainingSet
+from trials.loading.training_set import ORDER_STREAM, TrainingImage, TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -28,57 +28,48 @@ ItemT = TypeVar("ItemT")
 
 
 class Batch(NamedTuple):
-    """Samples joined, whose colours are still to be distorted.
-
-    Bytes travel between processes four times as fast as floats.
+    """Training images joined, as they come from a worker process.
 
     Attributes:
-        pixels_B3SS: uint8 RGB, cut out, resized and flipped.
-        distortions: of each image, still to be applied.
-        faces: of each image, in pixels of the square.
+        images: finished samples, float32 (B, 3, S, S) in channels-last memory, or the images to
+            apply `samples` to.
+        samples: what is to be done to packed images.
+        faces: of each image, in pixels of its sample.
         broken: one message for each unreadable image met.
     """
 
-    pixels_B3SS: torch.Tensor
-    distortions: list[Distortion]
+    images: torch.Tensor | PackedImages
+    samples: list[Sample]
     faces: list[Faces]
     broken: list[str]
 
-    def finish(self, device: torch.device | str = "cpu") -> torch.Tensor:
-        """The images on `device`: float32 (B, 3, S, S) in channels-last memory, normalised."""
-        if torch.device(device).type != "cpu":
-            colours, orders = pack_distortions(self.distortions)
-            pixels_BSS3 = self.pixels_B3SS.to(device, non_blocking=True).permute(0, 2, 3, 1)
-            images_BSS3 = distort_batch(pixels_BSS3, colours.to(device), orders.to(device))
-            return images_BSS3.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-        images_B3SS = torch.empty(
-            self.pixels_B3SS.shape, dtype=torch.float32, memory_format=torch.channels_last
-        )
-        for image, pixels, distortion in zip(
-            images_B3SS, self.pixels_B3SS, self.distortions, strict=True
-        ):
-            distort(pixels, distortion, out=image)
-        return images_B3SS
+    def finish(self, device: torch.device | str) -> torch.Tensor:
+        """Return the samples on `device`: float32 (B, 3, S, S) in channels-last memory."""
+        if isinstance(self.images, PackedImages):
+            return apply_batch(self.samples, self.images, device)
+        return self.images.to(device, non_blocking=True)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Cut out, resize and flip the samples, and join them."""
-    size = samples[0].size
-    pixels_B3SS = batch_memory((len(samples), 3, size, size))
-    for target_3SS, sample in zip(pixels_B3SS.numpy(), samples, strict=True):
-        square_SS3 = sample.square()
-        for channel, target_SS in enumerate(target_3SS):  # faster than all three at once
-            np.copyto(target_SS, square_SS3[:, :, channel])
+def collate(items: Sequence[TrainingImage], *, on_device: bool) -> Batch:
+    """Join training images, and apply their samples unless that is done on the device."""
     return Batch(
-        pixels_B3SS=pixels_B3SS,
-        distortions=[sample.distortion for sample in samples],
-        faces=[sample.faces for sample in samples],
-        broken=[message for sample in samples for message in sample.broken],
+        images=pack([item.image_HW3 for item in items]) if on_device else _apply_all(items),
+        samples=[item.sample for item in items],
+        faces=[item.faces for item in items],
+        broken=[message for item in items for message in item.broken],
     )
 
 
+def _apply_all(items: Sequence[TrainingImage]) -> torch.Tensor:
+    size = items[0].sample.size
+    images_BSS3 = batch_memory((len(items), size, size, 3), torch.float32)
+    for out_SS3, item in zip(images_BSS3.numpy(), items, strict=True):
+        apply(item.sample, item.image_HW3, out_SS3)
+    return images_BSS3.permute(0, 3, 1, 2)
+
+
 def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
-    """The order of `count` images in an epoch: a permutation given by seed and epoch."""
+    """Return the order of `count` images in an epoch, a permutation given by seed and epoch."""
     rng = np.random.default_rng([seed, epoch, 0, ORDER_STREAM])
     return [int(index) for index in rng.permutation(count)]
 
@@ -86,11 +77,11 @@ def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
 def deal_batches(
     order: Sequence[ItemT], batch_size: int, rank: int = 0, ranks: int = 1
 ) -> Iterator[list[ItemT]]:
-    """The batches that data-parallel process `rank` of `ranks` trains on, in `order`.
+    """Yield the batches of data-parallel process `rank` of `ranks`.
 
-    `batch_size * ranks` consecutive items form one batch of all processes together, which is
-    dealt out like cards. Every process gets as many batches, and no batch is empty: a last
-    one with fewer items than processes is filled up from the start of the order.
+    `batch_size * ranks` consecutive items of `order` form one batch of all processes together,
+    which is dealt out like cards. Every process gets as many batches, and no batch is empty: a
+    last one with fewer items than processes is filled up from the start of the order.
     """
     joint = batch_size * ranks
     for start in range(0, len(order), joint):
@@ -100,37 +91,34 @@ def deal_batches(
         yield batch[rank::ranks]
 
 
+@dataclass(kw_only=True)
 class _EpochBatches(Sampler[list[tuple[int, int]]]):
-    """(epoch, index) pairs of the epoch that was set last, batch by batch."""
+    """(epoch, index) pairs of the epoch that was set last, batch by batch from the `first`."""
 
-    def __init__(
-        self, seed: int, count: int, batch_size: int, drop_last: bool, rank: int, ranks: int
-    ) -> None:
-        self.seed, self.count = seed, count
-        self.batch_size, self.drop_last = batch_size, drop_last
-        self.rank, self.ranks = rank, ranks
-        self.epoch, self.first = 0, 0
+    seed: int
+    count: int
+    batch_size: int
+    rank: int
+    ranks: int
+    epoch: int = 0
+    first: int = 0
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.count, self.batch_size * self.ranks)
-        return whole if self.drop_last or not rest else whole + 1
+        return -(-self.count // (self.batch_size * self.ranks))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = [(self.epoch, index) for index in epoch_order(self.seed, self.epoch, self.count)]
         batches = deal_batches(order, self.batch_size, self.rank, self.ranks)
-        yield from islice(batches, self.first, len(self))
+        yield from islice(batches, self.first, None)
 
 
 class TrainingLoader:
     """Batches of a training set, epoch by epoch, prepared by worker processes if asked.
 
-    Worker processes live on between epochs (with their images in memory) and share
-    `cache_bytes`. Colours are distorted on `device`, where the batches are handed out; with
-    `on_device` crop, resize and flip are done there too (see `trials.augmentation.on_device`).
-    Unreadable images are logged once; too many end the training.
-
-    Of several data-parallel processes each has its own loader, which draws the share of
-    process `rank` of `ranks` (see `deal_batches`); `batch_size` is that of each.
+    Worker processes persist between epochs (with their images in memory) and share the set's
+    `cache_bytes`. Samples are applied by the process that decodes the images, or, with
+    `on_device`, on the device (see `trials.augmentation.on_device`). Unreadable images are
+    logged once; too many end the training.
     """
 
     def __init__(
@@ -139,28 +127,44 @@ class TrainingLoader:
         *,
         batch_size: int,
         workers: int = 0,
-        drop_last: bool = False,
-        pin_memory: bool = False,
         device: torch.device | str = "cpu",
         on_device: bool = False,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
+        """Start a loader; its worker processes start with the first batch.
+
+        Args:
+            training_set: what to draw samples from.
+            batch_size: images of each batch of this process.
+            workers: worker processes; 0 prepares the batches in this process.
+            device: where the batches are returned.
+            on_device: apply samples on the device.
+            rank: number of this process among data-parallel ones (see `deal_batches`).
+            ranks: how many data-parallel processes there are.
+
+        Raises:
+            ConfigError: a batch size below 1, or a negative number of workers.
+        """
         if batch_size < 1 or workers < 0:
             rule = "batch_size must be at least 1 and workers at least 0"
             raise ConfigError(f"{rule}, got (batch_size={batch_size}, workers={workers})")
         self.broken: dict[str, None] = {}
-        self.device = device
+        self.device = torch.device(device)
         self._images = len(training_set)
         self._batches = _EpochBatches(
-            training_set.seed, self._images, batch_size, drop_last, rank, ranks
+            seed=training_set.seed,
+            count=self._images,
+            batch_size=batch_size,
+            rank=rank,
+            ranks=ranks,
         )
-        self._loader: DataLoader[Sample] = DataLoader(
+        self._loader: DataLoader[TrainingImage] = DataLoader(
             training_set,
             batch_sampler=self._batches,
             num_workers=workers,
-            collate_fn=pack if on_device else collate,
-            pin_memory=pin_memory,
+            collate_fn=partial(collate, on_device=on_device),
+            pin_memory=self.device.type == "cuda",
             persistent_workers=workers > 0,
             worker_init_fn=partial(_share_cache, workers=workers) if workers else None,
         )
@@ -169,23 +173,23 @@ class TrainingLoader:
         return len(self._batches)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, list[Faces]]]:
-        """Images (B, 3, S, S) on the device and their faces, for every batch of an epoch.
+        """Yield images and faces of every batch of an epoch from the `first`.
 
-        The images lie in channels-last memory, in which the network reads them. The last
-        batch may be smaller. One epoch at a time; its batches before `first` are left out.
+        The images are float32 (B, 3, S, S) on the device, in channels-last memory, in which the
+        network reads them. The last batch may be smaller.
 
         Raises:
             DataError: too many unreadable images.
         """
         self._batches.epoch, self._batches.first = epoch, first
         for batch in self._loader:
-            self._note_broken(batch.broken)
+            self._log_broken(batch.broken)
             yield batch.finish(self.device), batch.faces
 
-    def _note_broken(self, messages: Sequence[str]) -> None:
+    def _log_broken(self, messages: Sequence[str]) -> None:
         """Log each unreadable image once; raise if they are too many."""
-        new = [message for message in messages if message not in self.broken]
-        for message in dict.fromkeys(new):
+        new = [message for message in dict.fromkeys(messages) if message not in self.broken]
+        for message in new:
             log.warning("%s; another image takes its place", message)
         self.broken.update(dict.fromkeys(new))
         if new:

@@ -47,7 +47,6 @@ class TrainingBatches:
             ),
             batch_size=recipe.batch_size,
             workers=readers,
-            pin_memory=device.type != "cpu",
             device=device,
             on_device=augments_on_device(settings, device),
             rank=workers.rank,

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image as Pillow
+from images import noise, save_image
 
 from nas.cli import main as cli
 from search_spaces.architecture import (
@@ -20,6 +20,7 @@ from search_spaces.architecture import (
 from search_spaces.mmdet.config_reader import architecture_from_mmdet
 from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
+from trials.data.images import read_size
 from trials.model_file import load_model, save_model
 
 TINY = Architecture(
@@ -49,9 +50,8 @@ def _model(tmp_path):
 def _photos(tmp_path):
     folder = tmp_path / "photos"
     (folder / "inner").mkdir(parents=True)
-    rng = np.random.default_rng(0)
     for name in ("b.jpg", "a.png", "inner/c.jpg"):
-        Pillow.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(folder / name)
+        save_image(folder / name, noise(40, 60))
     (folder / "notes.txt").write_text("no image")
     return folder
 
@@ -187,8 +187,7 @@ def test_detect_draws(capsys, tmp_path, model, photos):
     assert "best score" in text
     drawn = sorted(str(path.relative_to(out)) for path in out.rglob("*.jpg"))
     assert drawn == ["b.jpg", "b_2.jpg", "inner/c.jpg"]
-    with Pillow.open(out / "b.jpg") as image:
-        assert image.size == (60, 40)
+    assert read_size(out / "b.jpg") == (60, 40)
 
 
 def test_a_broken_image_is_skipped_and_the_exit_code_says_so(capsys, model, photos):

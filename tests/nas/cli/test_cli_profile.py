@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from images import save_image
 
 from nas.cli import main
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
@@ -33,7 +33,7 @@ def data(tmp_path: Path) -> Path:
         lines = []
         for name in names:
             pixels = rng.integers(0, 255, (64, 64, 3), np.uint8)
-            Image.fromarray(pixels).save(root / split / "images" / f"{name}.png")
+            save_image(root / split / "images" / f"{name}.png", pixels)
             lines += [f"# {name}.png 64 64", "10 10 40 40"]
         (root / split / "labelv2.txt").write_text("\n".join(lines) + "\n")
     every = {name: [0] for name in names}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from PIL import Image
+from images import save_image
 
 from nas.cli import trial
 from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
@@ -49,7 +49,7 @@ def data(tmp_path: Path) -> Path:
         lines = []
         for n in FOUR:
             pixels = rng.integers(0, 255, (64, 64, 3), np.uint8)
-            Image.fromarray(pixels).save(root / split / "images" / "e" / f"{n}.png")
+            save_image(root / split / "images" / "e" / f"{n}.png", pixels)
             lines += [f"# e/{n}.png 64 64", "10 10 40 40"]
         (root / split / "labelv2.txt").write_text("\n".join(lines) + "\n")
     names = [f"e/{n}" for n in FOUR]

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from images import save_image
 
 from search_spaces.errors import ConfigError
 from trials.data.cache import ImageCache
-from trials.data.dataset import FaceDataset
 from trials.data.images import read_image
 from trials.data.labels import AnnotatedImage, Faces, write_labelv2
-from trials.loading.training_set import TrainingSet
 
 HEIGHT, WIDTH = 12, 16
 HEADER = 32
@@ -25,7 +23,7 @@ def make_images(root: Path, count: int = 3) -> list[AnnotatedImage]:
     images = []
     for number in range(count):
         pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        Pillow.fromarray(pixels).save(folder / f"{number}.png")
+        save_image(folder / f"{number}.png", pixels)
         faces = Faces.of_boxes([[1, 1, 9, 9]])
         images.append(
             AnnotatedImage(
@@ -95,7 +93,7 @@ def test_a_changed_image_is_never_served_from_the_cache(tmp_path: Path, change: 
     images = make_images(tmp_path)
     fill(ImageCache(tmp_path / "c", images), images)
     if change == "content":
-        Pillow.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(images[1].path)
+        save_image(images[1].path, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     elif change == "time":
         os.utime(images[1].path, ns=(0, 0))
     else:
@@ -147,33 +145,3 @@ def test_a_disk_that_cannot_be_written_is_said_once_and_stops_nothing(
         fill(cache, images)
     assert len(caplog.records) == 1
     assert cache.get(0) is None
-
-
-def test_samples_are_the_same_with_and_without_a_cache(tmp_path: Path) -> None:
-    make_images(tmp_path)
-    dataset = FaceDataset(tmp_path, "train")
-    plain = TrainingSet(dataset, image_size=32, seed=3)
-    cache = ImageCache(tmp_path / "c", dataset.images, max_bytes=2 * FILE)
-    cached = TrainingSet(dataset, image_size=32, seed=3, cache=cache)
-    for epoch in (0, 1):  # the second time from the files
-        for index in range(3):
-            one, other = plain.sample(index, epoch), cached.sample(index, epoch)
-            np.testing.assert_array_equal(one.square(), other.square())
-            assert one.distortion == other.distortion
-            np.testing.assert_array_equal(one.faces.boxes_N4, other.faces.boxes_N4)
-    assert files_of(cache) == ["0000000.rgb", "0000001.rgb"]
-
-
-def test_images_in_the_cache_are_not_decoded_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_images(tmp_path)
-    dataset = FaceDataset(tmp_path, "train")
-    samples = TrainingSet(
-        dataset, image_size=32, seed=3, cache=ImageCache(tmp_path / "c", dataset.images)
-    )
-    samples.sample(0, 0)
-    monkeypatch.setattr(
-        "trials.loading.training_set.read_image", lambda path: pytest.fail(f"read {path}")
-    )
-    samples.sample(0, 1)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from images import save_image
 
 from search_spaces.errors import DataError
 from trials.data.check import CheckReport, check
@@ -19,7 +19,7 @@ def make_set(root: Path, train: str, val: str = "# e/v.png 40 30\n5 5 15 25\n") 
             if line.startswith("#"):
                 path = root / split / "images" / line.split()[1]
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Pillow.fromarray(np.zeros((30, 40, 3), np.uint8)).save(path)
+                save_image(path, np.zeros((30, 40, 3), np.uint8))
         (root / split / "labelv2.txt").write_text(text)
     write_truth(root, {"e/v": [[5, 5, 10, 20]]})
     return root

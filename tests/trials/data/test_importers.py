@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from images import save_image
 
 from search_spaces.errors import DataError
 from trials.data.importers import import_retinaface, import_widerface
@@ -36,7 +36,7 @@ def make_images(root: Path, *names: str) -> Path:
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Pillow.fromarray(np.zeros((100, 60 + number, 3), np.uint8)).save(path)
+        save_image(path, np.zeros((100, 60 + number, 3), np.uint8))
     return root
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from images import save_image
 from torch import Tensor
 
 from search_spaces.errors import ConfigError, DataError, TrialError
 from search_spaces.network.detector import build_detector
 from search_spaces.network.head import HeadOutputs
 from search_spaces.zoo import load_zoo
+from trials.data.images import read_image
 from trials.data.labels import AnnotatedImage, Faces, write_labelv2
 from trials.data.widerface_mat import write_ground_truth
 from trials.evaluation.detector_ap import Evaluation, evaluate_detector
@@ -59,8 +60,7 @@ def evaluate(
 
 
 def draw(path: Path, width: int, height: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (width, height), (255, 127, 0)).save(path)
+    save_image(path, np.full((height, width, 3), (255, 127, 0), np.uint8))
 
 
 def make_data(root: Path, sizes: list[tuple[int, int]], faces: list[list[float]]) -> Path:
@@ -282,7 +282,7 @@ def test_released_weights_give_the_known_aps(
 
 def test_without_a_label_file_the_paths_are_those_of_wider_face(data: Path) -> None:
     for image in (data / "val" / "images").rglob("*.png"):
-        Image.open(image).save(image.with_suffix(".jpg"), quality=100)
+        save_image(image.with_suffix(".jpg"), read_image(image))
         image.unlink()
     (data / "val" / "labelv2.txt").unlink()
     result = evaluate(data)

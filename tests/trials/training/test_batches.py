@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from images import save_image
 from tiny import HEIGHT, TINY, WIDTH, make_data
 
 from trials.device import available_cores, default_loader_workers
@@ -108,7 +108,7 @@ def test_a_changed_image_is_decoded_again(data: Path, tmp_path: Path) -> None:
     folder = str(tmp_path / "cache")
     epochs_of(data, cache=folder)
     for path in (data / "train/images").rglob("*.jpg"):
-        Pillow.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(path)
+        save_image(path, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     assert_same(epochs_of(data, cache=folder), epochs_of(data, cache="off"))
 
 
@@ -175,4 +175,3 @@ def test_loader_workers_follow_the_threads_unless_given(
     batches_of(data, device=GPU, threads=4, loader_workers=asked)
     assert seen["workers"] == expected
     assert seen["on_device"]
-    assert seen["pin_memory"]
