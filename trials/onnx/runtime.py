@@ -14,9 +14,7 @@ from torch import Tensor
 from search_spaces.errors import DataError
 from search_spaces.network.head import HeadOutputs
 from trials.detection.anchors import ANCHORS_PER_CELL, STRIDES, grids_for
-
-VALUES = {"score": 1, "bbox": 4, "kps": 10}
-"""Kinds of outputs (`score_8`, `bbox_8`, ...) and how many values an anchor has in each."""
+from trials.onnx.graph_writer import VALUES
 
 
 class OnnxSession:
