@@ -1,10 +1,10 @@
-"""From a head's outputs to detections: threshold, decode, clip, non-maximum suppression.
+"""Detections from a head's outputs: threshold, decode, clip, non-maximum suppression.
 
-Source: REFERENCE facts of SCRFD, sections 4 and 9.
+Boxes are decoded as in SCRFD (arXiv 2105.04714, section 3), whose evaluation suppresses with
+an IoU of 0.45 and whose demonstration program tools/scrfd.py with 0.4.
 Shapes: B images, A anchors, N detections, M anchors that pass the score threshold.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.ops import nms as torchvision_nms
+from torchvision.ops import nms
 
 from search_spaces.errors import ConfigError, DataError, TrialError
 from trials.detection.boxes import boxes_from_distances
@@ -31,12 +31,33 @@ NMS_THRESHOLD = 0.45
 DEMO_NMS_THRESHOLD = 0.4
 
 FloatArray = npt.NDArray[np.float32]
-IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Thresholds of a detection; the defaults are those of the WIDER FACE evaluation.
+
+    Attributes:
+        score: a detection must score higher than this, from 0 to below 1.
+        nms: of two boxes with a higher IoU only the better stays; None keeps all.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    score: float = SCORE_THRESHOLD
+    nms: float | None = NMS_THRESHOLD
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score < 1:
+            raise ConfigError(f"the score threshold must be from 0 to below 1, got {self.score}")
+        if self.nms is not None and not 0 <= self.nms <= 1:
+            raise ConfigError(f"the NMS threshold must be from 0 to 1, got {self.nms}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detections:
-    """The faces found in one image.
+    """Faces found in one image.
 
     Attributes:
         boxes_N4: float32 xyxy in pixels of the network's input.
@@ -59,14 +80,14 @@ class Detections:
         return len(self.scores_N)
 
     def select(self, chosen: npt.NDArray[Any]) -> "Detections":
-        """The detections that an index array or a mask chooses, in its order."""
+        """Return the detections that an index array or a mask chooses, in its order."""
         points = None if self.keypoints_N52 is None else self.keypoints_N52[chosen]
         return Detections(
             boxes_N4=self.boxes_N4[chosen], scores_N=self.scores_N[chosen], keypoints_N52=points
         )
 
     def scaled(self, x: float, y: float) -> "Detections":
-        """Coordinates multiplied by x and y, for the way back to the original image."""
+        """Return the detections with coordinates multiplied by x and y."""
         factors = np.array([x, y], dtype=np.float32)
         points = None if self.keypoints_N52 is None else self.keypoints_N52 * factors
         return replace(self, boxes_N4=self.boxes_N4 * np.tile(factors, 2), keypoints_N52=points)
@@ -75,66 +96,45 @@ class Detections:
 @torch.no_grad()
 def decode(
     outputs: Outputs,
-    height: int | Sequence[int] | None = None,
-    width: int | Sequence[int] | None = None,
-    *,
-    score_threshold: float = SCORE_THRESHOLD,
-    nms_threshold: float | None = NMS_THRESHOLD,
-    max_detections: int | None = None,
+    sizes: Sequence[tuple[int, int]] | None = None,
+    thresholds: Thresholds | None = None,
 ) -> list[Detections]:
-    """Detections of every image of a batch, best score first.
+    """Return the detections of every image of a batch, best score first.
 
     Boxes (not key points) are clipped to the image, which is smaller than the input where
-    the input is padded. Then comes NMS with plain areas.
+    the input is padded. NMS follows, with areas (x2 - x1) (y2 - y1).
 
     Args:
         outputs: the head's outputs; half precision is decoded in float32.
-        height: image height in pixels of the input, one for all or one for each image;
-            None for no clipping.
-        width: the same for the width.
-        score_threshold: a detection must score higher than this, 0 <= threshold < 1.
-        nms_threshold: of two boxes with a higher IoU only the better stays; None keeps all.
-        max_detections: the most to keep of an image; None keeps all.
+        sizes: (height, width) of each image in pixels of the input; None does not clip.
+        thresholds: None means the default `Thresholds`.
 
     Raises:
-        ConfigError: on a threshold outside its range.
-        DataError: when heights or widths are not one for each image.
-        TrialError: when the network's outputs are not numbers (it has diverged).
+        DataError: there is not one size for each image.
+        TrialError: the network's outputs are not numbers, because it has diverged.
     """
-    if not 0 <= score_threshold < 1:
-        raise ConfigError(f"score_threshold must be in [0, 1), got {score_threshold}")
-    if nms_threshold is not None and not 0 <= nms_threshold <= 1:
-        raise ConfigError(f"nms_threshold must be in [0, 1], got {nms_threshold}")
-    if max_detections is not None and max_detections < 1:
-        raise ConfigError(f"max_detections must be at least 1, got {max_detections}")
-    count = outputs.scores[0].shape[0]
-    limits = zip(_spread("height", height, count), _spread("width", width, count), strict=True)
+    thresholds, images = thresholds or Thresholds(), outputs.scores[0].shape[0]
+    if sizes is not None and len(sizes) != images:
+        raise DataError(f"decode needs one size for each of {images} images, got {len(sizes)}")
+    image_M, anchor_M = _above(outputs, thresholds.score)
+    counts = image_M.bincount(minlength=images).tolist()
+    columns = [torch.split(column, counts) for column in _decoded(outputs, image_M, anchor_M)]
     found = []
-    for survivors, limit in zip(_survivors(outputs, score_threshold), limits, strict=True):
-        boxes_M4 = _clip(survivors.boxes_M4, *limit)
-        kept = _suppress(boxes_M4, survivors.scores_M, nms_threshold)[:max_detections]
-        found.append(_to_detections(replace(survivors, boxes_M4=boxes_M4), kept))
+    for index, (boxes_N4, *others) in enumerate(zip(*columns, strict=True)):
+        if sizes is not None:
+            boxes_N4 = _clipped(boxes_N4, *sizes[index])
+        found.append(_best([boxes_N4, *others], thresholds.nms))
     return found
-
-
-def nms(boxes_N4: FloatArray, scores_N: FloatArray, threshold: float = NMS_THRESHOLD) -> IndexArray:
-    """Indices that stay after NMS with plain areas, best score first.
-
-    A box goes when its IoU with a better one is above the threshold. Among equal scores the
-    first is the better.
-    """
-    boxes, scores = torch.from_numpy(boxes_N4).float(), torch.from_numpy(scores_N).float()
-    kept: IndexArray = _plain_nms(boxes.reshape(-1, 4), scores, threshold).numpy()
-    return kept
 
 
 def nms_plus_one(
     boxes_N4: FloatArray, scores_N: FloatArray, threshold: float = DEMO_NMS_THRESHOLD
-) -> IndexArray:
-    """NMS in the convention of the SCRFD demo tool: sides are x2 - x1 + 1.
+) -> npt.NDArray[np.int64]:
+    """Return the indices that stay after NMS with sides x2 - x1 + 1, best score first.
 
-    Same contract as `nms`; for comparison with that tool only, which suppresses in pixels of
-    the original image (with the +1, scale matters).
+    A box goes when its IoU with a better one is above the threshold; among equal scores the
+    first is the better. This is the convention of the SCRFD demonstration program, which
+    suppresses in pixels of the original image (the +1 makes the scale matter).
     """
     sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2] + 1
     areas_N = sides_N2[:, 0] * sides_N2[:, 1]
@@ -150,85 +150,50 @@ def nms_plus_one(
     return np.array(kept, dtype=np.int64)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Survivors:
-    """What scores above the threshold in one image."""
-
-    boxes_M4: Tensor
-    scores_M: Tensor
-    keypoints_M52: Tensor | None
-
-
-def _survivors(outputs: Outputs, threshold: float) -> list[_Survivors]:
-    """Threshold first, then decode what is left; one entry an image."""
-    anchors = anchors_for_outputs(outputs)
-    images = outputs.scores[0].shape[0]
-    image_M, anchor_M = _above(outputs, threshold)
-    places = places_of(anchors, images, image_M, anchor_M)
-    centers_M2, stride_M1 = anchors.centers_A2[anchor_M], anchors.strides_A[anchor_M][:, None]
-    scores_M = pick(outputs.scores, places, 1)[:, 0].sigmoid()
-    distances_M4 = pick(outputs.boxes, places, BOX_VALUES) * stride_M1
-    boxes_M4 = boxes_from_distances(centers_M2, distances_M4)
-    counts = image_M.bincount(minlength=images).tolist()
-    points: Sequence[Tensor | None] = [None] * images
-    if outputs.keypoints is not None:
-        shifts_M = pick(outputs.keypoints, places, NUM_KEYPOINTS * 2) * stride_M1
-        points_M52 = centers_M2[:, None] + shifts_M.reshape(-1, NUM_KEYPOINTS, 2)
-        points = torch.split(points_M52, counts)
-    split = zip(torch.split(boxes_M4, counts), torch.split(scores_M, counts), points, strict=True)
-    return [_Survivors(boxes_M4=b, scores_M=s, keypoints_M52=k) for b, s, k in split]
-
-
 def _above(outputs: Outputs, threshold: float) -> tuple[Tensor, Tensor]:
-    """Image and anchor of every score above the threshold, in the order of the anchors."""
-    logits_BA = torch.cat([_in_anchor_order(level) for level in outputs.scores], dim=1)
+    """Return image and anchor of every score above the threshold, in the anchors' order."""
+    levels = [level.permute(0, 2, 3, 1).flatten(1) for level in outputs.scores]
+    logits_BA = torch.cat(levels, dim=1)
     if bool(logits_BA.isnan().any()):
         raise TrialError("the detector's scores are not numbers (NaN): its weights have diverged")
     image_M, anchor_M = (logits_BA.float().sigmoid() > threshold).nonzero(as_tuple=True)
     return image_M, anchor_M
 
 
-def _in_anchor_order(scores: Tensor) -> Tensor:
-    return scores.permute(0, 2, 3, 1).flatten(1)
+def _decoded(outputs: Outputs, image_M: Tensor, anchor_M: Tensor) -> list[Tensor]:
+    """Return boxes (M, 4), scores (M) and, if the head has them, key points (M, 5, 2)."""
+    anchors = anchors_for_outputs(outputs)
+    places = places_of(anchors, outputs.scores[0].shape[0], image_M, anchor_M)
+    centers_M2, stride_M1 = anchors.centers_A2[anchor_M], anchors.strides_A[anchor_M][:, None]
+    scores_M = pick(outputs.scores, places, 1)[:, 0].sigmoid()
+    distances_M4 = pick(outputs.boxes, places, BOX_VALUES) * stride_M1
+    found = [boxes_from_distances(centers_M2, distances_M4), scores_M]
+    if outputs.keypoints is not None:
+        shifts_M = pick(outputs.keypoints, places, NUM_KEYPOINTS * 2) * stride_M1
+        found.append(centers_M2[:, None] + shifts_M.reshape(-1, NUM_KEYPOINTS, 2))
+    return found
 
 
-def _clip(boxes_M4: Tensor, height: int | None, width: int | None) -> Tensor:
-    most = [math.inf if limit is None else float(limit) for limit in (width, height)]
-    least = [-math.inf if limit is None else 0.0 for limit in (width, height)]
-    return torch.minimum(
-        torch.maximum(boxes_M4, boxes_M4.new_tensor(least * 2)), boxes_M4.new_tensor(most * 2)
-    )
+def _clipped(boxes_N4: Tensor, height: int, width: int) -> Tensor:
+    limits = boxes_N4.new_tensor([width, height, width, height])
+    return torch.minimum(boxes_N4.clamp(min=0), limits)
 
 
-def _plain_nms(boxes_M4: Tensor, scores_M: Tensor, threshold: float) -> Tensor:
-    kept: Tensor = torchvision_nms(boxes_M4, scores_M, threshold)
-    return kept
-
-
-def _suppress(boxes_M4: Tensor, scores_M: Tensor, threshold: float | None) -> Tensor:
-    if threshold is None:
-        return scores_M.sort(descending=True, stable=True).indices
-    return _plain_nms(boxes_M4, scores_M, threshold)
-
-
-def _to_detections(survivors: _Survivors, kept: Tensor) -> Detections:
-    boxes_N4 = survivors.boxes_M4[kept].cpu()
+def _best(columns: Sequence[Tensor], nms_threshold: float | None) -> Detections:
+    """Return the boxes, scores and key points that stay after NMS, best score first."""
+    boxes_N4, scores_N = columns[:2]
+    if nms_threshold is None:
+        kept = scores_N.sort(descending=True, stable=True).indices
+    else:
+        kept = nms(boxes_N4, scores_N, nms_threshold)
+    boxes_N4, scores_N, *keypoints = (column[kept].cpu() for column in columns)
     if not bool(boxes_N4.isfinite().all()):
         raise TrialError("the detector's boxes are not finite: its weights have diverged")
-    points = survivors.keypoints_M52
     return Detections(
         boxes_N4=boxes_N4.numpy(),
-        scores_N=survivors.scores_M[kept].cpu().numpy(),
-        keypoints_N52=None if points is None else points[kept].cpu().numpy(),
+        scores_N=scores_N.numpy(),
+        keypoints_N52=keypoints[0].numpy() if keypoints else None,
     )
-
-
-def _spread(name: str, value: int | Sequence[int] | None, count: int) -> list[int | None]:
-    if value is None or isinstance(value, (int, np.integer)):
-        return [value] * count
-    if len(value) != count:
-        raise DataError(f"decode needs one {name} for each of {count} images, got {len(value)}")
-    return list(value)
 
 
 def _require_shape(name: str, values: FloatArray, shape: tuple[int, ...]) -> None:

@@ -1,7 +1,7 @@
 """Face detection in single images with a trained model, for use from Python."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from trials.detection.decoding import (
     DEMO_NMS_THRESHOLD,
     NMS_THRESHOLD,
     Detections,
+    Thresholds,
     decode,
     nms_plus_one,
 )
@@ -20,7 +21,6 @@ from trials.evaluation.inference import (
     MULTIPLE,
     SMALLEST,
     Prepared,
-    Thresholds,
     detect_image,
     input_size,
     normalised_batch,
@@ -71,10 +71,14 @@ class FaceDetector:
         if self.protocol not in PROTOCOLS:
             rule = f"protocol must be one of {', '.join(PROTOCOLS)}"
             raise ConfigError(f"{rule}, got {self.protocol!r}")
-        _check_fraction("score threshold", self.score_threshold)
+        if not 0 <= self.score_threshold <= 1:
+            rule = "the score threshold must be from 0 to 1"
+            raise ConfigError(f"{rule}, got {self.score_threshold}")
         usual = DEMO_NMS_THRESHOLD if self.protocol == "demo" else NMS_THRESHOLD
         self._nms = usual if self.nms_threshold is None else self.nms_threshold
-        _check_fraction("NMS threshold", self._nms)
+        # Decoding keeps scores above a threshold, this class also those equal to it.
+        below = float(np.nextafter(np.float32(self.score_threshold), np.float32(0)))
+        self._thresholds = Thresholds(score=below, nms=self._nms)
         self._size = _size(self.image_size)
         self._predict, self._device = open_network(self.path, self.device, self.threads)
         if isinstance(self._predict, OnnxDetector):
@@ -101,26 +105,28 @@ class FaceDetector:
         pixels_HW3 = _pixels(image)
         if max_faces is not None and max_faces < 1:
             raise ConfigError(f"max_faces must be at least 1, got {max_faces}")
-        # Decoding keeps scores above the threshold, this class also those equal to it.
-        below = float(np.nextafter(np.float32(self.score_threshold), np.float32(0)))
         if self.protocol == "demo":
-            return self._detect_demo(pixels_HW3, below, max_faces)
+            return self._detect_demo(pixels_HW3, max_faces)
         height, width = self._size
         if height != width:
             raise ConfigError(f"protocol widerface needs a square, got {height} x {width}")
-        limits, size = Thresholds(score=below, nms=self._nms), input_size(str(height))
         found = detect_image(
-            self._predict, pixels_HW3, size, thresholds=limits, device=self._device
+            self._predict,
+            pixels_HW3,
+            input_size(str(height)),
+            thresholds=self._thresholds,
+            device=self._device,
         )
         return found.select(np.arange(len(found))[:max_faces])
 
-    def _detect_demo(self, image_HW3: Image, threshold: float, max_faces: int | None) -> Detections:
+    def _detect_demo(self, image_HW3: Image, max_faces: int | None) -> Detections:
         prepared = _prepare_demo(image_HW3, self._size)
         with torch.inference_mode():
             outputs = self._predict(normalised_batch([prepared], self._device).contiguous())
-        found = decode(outputs, score_threshold=threshold, nms_threshold=None)[0]
+        found = decode(outputs, thresholds=replace(self._thresholds, nms=None))[0]
         found = found.scaled(1 / prepared.scale[0], 1 / prepared.scale[1])
-        found = found.select(nms_plus_one(found.boxes_N4, found.scores_N, self._nms))
+        kept = nms_plus_one(found.boxes_N4, found.scores_N, self._nms)
+        found = found.select(kept)
         if max_faces is None or len(found) <= max_faces:
             return found
         return found.select(_prominent(found, image_HW3.shape[:2])[:max_faces])
@@ -160,11 +166,6 @@ def _pixels(image: Image | str | os.PathLike[str]) -> Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"an image is a uint8 RGB array (H, W, 3), got {image.dtype} {image.shape}")
     return image
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ConfigError(f"the {name} must be from 0 to 1, got {value}")
 
 
 def _size(value: int | tuple[int, int]) -> tuple[int, int]:

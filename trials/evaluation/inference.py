@@ -16,7 +16,7 @@ from torch import Tensor
 
 from search_spaces.errors import ConfigError
 from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize
-from trials.detection.decoding import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, decode
+from trials.detection.decoding import Detections, Thresholds, decode
 from trials.evaluation.network import Predict
 
 MULTIPLE = 32  # the coarsest stride: inputs are padded to whole cells
@@ -51,19 +51,6 @@ class InputSize:
         if self.square:
             height = width = self.long_edge
         return -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """Thresholds of a detection.
-
-    Attributes:
-        score: a detection must score higher than this.
-        nms: of two boxes with a higher IoU only the better one stays.
-    """
-
-    score: float = SCORE_THRESHOLD
-    nms: float = NMS_THRESHOLD
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,10 +125,9 @@ def detect_files(
     """
     if batch_size < 1:
         raise ConfigError(f"batch size must be at least 1, got {batch_size}")
-    limits = thresholds or Thresholds()
     prepared = _ahead(paths, size, readers, window=2 * batch_size)
     for batch in _batches(prepared, batch_size):
-        yield from _detect(predict, batch, limits, torch.device(device))
+        yield from _detect(predict, batch, thresholds, torch.device(device))
 
 
 def detect_image(
@@ -154,7 +140,7 @@ def detect_image(
 ) -> Detections:
     """Return the detections of one decoded RGB image, in its pixels."""
     batch = [_prepare(image_HW3, size)]
-    return _detect(predict, batch, thresholds or Thresholds(), torch.device(device))[0]
+    return _detect(predict, batch, thresholds, torch.device(device))[0]
 
 
 def _prepare(image_HW3: Image, size: InputSize) -> Prepared:
@@ -184,18 +170,15 @@ def normalised_batch(batch: Sequence[Prepared], device: torch.device) -> Tensor:
 
 
 def _detect(
-    predict: Predict, batch: Sequence[Prepared], limits: Thresholds, device: torch.device
+    predict: Predict,
+    batch: Sequence[Prepared],
+    thresholds: Thresholds | None,
+    device: torch.device,
 ) -> list[Detections]:
     """Return the detections of each image of a batch, in pixels of the image."""
     with torch.inference_mode():
         outputs = predict(normalised_batch(batch, device))
-        found = decode(
-            outputs,
-            [image.fitted[0] for image in batch],
-            [image.fitted[1] for image in batch],
-            score_threshold=limits.score,
-            nms_threshold=limits.nms,
-        )
+        found = decode(outputs, [image.fitted for image in batch], thresholds)
     return [
         detections.scaled(1 / image.scale[0], 1 / image.scale[1])
         for detections, image in zip(found, batch, strict=True)

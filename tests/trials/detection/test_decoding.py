@@ -7,7 +7,7 @@ import torch
 
 from search_spaces.errors import ConfigError, DataError, TrialError
 from trials.detection.anchors import STRIDES, grids_for
-from trials.detection.decoding import Detections, decode, nms, nms_plus_one
+from trials.detection.decoding import Detections, Thresholds, decode, nms_plus_one
 
 SIZE = (64, 96)
 NEVER = -30.0
@@ -69,8 +69,8 @@ def test_nothing_found_is_an_empty_result_for_every_image():
 def test_threshold_itself_does_not_pass():
     head = silent_head()
     write_face(head, 0.5, [1, 1, 1, 1])
-    assert len(decode(head, score_threshold=0.5)[0]) == 0
-    assert len(decode(head, score_threshold=0.499)[0]) == 1
+    assert len(decode(head, thresholds=Thresholds(score=0.5))[0]) == 0
+    assert len(decode(head, thresholds=Thresholds(score=0.499))[0]) == 1
 
 
 def test_images_keep_their_own_faces():
@@ -93,27 +93,18 @@ def test_better_box_suppresses_the_overlapping_one():
     write_face(head, 0.7, [1, 1, 1, 1], x=6)
     (found,) = decode(head)
     assert found.scores_N.tolist() == pytest.approx([0.9, 0.7])
-    (everything,) = decode(head, nms_threshold=None)
+    (everything,) = decode(head, thresholds=Thresholds(nms=None))
     assert everything.scores_N.tolist() == pytest.approx([0.9, 0.7, 0.6])
-
-
-def test_most_detections_are_the_best_ones():
-    head = silent_head()
-    for x, score in enumerate((0.3, 0.9, 0.6)):
-        write_face(head, score, [0.1, 0.1, 0.1, 0.1], x=2 * x)
-    (found,) = decode(head, max_detections=2)
-    assert found.scores_N.tolist() == pytest.approx([0.9, 0.6])
 
 
 def test_boxes_are_clipped_to_the_image_of_their_own_size():
     head = silent_head(2)
     for image in range(2):
         write_face(head, 0.9, [9, 9, 9, 9], image=image)
-    found = decode(head, [40, 64], [50, 96])
+    found = decode(head, [(40, 50), (64, 96)])
     assert found[0].boxes_N4.tolist() == [[0, 0, 50, 40]]
     assert found[1].boxes_N4.tolist() == [[0, 0, 88, 64]]
     assert decode(head)[0].boxes_N4.tolist() == [[-56, -48, 88, 96]]
-    assert decode(head, np.int64(40), 50)[1].boxes_N4.tolist() == [[0, 0, 50, 40]]
 
 
 def test_clipping_comes_before_suppression():
@@ -122,7 +113,7 @@ def test_clipping_comes_before_suppression():
     write_face(head, 0.9, [2, 2, 1, 1], x=1, y=1)
     write_face(head, 0.8, [6, 5, 1, 1], x=1, y=1, a=1)
     assert len(decode(head)[0]) == 2
-    assert len(decode(head, *SIZE)[0]) == 1
+    assert len(decode(head, [SIZE])[0]) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -156,16 +147,13 @@ def test_diverged_networks_are_an_error_not_an_empty_result():
         decode(head)
 
 
-def test_options_outside_their_range_are_refused():
-    head = silent_head(2)
-    with pytest.raises(ConfigError, match=r"score_threshold must be in \[0, 1\), got 1"):
-        decode(head, score_threshold=1)
-    with pytest.raises(ConfigError, match=r"nms_threshold must be in \[0, 1\], got -0.1"):
-        decode(head, nms_threshold=-0.1)
-    with pytest.raises(ConfigError, match="max_detections must be at least 1, got 0"):
-        decode(head, max_detections=0)
-    with pytest.raises(DataError, match="one height for each of 2 images, got 3"):
-        decode(head, [1, 2, 3], 4)
+def test_values_outside_their_range_are_refused():
+    with pytest.raises(ConfigError, match="score threshold must be from 0 to below 1, got 1"):
+        Thresholds(score=1)
+    with pytest.raises(ConfigError, match=r"NMS threshold must be from 0 to 1, got -0\.1"):
+        Thresholds(nms=-0.1)
+    with pytest.raises(DataError, match="one size for each of 2 images, got 1"):
+        decode(silent_head(2), [SIZE])
 
 
 # Suppression
@@ -178,15 +166,12 @@ def squares(*corners, side=10):
 def test_nms_keeps_the_best_of_each_cluster_best_first():
     boxes = squares((0, 0), (1, 0), (50, 0), (50, 2))
     scores = np.array([0.5, 0.6, 0.8, 0.9], np.float32)
-    assert nms(boxes, scores).tolist() == [3, 1]
     assert nms_plus_one(boxes, scores).tolist() == [3, 1]
 
 
 def test_overlap_at_the_threshold_survives():
-    boxes = squares((0, 0), (0, 5))  # IoU 1/3, with +1 sides 66 / 176 = 0.375
+    boxes = squares((0, 0), (0, 5))  # with +1 sides the IoU is 66 / 176 = 0.375
     scores = np.array([0.9, 0.8], np.float32)
-    assert len(nms(boxes, scores, 1 / 3 + 1e-6)) == 2
-    assert len(nms(boxes, scores, 1 / 3 - 1e-6)) == 1
     assert len(nms_plus_one(boxes, scores, 0.375)) == 2
     assert len(nms_plus_one(boxes, scores, 0.374)) == 1
 
@@ -194,21 +179,17 @@ def test_overlap_at_the_threshold_survives():
 def test_suppressed_boxes_suppress_nothing():
     boxes = squares((0, 0), (0, 4), (0, 8))
     scores = np.array([0.9, 0.8, 0.7], np.float32)
-    assert nms(boxes, scores, 0.4).tolist() == [0, 2]
     assert nms_plus_one(boxes, scores, 0.4).tolist() == [0, 2]
 
 
 def test_equal_scores_keep_the_first():
     boxes, scores = squares((0, 0), (0, 0)), np.array([0.5, 0.5], np.float32)
-    assert nms(boxes, scores).tolist() == [0]
     assert nms_plus_one(boxes, scores).tolist() == [0]
 
 
-@pytest.mark.parametrize("suppress", [nms, nms_plus_one])
-def test_suppression_of_nothing(suppress):
-    kept = suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-    assert kept.tolist() == []
-    assert kept.dtype == np.int64
+def test_suppression_of_nothing():
+    kept = nms_plus_one(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+    assert (kept.tolist(), kept.dtype) == ([], np.int64)
 
 
 # Detections
@@ -258,7 +239,7 @@ def head_from_raw(golden, image):
 @pytest.mark.parametrize("image", [0, 5])
 def test_detections_equal_the_demo_tool(golden_dir, network, image):
     golden = np.load(golden_dir / f"detect_scrfd_{network}.npz")
-    (found,) = decode(head_from_raw(golden, image), nms_threshold=None)
+    (found,) = decode(head_from_raw(golden, image), thresholds=Thresholds(nms=None))
     scale = golden[f"shape_{image}"][0] / 640
     found = found.scaled(scale, scale)
     found = found.select(nms_plus_one(found.boxes_N4, found.scores_N))

@@ -17,9 +17,10 @@ from search_spaces.zoo import load_zoo
 from trials.data.images import read_image
 from trials.data.labels import AnnotatedImage, Faces, write_labelv2
 from trials.data.widerface_mat import write_ground_truth
+from trials.detection.decoding import Thresholds
 from trials.evaluation.detector_ap import Evaluation, evaluate_detector
 from trials.evaluation.evaluated_images import load_validation
-from trials.evaluation.inference import Thresholds, detect_files, detect_image, input_size
+from trials.evaluation.inference import detect_files, detect_image, input_size
 from trials.evaluation.prediction_ap import score_folder
 from trials.evaluation.prediction_files import read_predictions, write_predictions
 from trials.onnx.runtime import OnnxDetector

@@ -8,10 +8,10 @@ from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError, DataError, TrialError
 from search_spaces.network.detector import build_detector
 from trials.data.images import read_image, write_image
-from trials.detection.decoding import Detections
+from trials.detection.decoding import Detections, Thresholds
 from trials.detection.drawing import BOX_COLOUR, draw_detections
 from trials.evaluation.face_detector import FaceDetector
-from trials.evaluation.inference import Thresholds, detect_image, input_size
+from trials.evaluation.inference import detect_image, input_size
 from trials.model_file import save_model
 from trials.onnx.export import export_onnx
 
