@@ -1,4 +1,4 @@
-"""Converting SCRFD models of other programs (ONNX, mmdetection checkpoints) to ours."""
+"""Conversion of SCRFD models of other programs (ONNX, mmdetection) to model files."""
 
 import os
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ CHECKPOINTS = (".pth", ".pt", ".pkl")
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted.
+    """Result of a conversion.
 
     Attributes:
-        architecture: recognised, with the built-in name where it is one of the family.
-        tensors: how many tensors were mapped.
-        ignored: names of the source that carry nothing (documented as unused).
-        difference: largest difference of the outputs to the ONNX file's own, relative to
-            1 + their largest value; None where the source cannot be run.
+        architecture: with the built-in name if it is one of the family.
+        tensors: number of tensors that were mapped.
+        ignored: names of tensors of the source that are known to be unused.
+        difference: largest difference of the outputs from the ONNX file's, relative to
+            1 + their largest value; None for a checkpoint, which cannot be run.
     """
 
     architecture: Architecture
@@ -49,16 +49,16 @@ def convert_model(
 ) -> Conversion:
     """Convert a SCRFD `.onnx` file or mmdetection `.pth` checkpoint to a model file.
 
-    Every weight must find its place and every place its weight. An ONNX file is run beside
-    the result to prove that both compute the same.
+    Every weight must have a place and every place a weight. An ONNX file is run to prove
+    that the result computes the same.
 
     Args:
-        source: the file; its suffix says which kind it is.
+        source: the file; its suffix tells the format.
         out: the model file, written atomically.
-        architecture: what the source is of; None recognises it.
+        architecture: the source's; None recognises it.
 
     Raises:
-        ConfigError: another architecture than given, or a missing optional package.
+        ConfigError: the source has another architecture than the given one.
         DataError: damaged, not a SCRFD model, or weights left over or missing.
     """
     path = Path(source)
@@ -81,7 +81,7 @@ def _from_onnx(path: Path, wanted: Architecture | None) -> tuple[Conversion, Det
     if not difference <= ONNX_TOLERANCE:
         raise DataError(
             f"{path}: the converted network's outputs differ from the file's by "
-            f"{difference:.2g} (at most {ONNX_TOLERANCE} is allowed); it is no plain SCRFD model"
+            f"{difference:.2g}, at most {ONNX_TOLERANCE} is allowed; it is not a plain SCRFD model"
         )
     conversion = Conversion(
         architecture=architecture, tensors=len(weights), ignored=(), difference=difference
@@ -108,7 +108,7 @@ def _from_checkpoint(path: Path, wanted: Architecture | None) -> tuple[Conversio
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by the reference's names."""
+    """Return the tensors of a checkpoint by the reference's names."""
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not weights:
         raise DataError(f"{path}: is not a checkpoint of mmdetection, it has no state_dict")
@@ -119,12 +119,12 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _recognised(content: Any, weights: Mapping[str, Tensor], path: Path) -> Architecture:
-    """From the configuration inside the checkpoint for GroupNorm's groups, and the shapes."""
+    """Recognise the architecture from the shapes, and GroupNorm's groups from the configuration."""
     meta = content.get("meta") if isinstance(content, Mapping) else None
     text = meta.get("config") if isinstance(meta, Mapping) else None
     groups = None
     if isinstance(text, str):
-        with suppress(ConfigError):  # of another kind: then the shapes alone must do
+        with suppress(ConfigError):  # of another kind: the shapes alone may be enough
             groups = architecture_from_mmdet(text, str(path)).head.groups or None
     try:
         return recognise(weights, str(path), groups)
@@ -135,20 +135,20 @@ def _recognised(content: Any, weights: Mapping[str, Tensor], path: Path) -> Arch
 def _agreed(found: Architecture, wanted: Architecture | None, path: Path) -> Architecture:
     if wanted is not None and wanted != found:
         raise ConfigError(
-            f"{path}: is of the architecture {_named(found).name or found.to_dict()}, not of "
+            f"{path}: has the architecture {_named(found).name or found.to_dict()}, not "
             f"{wanted.name or wanted.content_hash}"
         )
     return wanted or _named(found)
 
 
 def _named(architecture: Architecture) -> Architecture:
-    """The architecture with its built-in name, if it has none and is one of the family."""
+    """Return the architecture with its built-in name if it has none and is of the family."""
     name = architecture.name or known_name(architecture) or ""
     return replace(architecture, name=name)
 
 
 def _loaded(architecture: Architecture, weights: Mapping[str, Tensor], path: Path) -> Detector:
-    """The detector with these weights, every value finite and every name used once."""
+    """Return the detector with these weights, which must be finite and complete."""
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise DataError(f"{path}: {name} is not finite")

@@ -1,8 +1,8 @@
-"""Anchors: two squares in every cell of every level.
+"""Anchors: two squares in every cell of every level, as in SCRFD (arXiv 2105.04714).
 
-Source: REFERENCE facts of SCRFD, section 4. Centres lie at (x * stride, y * stride),
-without a half-cell offset. Order: level by level; inside a level (y * W + x) * 2 + a with
-a = 0 the small and a = 1 the large anchor. Shapes: A anchors.
+Centres are at (x * stride, y * stride), without a half-cell offset. The order is level by
+level, inside a level (y * W + x) * 2 + a with a = 0 the small and a = 1 the large anchor.
+Shapes: A anchors.
 """
 
 from collections.abc import Sequence
@@ -56,22 +56,22 @@ class Anchors:
 
 
 def grids_for(height: int, width: int) -> tuple[Grid, ...]:
-    """Cells (rows, columns) of each level for an input size in pixels, rounded up."""
+    """Return (rows, columns) of cells of each level for an input size in pixels, rounded up."""
     if height < 1 or width < 1:
         raise ConfigError(f"an input must have at least 1x1 pixels, got {height}x{width}")
     return tuple((-(-height // stride), -(-width // stride)) for stride in STRIDES)
 
 
 def anchors_for(height: int, width: int, device: torch.device | str = "cpu") -> Anchors:
-    """The anchors of an input of height x width pixels; cached, do not write into them."""
+    """Return the anchors of an input of height x width pixels; cached, do not change them."""
     return anchors_for_grids(grids_for(height, width), device)
 
 
 def anchors_for_grids(grids: Sequence[Grid], device: torch.device | str = "cpu") -> Anchors:
-    """The anchors of levels of the given (rows, columns); cached, do not write into them.
+    """Return the anchors of levels of the given (rows, columns); cached, do not change them.
 
     Raises:
-        ConfigError: when there is not one grid of at least one cell for every stride.
+        ConfigError: there is not one grid of at least one cell for every stride.
     """
     checked = tuple((int(rows), int(columns)) for rows, columns in grids)
     if len(checked) != len(STRIDES) or min(map(min, checked)) < 1:
@@ -82,7 +82,7 @@ def anchors_for_grids(grids: Sequence[Grid], device: torch.device | str = "cpu")
 
 @lru_cache(maxsize=_CACHED_SIZES)
 def _build(grids: tuple[Grid, ...], device: torch.device) -> Anchors:
-    # A tensor born in inference mode could never take part in training later.
+    # A tensor made in inference mode cannot take part in training later.
     with torch.inference_mode(mode=False), torch.no_grad():
         levels = [_build_level(level, *grid) for level, grid in enumerate(grids)]
         boxes, centers, strides, indices = (torch.cat(parts) for parts in zip(*levels, strict=True))

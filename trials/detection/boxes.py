@@ -12,12 +12,12 @@ DIOU_EPS = 1e-6
 
 
 def areas(boxes: Tensor) -> Tensor:
-    """Signed areas, (..., 4) -> (...). Negative where exactly one side is inverted."""
+    """Return signed areas, (..., 4) -> (...), negative where exactly one side is inverted."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of each pair at the same position.
+    """Return the intersection over union of each pair at the same position.
 
     Args:
         boxes: (..., 4), broadcastable with `others`.
@@ -32,7 +32,7 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def diou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Distance IoU: IoU - (distance of centres / diagonal of the enclosing box)^2.
+    """Return the distance IoU: IoU - (distance of centres / diagonal of enclosing box)^2.
 
     Source: Zheng et al., Distance-IoU loss (AAAI 2020), equation 7; eps 1e-6 is added to
     the union and to the squared diagonal, as the SCRFD reference does.
@@ -56,19 +56,19 @@ def diou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def boxes_from_distances(centers: Tensor, distances: Tensor) -> Tensor:
-    """Boxes whose sides lie `l, t, r, b` from a point: (..., 2), (..., 4) -> (..., 4)."""
+    """Return boxes with sides `l, t, r, b` from a point: (..., 2), (..., 4) -> (..., 4)."""
     return torch.cat((centers - distances[..., :2], centers + distances[..., 2:]), dim=-1)
 
 
 def distances_to_sides(centers: Tensor, boxes: Tensor) -> Tensor:
-    """The inverse: `l, t, r, b` from points to the sides; negative where outside."""
+    """Return `l, t, r, b` from points to the sides of boxes; negative outside."""
     return torch.cat((centers - boxes[..., :2], boxes[..., 2:] - centers), dim=-1)
 
 
 def _overlap(boxes: Tensor, others: Tensor) -> Tensor:
     top_left = torch.maximum(boxes[..., :2], others[..., :2])
     bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])
-    # Not clamp, whose gradient where boxes just touch depends on the version of torch.
+    # Not clamp: its gradient where boxes just touch depends on the version of torch.
     sides = (bottom_right - top_left).relu()
     return sides[..., 0] * sides[..., 1]
 

@@ -1,4 +1,4 @@
-"""A detector as it is fastest at inference: norms folded into the convolutions before them."""
+"""Folding of batch normalisation into the convolutions before it, for fast inference."""
 
 import copy
 
@@ -11,12 +11,10 @@ from search_spaces.network.layers import ConvUnit, Shortcut
 
 
 def folded(detector: Detector) -> Detector:
-    """A copy for inference; the detector itself stays as it is.
+    """Return a copy for inference, in evaluation mode and channels-last memory.
 
-    In evaluation mode a BatchNorm is one factor and one shift a channel, which the weights
-    and the bias of the convolution before it take over: the outputs are the same but for
-    rounding (float32: 1e-6), and a pass over every feature map less is needed. GroupNorms
-    depend on the image and stay. The copy lies in channels-last memory.
+    Outputs are the same up to rounding (float32: 1e-6), with a pass over every feature map
+    less. GroupNorms depend on the image and remain.
     """
     network = copy.deepcopy(detector).eval().requires_grad_(False)
     for unit in network.modules():

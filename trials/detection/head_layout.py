@@ -1,9 +1,9 @@
-"""How a head's output tensors are laid out, and how to read some anchors out of them.
+"""Layout of a head's output tensors, and reading the values of chosen anchors.
 
-Every level is a tensor (B, 2 * values, H, W) whose channel `a * values + v` holds value v of
-anchor a of the cell. Nothing is transposed here: the levels are joined into one vector
-(image, anchor of the cell, value, row, column; level after level) and the wanted values are
-picked out by index, which also makes the gradient cheap.
+Every level is a tensor (B, 2 * values, H, W) whose channel `a * values + v` has value v of
+anchor a of the cell. Nothing is transposed: the levels are joined into one vector (image,
+anchor of the cell, value, row, column; level after level) and the wanted values are picked
+by index, which also makes the gradient cheap.
 
 Shapes: B images, A anchors, P chosen anchors of all images together.
 """
@@ -22,7 +22,7 @@ NUM_KEYPOINTS = 5
 
 
 class Outputs(Protocol):
-    """What a detector's head returns: lists with one tensor a level."""
+    """Outputs of a detector's head: lists with one tensor a level."""
 
     @property
     def scores(self) -> Sequence[Tensor]:
@@ -39,11 +39,11 @@ class Outputs(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Places:
-    """Where chosen anchors lie in the joined vector of the scores.
+    """Positions of chosen anchors in the joined vector of the scores.
 
     Attributes:
         image_P, anchor_P: int64 indices of the image and of the anchor in that image.
-        plane_start_P: where the plane (all cells of one image, level and anchor) begins.
+        plane_start_P: start of the plane (all cells of one image, level and anchor).
         plane_size_P: cells of the plane.
         cell_P: the cell in the plane.
     """
@@ -61,13 +61,13 @@ class Places:
 
 
 def anchors_for_outputs(outputs: Outputs) -> Anchors:
-    """The anchors that belong to the outputs' feature maps, on their device."""
+    """Return the anchors of the outputs' feature maps, on their device."""
     grids = [(scores.shape[2], scores.shape[3]) for scores in outputs.scores]
     return anchors_for_grids(grids, outputs.scores[0].device)
 
 
 def places_of(anchors: Anchors, images: int, image_P: Tensor, anchor_P: Tensor) -> Places:
-    """Find chosen anchors in the joined vector of a batch of `images` images."""
+    """Locate chosen anchors in the joined vector of a batch of `images` images."""
     level_P = anchors.levels_A[anchor_P]
     device = anchor_P.device
     level_start_P = torch.tensor(anchors.level_starts).to(device)[level_P]
@@ -85,14 +85,14 @@ def places_of(anchors: Anchors, images: int, image_P: Tensor, anchor_P: Tensor) 
 
 
 def join(levels: Sequence[Tensor]) -> Tensor:
-    """All values of all levels in one vector."""
+    """Join all values of all levels in one vector."""
     return torch.cat([values.reshape(-1) for values in levels])
 
 
 def pick(levels: Sequence[Tensor], places: Places, values: int) -> Tensor:
-    """The `values` numbers of each chosen anchor: (P, values) float32.
+    """Return the `values` numbers of each chosen anchor, (P, values) float32.
 
-    An anchor whose score lies at `plane_start + cell` has its value v at
+    An anchor whose score is at `plane_start + cell` has its value v at
     `plane_start * values + v * plane_size + cell`.
     """
     first_P = places.plane_start_P * values + places.cell_P

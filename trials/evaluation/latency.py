@@ -16,7 +16,7 @@ import torch
 
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import Detector
-from trials.device import limited_threads
+from trials.device import device_name, limited_threads, synchronize
 from trials.onnx.export import MULTIPLE, onnx_bytes
 from trials.onnx.runtime import OnnxSession
 
@@ -35,9 +35,9 @@ class Latency:
         runtime: `onnxruntime` or `torch`.
         device: `cpu`, or the GPU's name.
         threads: CPU threads of the computation.
-        height, width: the input in pixels; one image at a time.
-        runs: how many runs were timed, after the warm-up.
-        median_ms, p95_ms: of the runs, in milliseconds.
+        height, width: size of the input in pixels.
+        runs: number of timed runs, after the warm-up.
+        median_ms, p95_ms: median and 95th percentile of the runs in milliseconds.
     """
 
     runtime: str
@@ -93,17 +93,14 @@ def torch_latency(
     _check(size, threads, runs)
     detector = detector.to(device).eval()
     images_13HW = torch.from_numpy(_noise(size)).to(device)
-    is_gpu = device.type == "cuda"
 
     def run() -> None:
         detector(images_13HW)
-        if is_gpu:
-            torch.cuda.synchronize(device)
+        synchronize(device)
 
     with limited_threads(threads), torch.inference_mode():
         times = time_runs(run, runs=runs)
-    name = torch.cuda.get_device_name(device) if is_gpu else "cpu"
-    return _result("torch", name, size, threads, times)
+    return _result("torch", device_name(device), size, threads, times)
 
 
 def time_runs(

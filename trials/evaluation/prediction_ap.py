@@ -1,4 +1,4 @@
-"""The WIDER FACE AP of predictions in text files."""
+"""WIDER FACE AP of predictions in text files."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -20,12 +20,12 @@ Detections: TypeAlias = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scoring:
-    """What scoring a folder gives.
+    """Result of scoring a folder.
 
     Attributes:
         aps: average precisions as fractions; 0 for a subset in which no face counts.
         face_counts: how many faces count in `easy`, `medium`, `hard`.
-        notes: what the reader of the figures should know, a sentence each.
+        notes: warnings for the reader of the figures, one sentence each.
     """
 
     aps: APs
@@ -36,7 +36,9 @@ class Scoring:
 def score_folder(
     predictions: str | os.PathLike[str], ground_truth: str | os.PathLike[str]
 ) -> Scoring:
-    """AP of the prediction files of a folder or tar archive against a folder of .mat files.
+    """Return the AP of a folder or tar archive of prediction files.
+
+    The ground truth is a folder of WIDER FACE's .mat files.
 
     Raises:
         DataError: a missing or malformed file, no prediction for any image of the ground
@@ -55,7 +57,7 @@ def score_folder(
 
 
 def _unwrapped(found: Detections, truth: Truth) -> Detections:
-    """`found` without the folders that all its files lie in, if that gives the truth's names."""
+    """Remove the folders that contain all files, if that gives names of the truth."""
     names = set(truth.names)
     while found and not any(name in names for name in found):
         tops = {name.partition("/")[0] for name in found}
@@ -66,7 +68,7 @@ def _unwrapped(found: Detections, truth: Truth) -> Detections:
 
 
 def _notes(found: Collection[str], truth: Truth) -> list[str]:
-    """What the reader of the figures should know."""
+    """Return warnings about files without an image, and images without a file or a face."""
     notes = []
     missing = [name for name in truth.names if name not in found]
     if missing:

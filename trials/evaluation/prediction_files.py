@@ -1,7 +1,7 @@
 """Detections as WIDER FACE text: event folders with one file an image, or an archive of them.
 
-A file holds a name line (not interpreted: the path counts), a line with the number of faces
-and one line `x y width height score` a face, in pixels (REFERENCE facts, section 9).
+A file has a name line, which is ignored in favour of the path, a line with the number of
+faces and one line `x y width height score` a face, in pixels.
 """
 
 import os
@@ -42,12 +42,12 @@ def read_predictions(source: str | os.PathLike[str]) -> dict[str, NDArray[np.flo
     predictions: dict[str, NDArray[np.float64]] = {}
     for name, path, content in _files(root) if root.is_dir() else _members(root):
         if name in predictions:
-            raise DataError(f"{path}: stands in the archive twice")
+            raise DataError(f"{path}: is in the archive twice")
         predictions[name] = _parse(path, content)
     if not predictions:
         archives = sorted(file.name for file in root.glob("*.tar*")) if root.is_dir() else []
         hint = f"; to score an archive, name it: {root / archives[0]}" if archives else ""
-        raise DataError(f"{root}: no <event>/<image>.txt prediction file in it{hint}")
+        raise DataError(f"{root}: has no <event>/<image>.txt prediction file{hint}")
     return predictions
 
 
@@ -56,19 +56,21 @@ def write_predictions(
 ) -> None:
     """Write predictions so that `read_predictions` returns the same numbers.
 
-    All files appear at once: they are written beside `folder`, which is then renamed.
+    The folder appears with all its files at once.
 
     Args:
         folder: must not exist, or be empty.
         predictions: image name `event/file` -> (N, 5) x, y, width, height, score.
 
     Raises:
-        DataError: the folder is not empty; a name that is not `event/file` or leads outside;
-            an array of another shape or with values that are not finite.
+        DataError: the folder is not empty; a name is not `event/file` or leads outside; an
+            array has another shape or values that are not finite.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"{target}: predictions go into a new or empty folder, this one is used")
+        raise DataError(
+            f"{target}: predictions go into a new or empty folder, this one is not empty"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -82,10 +84,10 @@ def write_predictions(
 
 
 def _files(root: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Name, path and content of every prediction file below `root`, in a fixed order."""
+    """Yield name, path and content of every prediction file below `root`, sorted."""
     for parent, folders, files in os.walk(root):
         folders.sort()
-        if os.path.samefile(parent, root):  # a file here belongs to no event
+        if os.path.samefile(parent, root):  # files here belong to no event
             continue
         for file in sorted(files):
             if file.endswith(SUFFIX):
@@ -94,7 +96,7 @@ def _files(root: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
-    """The same of a tar archive, which is read and never unpacked."""
+    """Yield name, path and content of every prediction file in a tar archive."""
     try:
         with tarfile.open(archive) as opened:
             for member in opened:
@@ -123,7 +125,7 @@ def _read(path: str) -> bytes:
 
 
 def _parse(path: str, content: bytes) -> NDArray[np.float64]:
-    """The predictions (N, 5) of one file: the quick way, which explains itself on a fault."""
+    """Return the predictions (N, 5) of one file."""
     content = content.rstrip()
     lines = content.split(b"\n")
     rows = [line.split() for line in lines[2:]]
@@ -139,7 +141,7 @@ def _parse(path: str, content: bytes) -> NDArray[np.float64]:
 
 
 def _explain(path: str, lines: list[bytes]) -> NoReturn:
-    """Raise the error that names the first faulty line."""
+    """Raise the error that names the first faulty line; for speed not part of `_parse`."""
     count = lines[1].strip() if len(lines) > 1 else b""
     if not count.isdigit():
         raise DataError(
@@ -151,11 +153,11 @@ def _explain(path: str, lines: list[bytes]) -> NoReturn:
                 f"{path}:{number}: a face is five finite numbers `x y width height score`, "
                 f"got {_show(line)}"
             )
-    raise DataError(f"{path}:2: says {int(count)} faces, the file lists {len(lines) - 2}")
+    raise DataError(f"{path}:2: announces {int(count)} faces, the file lists {len(lines) - 2}")
 
 
 def _is_row(line: bytes) -> bool:
-    """Whether a line holds five finite numbers."""
+    """Return whether a line has five finite numbers."""
     words = line.split()
     if len(words) != COLUMNS or b"_" in line:
         return False
@@ -166,7 +168,7 @@ def _is_row(line: bytes) -> bool:
 
 
 def _show(text: bytes) -> str:
-    """The start of a stranger's line, safe to print."""
+    """Return the start of a line, safe to print."""
     return repr(text[:60].decode("utf-8", "replace"))
 
 

@@ -1,14 +1,15 @@
-"""Average precision as WIDER FACE computes it: arrays in, numbers out, numpy only.
+"""Average precision as WIDER FACE computes it, from arrays.
 
-Facts (REFERENCE section 9), each with a hand-worked test:
+The rules are those of the reference's evaluation (mmdet/core/evaluation/widerface.py):
 
-- scores are min-max normalised over the whole set, the thresholds are 1 - (t + 1) / 1000;
-- predictions are taken by falling score, equal scores in their given order;
-- IoU adds 1 to widths and heights; a prediction takes its best-IoU face, from 0.5 upwards;
-- matching a face outside the subset removes the prediction from precision;
-- a second match of a face is a false positive;
-- an image without any face or without any prediction adds only to the face count;
-- AP is the area under recall against precision made monotone, at all points.
+- Scores are min-max normalised over the whole set; the thresholds are 1 - (t + 1) / 1000.
+- Predictions are matched by falling score, equal scores in their given order.
+- IoU adds 1 to widths and heights. A prediction takes the face with the best IoU, if that is
+  at least 0.5.
+- A prediction that matches a face outside the subset does not count for precision.
+- A second match of a face is a false positive.
+- An image without any face or without any prediction adds only to the face count.
+- AP is the area under the curve of precision, made monotone, over recall, at all points.
 
 Shape legend: P predictions and F faces of all images, N predictions and G faces of one image.
 """
@@ -34,7 +35,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Matches:
-    """Predictions that can matter, image by image and by falling score.
+    """Predictions in images that have faces, image by image and by falling score.
 
     Attributes:
         bin_P: index of the first (highest) threshold that the score reaches.
@@ -48,16 +49,16 @@ class _Matches:
 
 
 def evaluate(predictions: Mapping[str, NDArray[np.floating]], truth: Truth) -> APs:
-    """Average precision of easy, medium and hard faces.
+    """Return the average precision of easy, medium and hard faces.
 
     Args:
         predictions: image name `event/file` -> (N, 5) x, y, width, height, score in pixels.
             Images of the truth that are missing count as having no prediction; images that
-            the truth does not know only take part in the normalisation of scores.
-        truth: the faces, and which of them count. Neither argument is changed.
+            the truth does not have only take part in the normalisation of scores.
+        truth: the faces, and which of them count.
 
     Returns:
-        Fractions; 0 for a subset in which no face counts (ask `truth.face_counts`).
+        Fractions; 0 for a subset in which no face counts (see `truth.face_counts`).
 
     Raises:
         DataError: a prediction array of another shape, or with values that are not finite.
@@ -69,7 +70,7 @@ def evaluate(predictions: Mapping[str, NDArray[np.floating]], truth: Truth) -> A
 
 
 def _as_arrays(predictions: Mapping[str, NDArray[np.floating]]) -> dict[str, Floats]:
-    """Predictions with their shapes checked; images without any are left out."""
+    """Check the predictions' shapes and leave out images without any."""
     arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in predictions.items()}
     arrays = {name: rows for name, rows in arrays.items() if rows.size}
     for name, rows in arrays.items():
@@ -107,7 +108,7 @@ def _match_all(rows: Mapping[str, Floats], truth: Truth) -> _Matches:
 
 
 def _threshold_bins(scores_P: Floats, rows: Mapping[str, Floats]) -> Ints:
-    """The first threshold, of those falling from 0.999 to 0, that each score reaches."""
+    """Return the first threshold, of those falling from 0.999 to 0, that each score reaches."""
     low = min((float(found[:, 4].min()) for found in rows.values()), default=0.0)
     high = max((float(found[:, 4].max()) for found in rows.values()), default=0.0)
     normalised_P = (scores_P - low) / ((high - low) or 1.0)
@@ -117,7 +118,7 @@ def _threshold_bins(scores_P: Floats, rows: Mapping[str, Floats]) -> Ints:
 
 
 def _best_faces(found_N5: Floats, faces_G4: Floats) -> Ints:
-    """The face (0-based) with the best IoU of at least 0.5 to each prediction, else -1."""
+    """Return the face with the best IoU of at least 0.5 to each prediction, else -1."""
     step = max(1, PAIRS_AT_ONCE // len(faces_G4))
     if len(found_N5) > step:
         parts = range(0, len(found_N5), step)
@@ -128,7 +129,7 @@ def _best_faces(found_N5: Floats, faces_G4: Floats) -> Ints:
 
 
 def overlaps(found_N4: Floats, faces_G4: Floats) -> Floats:
-    """IoU (N, G) of xywh boxes whose pixels are counted inclusively (+1 on both sides)."""
+    """Return the IoU (N, G) of xywh boxes, with 1 added to widths and heights."""
     low_N2, low_G2 = found_N4[:, :2], faces_G4[:, :2]
     high_N2, high_G2 = low_N2 + found_N4[:, 2:], low_G2 + faces_G4[:, 2:]
     inter_NG: Floats = _common(low_N2[:, 0], high_N2[:, 0], low_G2[:, 0], high_G2[:, 0])
@@ -140,7 +141,7 @@ def overlaps(found_N4: Floats, faces_G4: Floats) -> Floats:
 
 
 def _common(low_N: Floats, high_N: Floats, low_G: Floats, high_G: Floats) -> Floats:
-    """Inclusive length (N, G) that two intervals share along one axis."""
+    """Return the length (N, G), plus 1, that two intervals share along one axis."""
     common_NG: Floats = np.minimum(high_N[:, None], high_G)
     common_NG -= np.maximum(low_N[:, None], low_G)
     common_NG += 1
@@ -148,14 +149,14 @@ def _common(low_N: Floats, high_N: Floats, low_G: Floats, high_G: Floats) -> Flo
 
 
 def _areas(low_N2: Floats, high_N2: Floats) -> Floats:
-    """Inclusive areas; boxes turned inside out get a tiny one, so that no union is zero."""
+    """Return areas of sides plus 1; a tiny one for inverted boxes, so that no union is 0."""
     sides_N2 = np.maximum(high_N2 - low_N2 + 1, 0)
     area_N: Floats = sides_N2[:, 0] * sides_N2[:, 1]
     return np.maximum(area_N, np.finfo(np.float64).tiny)
 
 
 def _first_matches(face_P: Ints) -> Flags:
-    """Whether each prediction is the first that matches its face."""
+    """Return whether each prediction is the first that matches its face."""
     first_P = np.zeros(len(face_P), dtype=bool)
     faces, positions = np.unique(face_P, return_index=True)
     first_P[positions[faces >= 0]] = True
@@ -163,7 +164,7 @@ def _first_matches(face_P: Ints) -> Flags:
 
 
 def _average_precision(matches: _Matches, counted_F: Flags) -> float:
-    """All-point AP of one subset, whose faces are flagged in `counted_F`."""
+    """Return the all-point AP of the subset whose faces are flagged in `counted_F`."""
     faces = int(counted_F.sum())
     if faces == 0:
         return 0.0
@@ -177,12 +178,12 @@ def _average_precision(matches: _Matches, counted_F: Flags) -> float:
 
 
 def _cumulative(bins: Ints) -> Ints:
-    """How many bins are at or before each of the thresholds."""
+    """Count the bins at or before each of the thresholds."""
     return np.asarray(np.bincount(bins, minlength=THRESHOLDS).cumsum(), dtype=np.int64)
 
 
 def _area(recall: Floats, precision: Floats) -> float:
-    """Area under the curve once precision never rises with recall."""
+    """Return the area under the curve after making precision fall with recall."""
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.diff(recall, prepend=0.0)
     return min(1.0, float((steps * best_from_here).sum()))  # rounding must not exceed 1
