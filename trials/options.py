@@ -25,7 +25,7 @@ class Option:
         default_text: the default as the help shows it; empty: the default of the field.
         flags: flags of the command line; empty: the name of the field.
         minimum, maximum: limits of a number.
-        choices: all values that a text may have.
+        choices: all values that a text or an integer may have.
         metavar: placeholder of the value in the help; empty: the choices or the type.
         panel: heading of the help that the option is listed under.
         parser: converts the text of a flag or a file into the value.
@@ -36,7 +36,7 @@ class Option:
     flags: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[Any, ...] = ()
     metavar: str | None = None
     panel: str = ""
     parser: Callable[[str], Any] | None = None
@@ -55,7 +55,8 @@ class OptionField:
         name: name of the field.
         kind: type of the field without None.
         is_optional: whether None is a value of the field.
-        default: default value of the field, or `dataclasses.MISSING`.
+        default: default value of the field; None for that of a factory, `dataclasses.MISSING`
+            for none.
         option: the declaration, an `Option` or an object of a subclass.
     """
 
@@ -80,7 +81,7 @@ def option_fields(cls: type[Any]) -> tuple[OptionField, ...]:
             name=item.name,
             kind=_without_none(hints[item.name]),
             is_optional=type(None) in typing.get_args(hints[item.name]),
-            default=item.default,
+            default=item.default if item.default_factory is MISSING else None,
             option=item.metadata[OPTION],
         )
         for item in fields(cls)

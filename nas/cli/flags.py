@@ -48,6 +48,11 @@ def group(cls: type[Any], *names: str, **defaults: Any) -> dict[str, _Group]:
     return {_GROUP: _Group(cls=cls, names=names or every, defaults=defaults)}
 
 
+def same(cls: type[Any], name: str) -> dict[str, Option]:
+    """Return metadata of a field with the option that another dataclass declares."""
+    return {OPTION: replace(option_field(cls, name).option, panel="")}
+
+
 def options_of(cls: type[Any]) -> list[OptionField]:
     """Return the options of a dataclass, those of its groups included."""
     declared = {item.name: item for item in option_fields(cls)}
@@ -155,11 +160,13 @@ def _typer(item: OptionField, **more: Any) -> Any:
     """Return the typer declaration of an option."""
     option, default_text = item.option, item.default_text
     shown = f"{option.help} (default: {default_text})" if default_text else option.help
-    more |= {"help": shown, "metavar": option.metavar or "|".join(option.choices) or None}
+    choices = "" if item.kind is int else "|".join(option.choices)
+    more |= {"help": shown, "metavar": option.metavar or choices or None}
     if isinstance(option, Argument):
         return typer.Argument(**more)
     flags = option.flags or (f"--{item.name.replace('_', '-')}",)
-    panel = option.panel or None
-    return typer.Option(
-        *flags, min=option.minimum, rich_help_panel=panel, show_default=False, **more
-    )
+    more |= {"rich_help_panel": option.panel or None, "show_default": False}
+    limits = (option.minimum, None)
+    if item.kind is int and option.choices:
+        limits = (min(option.choices), max(option.choices))
+    return typer.Option(*flags, min=limits[0], max=limits[1], **more)

@@ -12,7 +12,7 @@ from nas.cli.flags import build, declared
 from nas.cli.run_flags import RunFlags
 from nas.cli.screening import read_screen
 from nas.cli.stage_input import network_flags, refuse_other_stage, with_config
-from nas.search.options import NETWORKS, StageOption, stage_option
+from nas.search.options import StageOption, stage_option
 from search_spaces.errors import ConfigError
 from trials.options import OPTION, OptionField, option_field, option_fields
 
@@ -122,7 +122,9 @@ class ProposeOptions:
     """Options of `propose` itself."""
 
     stage: int = field(
-        metadata=stage_option("1: backbones; 2: networks around a template.", minimum=1, panel="")
+        metadata=stage_option(
+            "1: backbones; 2: networks around a template.", choices=(1, 2), panel=""
+        )
     )
     out: Path = field(
         metadata=stage_option("Folder for 0001.yaml, ... and candidates.csv.", panel="")
@@ -149,8 +151,6 @@ def _spelled(item: OptionField) -> OptionField:
 
 def _propose(given: dict[str, Any]) -> None:
     own = build(ProposeOptions, given)
-    if own.stage not in NETWORKS:
-        raise typer.BadParameter(f"--stage must be 1 or 2, got {own.stage}")
     refuse_other_stage(own.stage, given, _offered())
     offered = [item for item in _offered() if own.stage in item.option.stages]
     values = {item.name: item.default for item in offered if item.name in _POOL}
