@@ -1,316 +1,43 @@
-"""Request of a stage: what flags, a YAML file and earlier runs ask for, as one frozen dataclass.
-
-The fields are the options of the stages. Their metadata (`nas.search.options`) declare flags,
-help, limits, inheritance between stages and what may change when a search is resumed.
-"""
+"""Requests of the three stages: what flags, a YAML file and earlier runs ask for."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from nas.early_stopping.schedule import RUNGS, SCHEDULERS, Schedule
 from nas.search.options import (
-    DATA,
-    MACHINE,
-    NETWORKS,
-    SAVING,
-    SEARCH_METAVAR,
     TRAINING,
     RecipeOptions,
     StageOption,
     parse_flops,
-    parse_recipe,
     reused,
-    setting,
     stage_option,
 )
-from nas.storage.study_storage import JOURNAL, check_storage
-from search_spaces.checks import is_number, require_fields, require_integer
+from nas.search.stage_request import LARGEST_POOL, NO_SCREEN, STRATEGIES, StageRequest
+from search_spaces.checks import require_fields
 from search_spaces.errors import ConfigError, IncomparableError
 from trials.fingerprint import differences
-from trials.options import OPTION, OptionField, check_options, option_field, option_fields
-from trials.recipe import Recipe
-from trials.settings import TrialSettings
+from trials.options import OPTION, OptionField, option_field, option_fields
 
-NO_SCREEN = "none"
-LARGEST_POOL = 100_000
-STRATEGIES = ("random", "tpe", "evolution")
-_saving = partial(stage_option, panel=SAVING, inherited=True)
-_machine = partial(stage_option, panel=MACHINE, inherited=True, changes="always")
+__all__ = [
+    "LARGEST_POOL",
+    "NO_SCREEN",
+    "REQUESTS",
+    "STRATEGIES",
+    "AnyRequest",
+    "RedistributionRequest",
+    "Stage1Request",
+    "Stage2Request",
+    "StageRequest",
+    "check_comparable",
+    "common_names",
+    "inherited_names",
+    "option_names",
+    "request_differences",
+    "request_from_dict",
+    "stage_options",
+]
 _HASH_OF = {"data_fingerprint": "data", "template_hash": "template"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRequest:
-    """Options that all stages share.
-
-    Attributes:
-        flops: target in multiply-adds at 480x640.
-        data: folder of the images as an absolute path.
-        data_fingerprint: hash of the contents of `data` (`trials.fingerprint`).
-        recipe: the training recipe as plain data.
-        warm_start: absolute path or URL of another search directory.
-        max_gpu_hours: limit of the hours of `nas.search.budget`; None: no limit.
-        cpus_per_trial, gpus_per_trial: None until the first run has chosen them.
-        study: prefix of the study's name in a database; None for a journal.
-        ranges: changes to the ranges of the search space.
-    """
-
-    stage: ClassVar[int]
-
-    flops: int = field(metadata=stage_option(parser=parse_flops))
-    num_candidates: int = field(
-        default=64,
-        metadata=stage_option(
-            "Number of candidates; may grow from run to run.", minimum=1, changes="always"
-        ),
-    )
-    tolerance: float = field(
-        default=0.02,
-        metadata=stage_option(
-            "Relative deviation from the FLOPs target.", stages=NETWORKS, inherited=True
-        ),
-    )
-    seed: int = field(
-        default=TrialSettings.seed,
-        metadata=stage_option("Seed of the proposals and the trials.", minimum=0, inherited=True),
-    )
-    screen: str = field(
-        default=NO_SCREEN,
-        metadata=stage_option(
-            "Train the candidates with the highest training-free score, such as zen; or none.",
-            metavar="PROXY",
-            stages=NETWORKS,
-            changes="always",
-        ),
-    )
-    screen_from: int = field(
-        default=1000,
-        metadata=stage_option(
-            "Number of candidates that --screen scores.",
-            minimum=1,
-            maximum=LARGEST_POOL,
-            stages=NETWORKS,
-            changes="always",
-        ),
-    )
-    data: str = field(
-        metadata=reused(
-            DATA[OPTION],
-            default_text="data/retinaface",
-            panel=TRAINING,
-            inherited=True,
-            changes="always",
-        )
-    )
-    data_fingerprint: str = field(metadata=stage_option(inherited=True, common=True, in_file=False))
-    epochs: int = field(default=TrialSettings.epochs, metadata=setting("epochs", common=True))
-    image_size: int = field(
-        default=TrialSettings.image_size, metadata=setting("image_size", common=True)
-    )
-    recipe: Mapping[str, Any] = field(
-        metadata=reused(
-            option_field(RecipeOptions, "recipe").option,
-            default_text=RecipeOptions.recipe,
-            parser=parse_recipe,
-            panel=TRAINING,
-            inherited=True,
-            common=True,
-        )
-    )
-    precision: str = field(
-        default=TrialSettings.precision, metadata=setting("precision", common=True)
-    )
-    eval_every: int = field(
-        default=TrialSettings.eval_every, metadata=setting("eval_every", changes="always")
-    )
-    select_on: str = field(
-        default=TrialSettings.select_on, metadata=setting("select_on", common=True)
-    )
-    strategy: str = field(
-        default=STRATEGIES[0],
-        metadata=_saving(
-            "Strategy that chooses the candidates.",
-            choices=STRATEGIES,
-            stages=NETWORKS,
-            changes="always",
-        ),
-    )
-    warm_start: str | None = field(
-        default=None,
-        metadata=_saving(
-            "Another search, whose finished trials tpe and evolution learn from too.",
-            metavar=SEARCH_METAVAR,
-            stages=NETWORKS,
-            inherited=False,
-            changes="always",
-        ),
-    )
-    scheduler: str = field(
-        default=SCHEDULERS[0],
-        metadata=_saving(
-            "Scheduler that ends poor trials early; fifo ends none.",
-            metavar="|".join(SCHEDULERS),  # checked by the schedule
-            changes="always",
-        ),
-    )
-    rungs: str = field(
-        default=RUNGS[0],
-        metadata=_saving(
-            "Compare trials during their training (shared), or in rounds of complete shorter "
-            "trainings (complete, with asha).",
-            choices=RUNGS,
-            common=True,
-        ),
-    )
-    reduction_factor: int = field(
-        default=3,
-        metadata=_saving(
-            "One trial in this many continues at a rung.",
-            minimum=2,
-            common=True,
-            changes="with shared rungs",
-        ),
-    )
-    grace_epochs: int | None = field(
-        default=None,
-        metadata=_saving(
-            "Epochs before which no trial ends.",
-            default_text="epochs / reduction-factor^2",
-            minimum=1,
-            common=True,
-            changes="with shared rungs",
-        ),
-    )
-    max_gpu_hours: float | None = field(
-        default=None,
-        metadata=_saving(
-            "Stop the search, which can be resumed, when its trials have taken this many "
-            "GPU-hours; without GPUs, hours of trials.",
-            default_text="no limit",
-            minimum=0,
-            changes="always",
-        ),
-    )
-    gpus_per_trial: float | None = field(
-        default=None,
-        metadata=_machine(
-            "GPUs of a trial, or a share of one.", default_text="1 where there are GPUs", minimum=0
-        ),
-    )
-    cpus_per_trial: float | None = field(
-        default=None,
-        metadata=_machine(
-            "CPU cores of a trial.",
-            default_text="the machine's, shared among the trials",
-            minimum=0.01,
-        ),
-    )
-    loader_workers: int | None = field(
-        default=TrialSettings.loader_workers,
-        metadata=setting("loader_workers", panel=MACHINE, changes="always"),
-    )
-    cache: str = field(
-        default=TrialSettings.cache, metadata=setting("cache", panel=MACHINE, changes="always")
-    )
-    cache_gb: float | None = field(
-        default=TrialSettings.cache_gb,
-        metadata=setting("cache_gb", panel=MACHINE, changes="always"),
-    )
-    retries: int = field(
-        default=1,
-        metadata=_machine(
-            "Times that a failed trial is started again between two finished epochs.", minimum=0
-        ),
-    )
-    storage: str = field(
-        default=JOURNAL,
-        metadata=_machine(
-            "Storage of the Optuna study: a journal file in the search directory, or a URL such "
-            "as postgresql://me@host/optuna.",
-            metavar="journal|URL",
-        ),
-    )
-    study: str | None = field(
-        default=None, metadata=stage_option(inherited=True, changes="always", in_file=False)
-    )
-    ranges: Mapping[str, Any] = field(default_factory=dict, metadata=stage_option())
-
-    def __post_init__(self) -> None:
-        check_options(self)
-        object.__setattr__(self, "flops", require_integer(self.flops, "flops", 1))
-        if not is_number(self.tolerance) or not 0 < self.tolerance < 1:
-            raise ConfigError(f"tolerance must be between 0 and 1, got {self.tolerance!r}")
-        if self.max_gpu_hours == 0:
-            raise ConfigError(f"max_gpu_hours must be above 0, got {self.max_gpu_hours!r}")
-        self._check_strategy()
-        self._check_screen()
-        check_storage(self.storage)
-        if not isinstance(self.ranges, Mapping):
-            raise ConfigError(f"ranges must be a mapping, got {self.ranges!r}")
-        object.__setattr__(self, "recipe", Recipe.from_dict(self.recipe).to_dict())
-        settings = self.settings(threads=1)  # validates the rest
-        object.__setattr__(self, "select_on", settings.select_on)
-        object.__setattr__(self, "cache", settings.cache)
-
-    def _check_strategy(self) -> None:
-        if self.strategy != "random" and self.schedule.is_complete:
-            raise ConfigError(
-                f"--strategy {self.strategy} chooses candidates one by one, but complete rungs "
-                "need all of them at the start; use --rungs shared"
-            )
-
-    def _check_screen(self) -> None:
-        if self.screen == NO_SCREEN:
-            return
-        from trials.proxies.registry import require_proxy  # needs torch
-
-        require_proxy(self.screen)
-        if self.strategy != "random":
-            raise ConfigError(
-                f"--screen chooses among random candidates, got --strategy {self.strategy}"
-            )
-        if self.screen_from < self.num_candidates:
-            rule = f"screen_from must be at least num_candidates ({self.num_candidates})"
-            raise ConfigError(f"{rule}, got {self.screen_from}")
-
-    @property
-    def schedule(self) -> Schedule:
-        """Rule that ends trials early."""
-        return Schedule(
-            epochs=self.epochs,
-            scheduler=self.scheduler,
-            rungs=self.rungs,
-            reduction_factor=self.reduction_factor,
-            grace_epochs=self.grace_epochs,
-        )
-
-    def settings(self, threads: int) -> TrialSettings:
-        """Return the settings of each trial, with this many CPU threads."""
-        schedule = self.schedule
-        shared = {item.name for item in fields(TrialSettings)} & set(option_names(self.stage))
-        return TrialSettings(
-            **{name: getattr(self, name) for name in shared - {"rungs"}},
-            threads=threads,
-            eval_at=schedule.milestones,
-            rungs=schedule.complete_rungs,
-        )
-
-    def recipe_of(self, number: int) -> Mapping[str, Any]:
-        """Return the training recipe of candidate `number`."""
-        return self.recipe
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for `search.yaml`."""
-        return asdict(self)
-
-    def comparable(self) -> dict[str, Any]:
-        """Return the options that two runs must share to stand in one leaderboard."""
-        free = {"always"} if self.schedule.is_complete else {"always", "with shared rungs"}
-        changing = {i.name for i in option_fields(type(self)) if i.option.changes in free}
-        return {key: value for key, value in self.to_dict().items() if key not in changing}
 
 
 def _flops_option(default_text: str) -> dict[str, StageOption]:

@@ -68,25 +68,6 @@ def test_damaged_search_file_is_an_error_with_its_name(
     assert str(directory.search_file) in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"flops": 0}, "flops must be an integer of at least 1"),
-        ({"flops": 2.5e9}, "flops must be an integer"),
-        ({"num_candidates": 0}, "num_candidates must be"),
-        ({"tolerance": 1.0}, "tolerance must be between 0 and 1"),
-        ({"tolerance": float("nan")}, "tolerance must be between 0 and 1"),
-        ({"epochs": 0}, "epochs must be"),
-        ({"recipe": {"momentun": 1}}, "unknown keys"),
-        ({"ranges": [1]}, "ranges must be a mapping"),
-        ({"cpus_per_trial": -1}, "cpus_per_trial must be"),
-    ],
-)
-def test_invalid_request_is_an_error(values: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        Stage1Request(**{**FIRST.to_dict(), **values})  # type: ignore[arg-type]
-
-
 def test_candidates_are_found_by_their_files(tmp_path: Path) -> None:
     directory = SearchDir(tmp_path)
     assert directory.numbers(1) == []
