@@ -48,11 +48,6 @@ def group(cls: type[Any], *names: str, **defaults: Any) -> dict[str, _Group]:
     return {_GROUP: _Group(cls=cls, names=names or every, defaults=defaults)}
 
 
-def same(cls: type[Any], name: str) -> dict[str, Option]:
-    """Return metadata of a field with the option that another dataclass declares."""
-    return {OPTION: replace(option_field(cls, name).option, panel="")}
-
-
 def options_of(cls: type[Any]) -> list[OptionField]:
     """Return the options of a dataclass, those of its groups included."""
     declared = {item.name: item for item in option_fields(cls)}

@@ -33,9 +33,7 @@ class SimulateOptions:
     curves: Path | None = field(
         default=None, metadata=option("CSV file of --export, instead of a search.")
     )
-    stage: int = field(
-        default=1, metadata=option("Stage of the search: 1 or 2.", minimum=1, maximum=2)
-    )
+    stage: int = field(default=1, metadata=option("Stage of the search: 1 or 2.", choices=(1, 2)))
     short: list[Path] | None = field(
         default=None,
         metadata=option(

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from nas.early_stopping.schedule import SCHEDULERS, Schedule
-from nas.search.request import STRATEGIES
+from nas.search.request import STRATEGIES, StageRequest
 from search_spaces.errors import ConfigError
-from trials.options import check_options, option
+from trials.options import OPTION, check_options, option, option_field
 
 ALL = "all"
 _NAMES = "NAME,..."
@@ -39,15 +39,12 @@ class SimulationOptions:
         ),
     )
     reduction_factor: int = field(
-        default=3, metadata=option("One trial in this many continues at a rung.", minimum=2)
+        default=StageRequest.reduction_factor,
+        metadata={OPTION: option_field(StageRequest, "reduction_factor").option},
     )
     grace_epochs: int | None = field(
-        default=None,
-        metadata=option(
-            "Epochs before which no trial ends.",
-            default_text="epochs / reduction-factor^2",
-            minimum=1,
-        ),
+        default=StageRequest.grace_epochs,
+        metadata={OPTION: option_field(StageRequest, "grace_epochs").option},
     )
     repeats: int = field(
         default=200,
