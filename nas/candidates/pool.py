@@ -42,6 +42,23 @@ class Pool:
         return self.sample.note
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stage2Options:
+    """Options of the stage-2 space.
+
+    Attributes:
+        stage2_space: `free` or `scaled` (see `search_spaces.spaces.network_space`).
+        ratio_tolerance: relative deviation of each backbone stage's share of FLOPs to the stem's.
+        tolerance: relative deviation from the FLOPs target.
+        ranges: changes to fields of `NetworkRanges`.
+    """
+
+    stage2_space: str = "free"
+    ratio_tolerance: float = 0.1
+    tolerance: float = 0.02
+    ranges: Mapping[str, Any] | None = None
+
+
 def sample_pool(request: AnyRequest, template: Architecture | None = None) -> Pool:
     """Return the candidates of a stage's request; `template` is for stage 2 only.
 
@@ -59,16 +76,13 @@ def sample_pool(request: AnyRequest, template: Architecture | None = None) -> Po
         )
     if template is None or not isinstance(request, Stage2Request):
         raise ConfigError("stage 2 needs a template architecture, got none")
-    return stage2_pool(
-        template,
-        request.flops,
-        request.num_candidates,
-        request.seed,
+    options = Stage2Options(
         stage2_space=request.stage2_space,
         ratio_tolerance=request.ratio_tolerance,
         tolerance=request.tolerance,
         ranges=request.ranges,
     )
+    return stage2_pool(template, request.flops, request.num_candidates, request.seed, options)
 
 
 def stage1_pool(
@@ -114,11 +128,7 @@ def stage2_pool(
     flops: int,
     num: int,
     seed: int,
-    *,
-    stage2_space: str = "free",
-    ratio_tolerance: float = 0.1,
-    tolerance: float = 0.02,
-    ranges: Mapping[str, Any] | None = None,
+    options: Stage2Options | None = None,
 ) -> Pool:
     """Sample `num` networks of stage 2, uniformly from all that satisfy the constraints.
 
@@ -126,23 +136,21 @@ def stage2_pool(
     groups must follow the rule). See `stage1_pool` for the other arguments.
 
     Args:
-        stage2_space: `free` or `scaled` (see `search_spaces.spaces.network_space`).
         template: the network that bounds widths and depths and fixes the FLOPs ratios.
-        ratio_tolerance: relative deviation of each backbone stage's share of FLOPs to the stem's.
-        ranges: changes to fields of `NetworkRanges`.
 
     Raises:
         ConfigError: a value breaks a rule.
         InfeasibleError: no architecture satisfies the constraints.
     """
-    _check(flops, num, seed, tolerance)
+    options = options or Stage2Options()
+    _check(flops, num, seed, options.tolerance)
     networks = NetworkSpace(
         template=template,
         flops=flops,
-        space=stage2_space,
-        ratio_tolerance=ratio_tolerance,
-        tolerance=tolerance,
-        ranges=NetworkRanges.changed(_changes(ranges)),
+        space=options.stage2_space,
+        ratio_tolerance=options.ratio_tolerance,
+        tolerance=options.tolerance,
+        ranges=NetworkRanges.changed(_changes(options.ranges)),
     )
     sample = networks.sample(seeded_generator(seed, purpose=2), num)
     return Pool(sample=sample, window=networks.window)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from nas.candidates.flops import confirm_within
-from nas.candidates.pool import Pool, sample_pool, stage1_pool, stage2_pool
+from nas.candidates.pool import Pool, Stage2Options, sample_pool, stage1_pool, stage2_pool
 from nas.search.request import AnyRequest
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.cost.constraints import Window
@@ -103,7 +103,7 @@ def propose_stage2(
     **options: Any,
 ) -> Proposals:
     """Return confirmed candidates of stage 2 (see `nas.candidates.pool.stage2_pool`)."""
-    pool = stage2_pool(template, flops, num, seed, **options)
+    pool = stage2_pool(template, flops, num, seed, Stage2Options(**options))
     return confirmed(pool, pool.architectures, progress)
 
 

@@ -177,7 +177,7 @@ def _propose(given: dict[str, Any]) -> None:
 
 def _pool(stage: int, values: Mapping[str, Any], num: int, search_dir: Path | None) -> "Pool":
     """Return the `num` candidates that the options ask for."""
-    from nas.candidates.pool import stage1_pool, stage2_pool
+    from nas.candidates.pool import Stage2Options, stage1_pool, stage2_pool
     from search_spaces.cost.detector import flops_by_part, total
 
     flops, seed = values["flops"], values["seed"]
@@ -193,7 +193,8 @@ def _pool(stage: int, values: Mapping[str, Any], num: int, search_dir: Path | No
     start = _template(str(values["template"]), search_dir)
     target = total(flops_by_part(start)) if flops is None else flops
     names = ("stage2_space", "ratio_tolerance")
-    return stage2_pool(start, target, num, seed, **shared, **{n: values[n] for n in names})
+    space = Stage2Options(**shared, **{name: values[name] for name in names})
+    return stage2_pool(start, target, num, seed, space)
 
 
 def _template(reference: str, search_dir: Path | None) -> "Architecture":

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from search_spaces.architecture import Architecture
 
-Points = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Point:
     """Coordinates of an architecture: its kind of block, and its numbers (D,) in [0, 1]."""
 
     block: str
-    numbers: Points
+    numbers: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Coordinates:
     """
 
     names: tuple[str, ...]
-    low: Points
-    high: Points
+    low: Floats
+    high: Floats
     blocks: tuple[str, ...]
 
     @classmethod
@@ -50,7 +50,7 @@ class Coordinates:
             blocks=tuple(sorted({a.backbone.block for a in architectures})),
         )
 
-    def place(self, architecture: Architecture) -> Place | None:
+    def point_of(self, architecture: Architecture) -> Point | None:
         """Return the coordinates; None if they are outside of the space.
 
         Numbers that do not vary in this space are ignored.
@@ -61,7 +61,7 @@ class Coordinates:
         values = np.array([numbers[name] for name in self.names], dtype=np.float64)
         if (values < self.low).any() or (values > self.high).any():
             return None
-        return Place(block=block, numbers=(values - self.low) / (self.high - self.low))
+        return Point(block=block, numbers=(values - self.low) / (self.high - self.low))
 
 
 def _numbers(architecture: Architecture) -> dict[str, float]:

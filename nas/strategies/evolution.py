@@ -7,7 +7,7 @@ search or of a resumed one do not have.
 
 import numpy as np
 
-from nas.strategies.coordinates import Place, Points
+from nas.strategies.coordinates import Floats, Point
 from nas.strategies.strategy import Learner, Seen
 from search_spaces.randomness import below, raw_words
 
@@ -22,22 +22,22 @@ class Evolution(Learner):
 
     purpose = 12
 
-    def wanted(self, seen: list[Seen], generator: np.random.Generator) -> Place:
+    def wanted(self, seen: list[Seen], generator: np.random.Generator) -> Point:
         """Return the coordinates of a child of a good observation."""
         competitors = [seen[below(generator, len(seen))] for _ in range(TOURNAMENT)]
-        parent = max(competitors, key=lambda one: one.standing).place
+        parent = max(competitors, key=lambda one: one.standing).point
         return _mutated(parent, self.shell.coordinates.blocks, generator)
 
 
-def _mutated(parent: Place, blocks: tuple[str, ...], generator: np.random.Generator) -> Place:
+def _mutated(parent: Point, blocks: tuple[str, ...], generator: np.random.Generator) -> Point:
     count = len(parent.numbers)
     step = REACH * (2 * _uniform(generator, count) - 1)
     numbers = parent.numbers + step * (_uniform(generator, count) < CHANGED)
     is_new = below(generator, OTHER_BLOCK) == 0
     block = blocks[below(generator, len(blocks))] if is_new else parent.block
-    return Place(block=block, numbers=np.clip(numbers, 0, 1))
+    return Point(block=block, numbers=np.clip(numbers, 0, 1))
 
 
-def _uniform(generator: np.random.Generator, count: int) -> Points:
-    uniform: Points = raw_words(generator, count) / 2.0**32
+def _uniform(generator: np.random.Generator, count: int) -> Floats:
+    uniform: Floats = raw_words(generator, count) / 2.0**32
     return uniform

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.strategies.coordinates import Coordinates, Place
+from nas.strategies.coordinates import Coordinates, Point
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer
 from search_spaces.errors import InfeasibleError
@@ -50,16 +50,16 @@ class Shell:
             ConfigError: the number is not a positive integer.
             InfeasibleError: all are known.
         """
-        place = require_integer(number, "the number of a candidate", 1) - 1
+        index = require_integer(number, "the number of a candidate", 1) - 1
         while True:
-            members = self._at_least(place + 1)
-            if place >= len(members):
+            members = self._at_least(index + 1)
+            if index >= len(members):
                 return self._first_new(members, known)
-            if members[place].content_hash not in known:
-                return members[place]
-            place += 1
+            if members[index].content_hash not in known:
+                return members[index]
+            index += 1
 
-    def nearest(self, wanted: Place, known: Collection[str]) -> Architecture:
+    def nearest(self, wanted: Point, known: Collection[str]) -> Architecture:
         """Return the unknown listed architecture that is nearest to the wanted coordinates.
 
         Raises:
@@ -72,7 +72,7 @@ class Shell:
                 return members[index]
         return self.from_number(self._listed + 1, known)
 
-    def distances(self, wanted: Place) -> NDArray[np.float64]:
+    def distances(self, wanted: Point) -> NDArray[np.float64]:
         """Return the distances to the listed architectures, (N,)."""
         numbers, blocks = self._table
         squares = ((numbers - wanted.numbers) ** 2).sum(axis=1)
@@ -81,8 +81,9 @@ class Shell:
 
     @cached_property
     def _table(self) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
-        places = [self.coordinates.place(a) for a in self._at_least(self._listed)[: self._listed]]
-        found = [place for place in places if place is not None]
+        members = self._at_least(self._listed)[: self._listed]
+        points = [self.coordinates.point_of(member) for member in members]
+        found = [point for point in points if point is not None]
         return np.stack([p.numbers for p in found]), np.array([p.block for p in found])
 
     def _at_least(self, count: int) -> Sequence[Architecture]:

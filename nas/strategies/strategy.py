@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from nas.strategies.coordinates import Place
+from nas.strategies.coordinates import Point
 from nas.strategies.shell import Shell
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer, require_number
@@ -86,7 +86,7 @@ class RandomSearch:
 class Seen:
     """An observation in coordinates, with its standing from 0 to 1 (see `standings`)."""
 
-    place: Place
+    point: Point
     standing: float
 
 
@@ -116,7 +116,7 @@ class Learner(ABC):
         return self.shell.nearest(self.wanted(seen, generator), known)
 
     @abstractmethod
-    def wanted(self, seen: list[Seen], generator: np.random.Generator) -> Place:
+    def wanted(self, seen: list[Seen], generator: np.random.Generator) -> Point:
         """Return the desired coordinates; the nearest architecture is proposed."""
 
     def _seen(self, observations: Sequence[Observation]) -> list[Seen]:
@@ -126,9 +126,9 @@ class Learner(ABC):
         axes = self.shell.coordinates
         pairs = zip(observations, standings(observations), strict=True)
         return [
-            Seen(place=place, standing=float(standing))
+            Seen(point=point, standing=float(standing))
             for observation, standing in pairs
-            if (place := axes.place(observation.architecture)) is not None
+            if (point := axes.point_of(observation.architecture)) is not None
         ]
 
 

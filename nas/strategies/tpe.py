@@ -14,7 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
-from nas.strategies.coordinates import Coordinates, Place
+from nas.strategies.coordinates import Coordinates, Point
 from nas.strategies.strategy import Learner, Seen
 from search_spaces.randomness import below
 
@@ -29,14 +29,14 @@ class TPE(Learner):
 
     purpose = 11
 
-    def wanted(self, seen: list[Seen], generator: np.random.Generator) -> Place:
+    def wanted(self, seen: list[Seen], generator: np.random.Generator) -> Point:
         """Return the suggestion that is nearest to an architecture."""
         axes = self.shell.coordinates
         study = optuna.create_study(direction="maximize", sampler=_sampler(generator))
         study.add_trials([_trial(one, axes) for one in seen])
         asked = [study.ask(_distributions(axes)).params for _ in range(SUGGESTIONS)]
-        places = [_place(parameters, axes) for parameters in asked]
-        return min(places, key=lambda place: float(self.shell.distances(place).min()))
+        points = [_point(parameters, axes) for parameters in asked]
+        return min(points, key=lambda point: float(self.shell.distances(point).min()))
 
 
 def _sampler(generator: np.random.Generator) -> optuna.samplers.TPESampler:
@@ -49,10 +49,10 @@ def _sampler(generator: np.random.Generator) -> optuna.samplers.TPESampler:
 
 
 def _trial(seen: Seen, axes: Coordinates) -> FrozenTrial:
-    parameters: dict[str, Any] = dict(zip(axes.names, seen.place.numbers.tolist(), strict=True))
+    parameters: dict[str, Any] = dict(zip(axes.names, seen.point.numbers.tolist(), strict=True))
     distributions = _distributions(axes)
     if _BLOCK in distributions:
-        parameters[_BLOCK] = seen.place.block
+        parameters[_BLOCK] = seen.point.block
     return create_trial(params=parameters, distributions=distributions, value=seen.standing)
 
 
@@ -63,6 +63,6 @@ def _distributions(axes: Coordinates) -> dict[str, BaseDistribution]:
     return found
 
 
-def _place(parameters: dict[str, Any], axes: Coordinates) -> Place:
+def _point(parameters: dict[str, Any], axes: Coordinates) -> Point:
     numbers = np.array([parameters[name] for name in axes.names], dtype=np.float64)
-    return Place(block=parameters.get(_BLOCK, axes.blocks[0]), numbers=numbers)
+    return Point(block=parameters.get(_BLOCK, axes.blocks[0]), numbers=numbers)

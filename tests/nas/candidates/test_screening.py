@@ -135,34 +135,21 @@ def test_scores_are_computed_once(search: Search, scored: list[int]) -> None:
 
 
 @pytest.mark.usefixtures("scored")
-def test_all_scores_are_written_by_rank(search: Search) -> None:
+def test_scores_audit_and_pool_are_written_and_progress_is_shown(search: Search) -> None:
     search.run(6)
-    search.run(7, screen="zen", screen_from=POOL)
+    search.run(8, screen="zen", screen_from=POOL)
     assert [int(row["rank"]) for row in search.table] == list(range(1, POOL + 1))
     assert [int(row["number"]) for row in search.table] == best(range(1, POOL + 1), POOL)
     for row in search.table:
         architecture = make_architecture(int(row["number"]))
         assert row["hash"] == architecture.content_hash
         assert float(row["score"]) == hard_ap(architecture)
-
-
-@pytest.mark.usefixtures("scored")
-def test_audit_and_pool_are_written(search: Search) -> None:
-    search.run(6)
-    search.run(8, screen="zen", screen_from=POOL)
     content = read_yaml(search.directory.stage_folder(1) / "screening.yaml")
-    assert content["proxy"] == "zen"
-    assert content["forced"] is False
+    assert (content["proxy"], content["forced"]) == ("zen", False)
     assert content["source"] == f"stage 1 of {search.directory.root}"
     assert (content["audit"]["num"], content["audit"]["verdict"]) == (6, "usable")
     assert content["audit"]["tau"] == pytest.approx(1)
     assert content["pool"] == {"scored": 40, "chosen": 2, "before": 6}
-
-
-@pytest.mark.usefixtures("scored")
-def test_screening_reports_progress(search: Search) -> None:
-    search.run(6)
-    search.run(7, screen="zen", screen_from=POOL)
     shown = [status for status in search.shown if isinstance(status, screening.ScreeningStatus)]
     assert [status.done for status in shown] == list(range(1, POOL + 1))
     assert shown[0].describe().startswith("screening by zen: 1/40 scores, ")

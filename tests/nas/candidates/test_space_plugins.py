@@ -180,4 +180,4 @@ def test_blocks_with_different_stems_share_the_other_axes() -> None:
     axes = Coordinates.along([load_zoo("scrfd_0.5g"), load_zoo("scrfd_2.5g")])
     assert set(axes.blocks) == {"basic", "depthwise"}
     assert not any("stem" in name for name in axes.names)
-    assert axes.place(load_zoo("scrfd_0.5g")) is not None
+    assert axes.point_of(load_zoo("scrfd_0.5g")) is not None

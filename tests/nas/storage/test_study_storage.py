@@ -46,22 +46,6 @@ def states(where: StudyPlace) -> dict[int, tuple[str, float | None]]:
     return {record.candidate: (record.state, record.hard) for record in read_study(where, 1)}
 
 
-def test_database_holds_what_a_journal_would(tmp_path: Path) -> None:
-    where = place(tmp_path)
-    study = Study(where, 1)
-    study.synchronize(entries(1, 2, 3), {})
-    study.start(1)
-    study.report(1, 2, 0.25)
-    assert states(where)[1] == ("running", None)
-    study.finish(1, make_result(0.5, 3))
-    study.start(2)
-    study.finish(2, FAILED)
-    assert states(where) == {1: ("finished", 0.5), 2: ("failed", None), 3: ("waiting", None)}
-    first, second, _ = read_study(where, 1)
-    assert (first.curve, second.reason) == ({2: 0.25}, "ValueError: no")
-    assert not where.journal.exists()
-
-
 def test_searches_share_a_database_without_mixing(tmp_path: Path) -> None:
     first, second = place(tmp_path, "a"), place(tmp_path, "b")
     Study(first, 1).synchronize(entries(1), {1: make_result(0.5, 3)})

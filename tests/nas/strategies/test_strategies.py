@@ -234,14 +234,14 @@ def test_coordinates_are_the_varying_numbers_from_0_to_1() -> None:
     names = [f"width_c{i}" for i in stages] + [f"depth_c{i}" for i in stages]
     assert sorted(axes.names) == sorted(names)  # neck, head and the stem follow or are fixed
     assert axes.blocks == ("basic", "bottleneck")
-    places = [axes.place(architecture) for architecture in members("resnet")]
-    table = np.stack([place.numbers for place in places if place is not None])
+    points = [axes.point_of(architecture) for architecture in members("resnet")]
+    table = np.stack([point.numbers for point in points if point is not None])
     assert len(table) == LISTED
     assert table.min(axis=0).tolist() == [0.0] * 8
     assert table.max(axis=0).tolist() == [1.0] * 8
     mobile = Coordinates.along(members("mobile"))
     assert {"width_stem1", "width_stem2"} <= set(mobile.names)
-    assert mobile.place(members("resnet")[0]) is None
+    assert mobile.point_of(members("resnet")[0]) is None
     assert {"width_neck", "width_head", "convs_head"} <= set(
         Coordinates.along(members("free")).names
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from fake_trials import make_architecture, make_result
 
+from nas.storage.study_storage import StudyPlace
 from nas.study.study import Study, read_study
 from nas.study.trials import Entry
 from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
@@ -27,8 +28,8 @@ def entries(*numbers: int) -> dict[int, Entry]:
     }
 
 
-def states(path: Path, stage: int = 1) -> dict[int, tuple[str, float | None]]:
-    records = read_study(path, stage)
+def states(place: StudyPlace | Path, stage: int = 1) -> dict[int, tuple[str, float | None]]:
+    records = read_study(place, stage)
     assert len({record.candidate for record in records}) == len(records)
     return {record.candidate: (record.state, record.hard) for record in records}
 
@@ -38,44 +39,50 @@ def journal(tmp_path: Path) -> Path:
     return tmp_path / "study.journal"
 
 
+@pytest.fixture(params=["journal", "database"])
+def place(request: pytest.FixtureRequest, journal: Path) -> StudyPlace:
+    url = f"sqlite:///{journal}.db" if request.param == "database" else None
+    return StudyPlace(journal=journal, url=url, search="a")
+
+
 def opened(
-    path: Path, numbers: tuple[int, ...], outcomes: dict[int, Outcome], stage: int = 1
+    place: StudyPlace | Path, numbers: tuple[int, ...], outcomes: dict[int, Outcome], stage: int = 1
 ) -> Study:
-    study = Study(path, stage)
+    study = Study(place, stage)
     study.synchronize(entries(*numbers), outcomes)
     return study
 
 
-def test_candidate_goes_from_waiting_over_running_to_finished(journal: Path) -> None:
-    study = opened(journal, (1, 2), {})
-    assert states(journal) == {1: ("waiting", None), 2: ("waiting", None)}
+def test_candidate_goes_from_waiting_over_running_to_finished(place: StudyPlace) -> None:
+    study = opened(place, (1, 2), {})
+    assert states(place) == {1: ("waiting", None), 2: ("waiting", None)}
     study.start(1)
     study.report(1, 2, 0.25)
-    assert states(journal)[1] == ("running", None)
+    assert states(place)[1] == ("running", None)
     study.finish(1, result(0.5))
-    assert states(journal) == {1: ("finished", 0.5), 2: ("waiting", None)}
-    assert read_study(journal, 1)[0].curve == {2: 0.25}
+    assert states(place) == {1: ("finished", 0.5), 2: ("waiting", None)}
+    assert read_study(place, 1)[0].curve == {2: 0.25}
 
 
-def test_failed_trial_has_a_reason_and_no_value(journal: Path) -> None:
-    study = opened(journal, (1,), {})
+def test_failed_trial_has_a_reason_and_no_value(place: StudyPlace) -> None:
+    study = opened(place, (1,), {})
     study.start(1)
     study.finish(1, FAILED)
-    record = read_study(journal, 1)[0]
+    record = read_study(place, 1)[0]
     assert (record.state, record.hard, record.reason) == ("failed", None, "ValueError: no")
 
 
-def test_running_trials_of_a_dead_process_wait_again(journal: Path) -> None:
-    opened(journal, (1, 2), {}).start(1)
-    opened(journal, (1, 2), {})
-    assert states(journal) == {1: ("waiting", None), 2: ("waiting", None)}
+def test_running_trials_of_a_dead_process_wait_again(place: StudyPlace) -> None:
+    opened(place, (1, 2), {}).start(1)
+    opened(place, (1, 2), {})
+    assert states(place) == {1: ("waiting", None), 2: ("waiting", None)}
 
 
-def test_synchronize_adds_missing_outcomes_and_candidates(journal: Path) -> None:
-    opened(journal, (1, 2, 3), {}).start(1)
-    opened(journal, (1, 2, 3, 4), {1: result(0.5), 3: FAILED})
+def test_synchronize_adds_missing_outcomes_and_candidates(place: StudyPlace) -> None:
+    opened(place, (1, 2, 3), {}).start(1)
+    opened(place, (1, 2, 3, 4), {1: result(0.5), 3: FAILED})
     expected = {1: ("finished", 0.5), 2: ("waiting", None), 3: ("failed", None)}
-    assert states(journal) == {**expected, 4: ("waiting", None)}
+    assert states(place) == {**expected, 4: ("waiting", None)}
 
 
 def test_synchronizing_twice_changes_nothing(journal: Path) -> None:
@@ -90,24 +97,24 @@ def test_synchronizing_twice_changes_nothing(journal: Path) -> None:
     "outcomes", [{}, {1: result(0.25)}, {1: FAILED}], ids=["gone", "other", "failed"]
 )
 def test_study_that_contradicts_the_folders_is_rebuilt(
-    journal: Path, outcomes: dict[int, Outcome]
+    place: StudyPlace, outcomes: dict[int, Outcome]
 ) -> None:
-    opened(journal, (1, 2), {1: result(0.5)})
-    study = opened(journal, (1, 2), outcomes)
+    opened(place, (1, 2), {1: result(0.5)})
+    study = opened(place, (1, 2), outcomes)
     outcome = outcomes.get(1)
     first = (
         ("waiting", None) if outcome is None else (outcome.state, getattr(outcome, "hard", None))
     )
-    assert states(journal) == {1: first, 2: ("waiting", None)}
+    assert states(place) == {1: first, 2: ("waiting", None)}
     study.start(2)
-    assert states(journal)[2] == ("running", None)
+    assert states(place)[2] == ("running", None)
 
 
-def test_stages_are_separate_studies(journal: Path) -> None:
-    opened(journal, (1,), {1: result(0.5)}, stage=1)
-    opened(journal, (1, 2), {2: result(0.75)}, stage=2)
-    assert states(journal, 1) == {1: ("finished", 0.5)}
-    assert states(journal, 2) == {1: ("waiting", None), 2: ("finished", 0.75)}
+def test_stages_are_separate_studies(place: StudyPlace) -> None:
+    opened(place, (1,), {1: result(0.5)}, stage=1)
+    opened(place, (1, 2), {2: result(0.75)}, stage=2)
+    assert states(place, 1) == {1: ("finished", 0.5)}
+    assert states(place, 2) == {1: ("waiting", None), 2: ("finished", 0.75)}
 
 
 @pytest.mark.parametrize("cut", [1, 7, 40])
@@ -138,10 +145,10 @@ def test_lock_of_a_dead_writer_is_removed(journal: Path) -> None:
     assert states(journal) == {1: ("running", None)}
 
 
-def test_missing_study_is_empty(journal: Path) -> None:
-    assert read_study(journal, 1) == []
-    opened(journal, (1,), {})
-    assert read_study(journal, 2) == []
+def test_missing_study_is_empty(place: StudyPlace) -> None:
+    assert read_study(place, 1) == []
+    opened(place, (1,), {})
+    assert read_study(place, 2) == []
 
 
 def test_optuna_loads_the_study_with_readable_parameter_names(journal: Path) -> None:
@@ -163,25 +170,25 @@ def test_optuna_loads_the_study_with_readable_parameter_names(journal: Path) -> 
     assert (best.user_attrs["flops"], best.user_attrs["params"]) == (101, 11)
 
 
-def test_rebuilt_study_has_the_learning_curves(journal: Path) -> None:
+def test_rebuilt_study_has_the_learning_curves(place: StudyPlace) -> None:
     known = {1: replace(entries(1)[1], curve={2: 0.25, 3: 0.5})}
-    Study(journal, 1).synchronize(known, {1: result(0.5)})
-    record = read_study(journal, 1)[0]
+    Study(place, 1).synchronize(known, {1: result(0.5)})
+    record = read_study(place, 1)[0]
     assert (record.state, record.curve) == ("finished", {2: 0.25, 3: 0.5})
 
 
-def test_stopped_trial_is_pruned_and_has_no_value(journal: Path) -> None:
-    study = opened(journal, (1, 2), {})
+def test_stopped_trial_is_pruned_and_has_no_value(place: StudyPlace) -> None:
+    study = opened(place, (1, 2), {})
     study.start(1)
     study.report(1, 2, 0.25)
     study.finish(1, TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler"))
-    record = read_study(journal, 1)[0]
+    record = read_study(place, 1)[0]
     assert (record.state, record.hard, record.curve) == ("stopped", None, {2: 0.25})
     assert record.reason == "by the scheduler"
 
 
-def test_stopped_trial_that_is_continued_waits(journal: Path) -> None:
+def test_stopped_trial_that_is_continued_waits(place: StudyPlace) -> None:
     stopped = TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler")
-    opened(journal, (1, 2), {1: stopped, 2: result(0.5)})
-    opened(journal, (1, 2), {2: result(0.5)})
-    assert states(journal) == {1: ("waiting", None), 2: ("finished", 0.5)}
+    opened(place, (1, 2), {1: stopped, 2: result(0.5)})
+    opened(place, (1, 2), {2: result(0.5)})
+    assert states(place) == {1: ("waiting", None), 2: ("finished", 0.5)}
