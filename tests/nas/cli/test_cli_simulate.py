@@ -9,7 +9,7 @@ from fake_trials import make_architecture
 from nas.cli.main import run
 from nas.search.directory import SearchDir
 from nas.search.request import Stage1Request
-from reports.curves import Curve, read_curves, write_curves
+from reports.curves import read_curves
 from search_spaces.architecture import save_architecture
 from trials.recipe import Recipe
 
@@ -18,7 +18,7 @@ QUICK = ("--strategy", "random", "--repeats", "5")
 
 
 def make_search(root: Path, epochs: int = 9, candidates: int = 4, rising: bool = True) -> Path:
-    """A search whose candidate N has hard AP N/10 from its first epoch to its last."""
+    """Return a search whose candidate N has hard AP N/10 after every epoch."""
     directory = SearchDir(root)
     recipe = Recipe.named("quick").to_dict()
     shared: dict[str, Any] = {"flops": 10**9, "data": "x", "data_fingerprint": "x"}
@@ -54,7 +54,9 @@ def test_a_search_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert {rank["tau"] for rank in found["rank_correlation"]} == {1.0}
 
 
-def test_an_exported_file_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exported_file_replaces_the_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     search, file = make_search(tmp_path / "s"), tmp_path / "curves.csv"
     assert run(["simulate", "--search-dir", str(search), "--export", str(file)]) == 0
     assert "4 curves written" in capsys.readouterr().err
@@ -127,11 +129,12 @@ def test_short_schedules_add_complete_rungs(
         (("--strategy", "bayes"), "strategy must be one of"),
         (("--stage", "2"), "stage 2 has not begun"),
         (("--grace-epochs", "40"), "grace_epochs must be an integer from 1 to 9"),
+        (("--scheduler", "hyperband"), "hyperband' was removed"),
         (("--curves", "nowhere.csv"), "nowhere.csv: cannot be read"),
         (("--short", "nowhere"), "nowhere: cannot be read"),
     ],
 )
-def test_what_cannot_be_replayed_is_refused_in_one_line(
+def test_errors_are_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     search = make_search(tmp_path / "s")
@@ -141,19 +144,7 @@ def test_what_cannot_be_replayed_is_refused_in_one_line(
     assert len(printed.strip().splitlines()) == 1
 
 
-def test_short_schedules_of_other_candidates_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    search, other = make_search(tmp_path / "s"), tmp_path / "other.csv"
-    curves = [
-        Curve(candidate=n, architecture=make_architecture(n + 1), hard={1: 0.5}) for n in (1, 2)
-    ]
-    write_curves(curves, other)
-    assert run(["simulate", "--search-dir", str(search), "--short", str(other)]) == 1
-    assert "other architectures under the numbers [1, 2]" in capsys.readouterr().err
-
-
-def test_damaged_metrics_are_refused_with_their_place(
+def test_damaged_metrics_are_refused_with_file_and_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search = make_search(tmp_path / "s")
