@@ -8,7 +8,6 @@ from search_spaces.errors import ConfigError
 from trials.options import OPTION, check_options, option, option_field
 
 ALL = "all"
-_NAMES = "NAME,..."
 
 
 def _names(text: str) -> tuple[str, ...]:
