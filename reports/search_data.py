@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from reports.costs import SHARES, costs
 from reports.curves import Curve
+from reports.leaderboard import Row, leaderboard
 from reports.statistics.population import Ints
-from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from trials.evaluation.latency import Latency
-from trials.result import Outcome, TrialFailure, TrialResult
+from trials.result import TrialFailure, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,27 +26,17 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateData:
-    """One candidate of a stage.
+class CandidateData(Row):
+    """One candidate of a stage: its row of the leaderboard, and more.
 
     Attributes:
-        number: number of the candidate.
-        architecture: the network that was trained.
-        outcome: result of the trial, None while it is unfinished.
         curve: learning curve, if there is one.
-        epochs: epochs trained.
         ended: end of the trial in seconds since 1970, None if unknown.
-        hards: hard APs by seed, that of the search first, as in `leaderboard.Row`.
         latency: None if it was not measured.
     """
 
-    number: int
-    architecture: Architecture
-    outcome: Outcome | None = None
     curve: Curve | None = None
-    epochs: int = 0
     ended: float | None = None
-    hards: tuple[float, ...] = ()
     latency: Latency | None = None
 
     @property
@@ -77,7 +68,6 @@ class StageData:
         stage: 1 or 2.
         request: options of the stage, as in `search.yaml`.
         record: start time and versions of packages (`created`, `versions`).
-        table: leaderboard (see `reports.leaderboard`).
         candidates: candidates by number.
         decisions: decisions of the scheduler, in order.
         draws: draws of a sampler that rejects, None for other samplers.
@@ -86,22 +76,26 @@ class StageData:
     stage: int
     request: Mapping[str, Any]
     record: Mapping[str, Any] = field(default_factory=dict)
-    table: pd.DataFrame
     candidates: tuple[CandidateData, ...]
     decisions: tuple[Decision, ...] = ()
     draws: SamplerDraws | None = None
 
     def __post_init__(self) -> None:
-        numbers = [candidate.number for candidate in self.candidates]
+        numbers = [candidate.candidate for candidate in self.candidates]
         if numbers != sorted(set(numbers)):
             raise ConfigError(f"candidates must be distinct and in order, got {numbers}")
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Leaderboard of the candidates (see `reports.leaderboard`)."""
+        return leaderboard(self.candidates)
 
     @property
     def finished(self) -> tuple[CandidateData, ...]:
         """Candidates with a hard AP, in the order of the leaderboard."""
         places = {number: place for place, number in enumerate(self.table["candidate"])}
-        found = [c for c in self.candidates if c.hard is not None and c.number in places]
-        return tuple(sorted(found, key=lambda candidate: places[candidate.number]))
+        found = (candidate for candidate in self.candidates if candidate.hard is not None)
+        return tuple(sorted(found, key=lambda candidate: places[candidate.candidate]))
 
     @property
     def failed(self) -> tuple[CandidateData, ...]:
@@ -132,10 +126,10 @@ def results_table(candidates: tuple[CandidateData, ...]) -> pd.DataFrame:
 def _result(candidate: CandidateData) -> dict[str, Any]:
     hard = candidate.hard
     if hard is None:
-        raise ConfigError(f"candidate {candidate.number} must be finished to have results")
+        raise ConfigError(f"candidate {candidate.candidate} must be finished to have results")
     latency = candidate.latency.median_ms if candidate.latency else float("nan")
     return {
-        "candidate": candidate.number,
+        "candidate": candidate.candidate,
         "hard": hard,
         "error": 1 - hard,
         "latency_ms": latency,

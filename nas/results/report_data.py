@@ -13,7 +13,7 @@ from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest, Stage1Request
 from nas.study.study import read_study
 from reports.curves import Curve, read_curve
-from reports.leaderboard import Row, leaderboard
+from reports.leaderboard import Row
 from reports.search_data import CandidateData, SamplerDraws, SearchData, StageData
 from search_spaces.architecture import Architecture
 from search_spaces.errors import DataError
@@ -46,7 +46,6 @@ def read_stage(directory: SearchDir, stage: int) -> StageData:
         stage=stage,
         request=request.to_dict(),
         record=directory.origin(stage),
-        table=leaderboard(rows),
         candidates=tuple(_candidates(directory, stage, rows)),
         decisions=tuple(read_decisions(directory.stage_folder(stage) / DECISIONS_FILE)),
         draws=sampler_draws(request),
@@ -80,13 +79,9 @@ def _candidates(directory: SearchDir, stage: int, rows: Sequence[Row]) -> Iterat
     for row in rows:
         folder = directory.trial_folder(stage, row.candidate)
         yield CandidateData(
-            number=row.candidate,
-            architecture=row.architecture,
-            outcome=row.outcome,
+            **vars(row),
             curve=_curve(folder, row.candidate, row.architecture),
-            epochs=row.epochs,
             ended=ended.get(row.candidate),
-            hards=row.hards,
             latency=latencies.get(row.candidate),
         )
 

@@ -91,12 +91,12 @@ def edf_chart(populations: Mapping[str, Sequence[float]], name: str = "edf") -> 
 
 def curves_chart(stage: StageData) -> Chart:
     """Draw hard AP and training loss by epoch, with the decisions of the scheduler."""
-    named = {c.number: index for index, c in enumerate(stage.finished[:NAMED])}
+    named = {c.candidate: index for index, c in enumerate(stage.finished[:NAMED])}
 
     def paint(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharex=True)
-        for candidate in sorted(stage.candidates, key=lambda c: -named.get(c.number, NAMED)):
-            _curve(left, right, candidate, named.get(candidate.number))
+        for candidate in sorted(stage.candidates, key=lambda c: -named.get(c.candidate, NAMED)):
+            _curve(left, right, candidate, named.get(candidate.candidate))
         _decisions(left, stage)
         left.set(xlabel="epoch", ylabel="hard AP")
         right.set(xlabel="epoch", ylabel="training loss")
@@ -118,7 +118,7 @@ def progress_chart(stages: Sequence[StageData]) -> Chart:
     tables = []
     for stage in stages:
         ended = [c for c in stage.candidates if c.outcome is not None]
-        ended.sort(key=lambda c: (c.ended is None, c.ended or 0.0, c.number))
+        ended.sort(key=lambda c: (c.ended is None, c.ended or 0.0, c.candidate))
         epochs, best = best_so_far([c.epochs for c in ended], [c.hard for c in ended])
         tables.append(pd.DataFrame({"stage": stage.stage, "epochs": epochs, "best_hard": best}))
 
@@ -230,7 +230,7 @@ def _curve(left: Axes, right: Axes, candidate: CandidateData, place: int | None)
     style: dict[str, Any] = {"color": COLOURS["grey"], "lw": 0.8, "alpha": 0.55}
     if place is not None:
         style = {"color": colour(place), "marker": marker(place), "markersize": 3.5}
-        style["label"] = f"{place + 1}. candidate {candidate.number}"
+        style["label"] = f"{place + 1}. candidate {candidate.candidate}"
     for axes, values in ((left, candidate.curve.hard), (right, candidate.curve.loss)):
         sparse: dict[str, Any] = {"markevery": 1 + len(values) // MARKED}
         if len(values) == 1 and place is None:
@@ -240,11 +240,11 @@ def _curve(left: Axes, right: Axes, candidate: CandidateData, place: int | None)
 
 def _decisions(axes: Axes, stage: StageData) -> None:
     """Mark where the scheduler stopped or promoted a trial."""
-    curves = {c.number: c.curve.hard for c in stage.candidates if c.curve is not None}
+    curves = {c.candidate: c.curve.hard for c in stage.candidates if c.curve is not None}
     found = {(d.candidate, d.epoch, d.kind) for d in stage.decisions}
     for candidate in stage.candidates:
         if isinstance(candidate.outcome, TrialStopped):
-            found.add((candidate.number, candidate.outcome.epoch, "stopped"))
+            found.add((candidate.candidate, candidate.outcome.epoch, "stopped"))
     for kind, mark in MARKS.items():
         points = sorted((n, e) for n, e, what in found if what == kind and e in curves.get(n, {}))
         axes.plot(
@@ -262,7 +262,7 @@ def _curve_table(stage: StageData) -> pd.DataFrame:
         curve = candidate.curve
         for epoch in sorted({*curve.hard, *curve.loss}) if curve else ():
             values = (curve.hard.get(epoch), curve.loss.get(epoch)) if curve else ()
-            rows.append((candidate.number, epoch, *values))
+            rows.append((candidate.candidate, epoch, *values))
     return pd.DataFrame(rows, columns=["candidate", "epoch", "hard", "loss"])
 
 

@@ -21,7 +21,7 @@ def why_it_wins(stage: StageData) -> list[str]:
         return [f"No candidate of stage {stage.stage} has finished: there is no winner yet."]
     best = finished[0]
     if len(finished) == 1:
-        return [f"Candidate {best.number} is the only finished one: there is no comparison."]
+        return [f"Candidate {best.candidate} is the only finished one: there is no comparison."]
     sentences = [_lead(stage), _trust(stage), _spending(stage)]
     return [*sentences, _agreement(stage) if len(finished) >= FEW else _too_few(stage)]
 
@@ -42,18 +42,18 @@ def _lead(stage: StageData) -> str:
     finished, everyone = len(stage.finished), len(stage.candidates)
     group = f"{finished} of {everyone}" if finished < everyone else f"{finished}"
     hards = [_hard(candidate) for candidate in stage.finished]
-    found = _confirmed(stage).get(best.number)
+    found = _confirmed(stage).get(best.candidate)
     if found is not None:
         return (
-            f"Candidate {best.number} leads the {group} finished candidates with a mean hard AP of "
-            f"{found.mean:.4f} over {found.seeds} seeds (95 %: {found.low:.4f} to "
+            f"Candidate {best.candidate} leads the {group} finished candidates with a mean hard AP "
+            f"of {found.mean:.4f} over {found.seeds} seeds (95 %: {found.low:.4f} to "
             f"{found.high:.4f}); the median of all with the seed of the search is "
             f"{np.median(hards):.4f}."
         )
     return (
-        f"Candidate {best.number} leads the {group} finished candidates with hard AP "
-        f"{hards[0]:.4f}, {hards[0] - hards[1]:.4f} ahead of candidate {second.number}; the median "
-        f"is {np.median(hards):.4f}."
+        f"Candidate {best.candidate} leads the {group} finished candidates with hard AP "
+        f"{hards[0]:.4f}, {hards[0] - hards[1]:.4f} ahead of candidate {second.candidate}; "
+        f"the median is {np.median(hards):.4f}."
     )
 
 
@@ -103,9 +103,8 @@ def _spending(stage: StageData) -> str:
         row = table.loc[index]
         pieces.append(f"{row['part']} {percent(row['best'])} (median {percent(row['median'])})")
     best = stage.finished[0]
-    return (
-        f"The FLOPs of candidate {best.number} differ most from the others in {', '.join(pieces)}."
-    )
+    parts = ", ".join(pieces)
+    return f"The FLOPs of candidate {best.candidate} differ most from the others in {parts}."
 
 
 def _agreement(stage: StageData) -> str:
@@ -138,7 +137,7 @@ def _too_few(stage: StageData) -> str:
 
 
 def _confirmed(stage: StageData) -> dict[int, Confirmed]:
-    return confirmed({candidate.number: candidate.hards for candidate in stage.finished})
+    return confirmed({candidate.candidate: candidate.hards for candidate in stage.finished})
 
 
 def _hard(candidate: CandidateData) -> float:

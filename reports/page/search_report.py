@@ -66,7 +66,7 @@ def report_page(search: SearchData, charts: Sequence[Chart]) -> str:
 def _stage(stage: StageData, charts: dict[str, Chart]) -> Markup:
     n = stage.stage
     best = stage.finished[:1]
-    title = f"Stage {n}: why candidate {best[0].number} wins" if best else f"Stage {n}"
+    title = f"Stage {n}: why candidate {best[0].candidate} wins" if best else f"Stage {n}"
     return join(
         tag("h2", title, id=f"stage{n}"),
         tag("p", prose(" ".join(why_it_wins(stage)))),

@@ -20,7 +20,7 @@ EARLY = ("stem", "c2", "c3")  # parts with most compute in the paper's best netw
 
 def leaderboard_section(stage: StageData) -> Markup:
     """Return a table of all candidates, and one of published networks of the same budget."""
-    known = {candidate.number: candidate for candidate in stage.candidates}
+    known = {candidate.candidate: candidate for candidate in stage.candidates}
     timed = any(candidate.latency for candidate in stage.candidates)
     seeded = "seeds" in stage.table
     columns = [number_column(text) for text in ("rank", "candidate", "hard")]
@@ -199,6 +199,6 @@ def _published_row(row: Published) -> list[Markup]:
 def _failure(stage: int, candidate: CandidateData) -> list[Markup]:
     failure = candidate.outcome
     assert isinstance(failure, TrialFailure)
-    cells = [number(str(stage)), number(str(candidate.number)), cell(failure.kind)]
+    cells = [number(str(stage)), number(str(candidate.candidate)), cell(failure.kind)]
     cells += [number(str(failure.epoch)), number(str(failure.attempts))]
     return [*cells, cell(failure.reason, class_="wrap")]

@@ -93,10 +93,6 @@ class NetworkSpace:
         ranks = [next(order) for _ in range(min(num, feasible))]
         return Sample(architectures=tuple(self._members(ranks)), feasible=feasible).noted(num)
 
-    def backbones(self) -> int:
-        """Return the number of backbones that keep the proportions and fit the window."""
-        return sum(len(make()) for make in self._blocks)
-
     @cached_property
     def _heads(self) -> "_Heads":
         return _Heads.of(self.template, self.ranges)

@@ -7,7 +7,6 @@ import pytest
 from tiny import make_architecture, make_result
 
 from reports.curves import Curve
-from reports.leaderboard import Row, leaderboard
 from reports.search_data import CandidateData, StageData
 from search_spaces.architecture import Architecture
 from trials.result import Outcome, TrialFailure, TrialStopped
@@ -49,7 +48,7 @@ def candidate(number: int, made: Made, curve: dict[int, float] | None = None) ->
     found = outcome(made)
     epochs = {"finished": 4, "failed": 1, "stopped": 2}[found.state] if found else 0
     return CandidateData(
-        number=number, architecture=network, outcome=found, curve=known, epochs=epochs
+        candidate=number, architecture=network, outcome=found, curve=known, epochs=epochs
     )
 
 
@@ -61,18 +60,8 @@ def make_stage() -> Callable[..., StageData]:
             item if isinstance(item, CandidateData) else candidate(number, item)
             for number, item in enumerate(made, start=1)
         )
-        rows = [
-            Row(
-                candidate=c.number,
-                architecture=c.architecture,
-                outcome=c.outcome,
-                epochs=c.epochs,
-                hards=c.hards,
-            )
-            for c in candidates
-        ]
         values: dict[str, Any] = {"request": REQUEST, "record": RECORD, **more}
-        return StageData(stage=stage, table=leaderboard(rows), candidates=candidates, **values)
+        return StageData(stage=stage, candidates=candidates, **values)
 
     return make
 

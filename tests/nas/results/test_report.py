@@ -74,7 +74,7 @@ def test_the_command_of_the_report_repeats_the_search(capsys: pytest.CaptureFixt
     again = ["stage1", "--config", str(directory.search_file), "--search-dir", "again", "--json"]
     assert run(again) == 0
     repeated = {row["candidate"]: row["hard"] for row in json.loads(stdout(capsys))["stage1"]}
-    assert repeated == {c.number: c.hard for c in read_stage(directory, 1).candidates}
+    assert repeated == {c.candidate: c.hard for c in read_stage(directory, 1).candidates}
 
 
 def test_damaged_files_count_as_missing() -> None:

@@ -74,7 +74,7 @@ def test_confirmed_candidates_precede_unconfirmed_ones(
 ) -> None:
     confirmed = replace(make_candidate(1, 0.30), hards=(0.30, 0.31))
     stage = make_stage([confirmed, 0.9])
-    assert [c.number for c in stage.finished] == [1, 2]
+    assert [c.candidate for c in stage.finished] == [1, 2]
     assert "No other candidate was trained with several seeds" in text(stage)
 
 
