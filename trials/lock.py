@@ -20,19 +20,15 @@ def exclusive(path: str | os.PathLike[str], wait_s: float) -> Iterator[None]:
 
     with Path(path).open("a+b") as handle:
         deadline = time.monotonic() + wait_s
-        while not _try_lock(fcntl, handle.fileno()):
-            if time.monotonic() >= deadline:
-                raise TrialFault(
-                    f"{path}: another process has held the lock of this folder for "
-                    f"{wait_s:g} s; wait until it ends, or end it"
-                )
-            time.sleep(min(0.1, max(deadline - time.monotonic(), 0.0)))
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise TrialFault(
+                        f"{path}: another process has held the lock of this folder for "
+                        f"{wait_s:g} s; wait until it ends, or end it"
+                    ) from error
+                time.sleep(min(0.1, wait_s))
         yield
-
-
-def _try_lock(fcntl: object, descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined]
-    except BlockingIOError:
-        return False
-    return True

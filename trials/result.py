@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -86,6 +86,9 @@ class EpochReport:
     def hard(self) -> float | None:
         """The hard AP, None if the epoch was not evaluated."""
         return self.aps.hard if self.aps else None
+
+
+LOSSES = tuple(field.name for field in fields(EpochReport) if field.name.endswith("loss"))
 
 
 @dataclass(frozen=True, kw_only=True)

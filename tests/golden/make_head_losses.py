@@ -103,7 +103,11 @@ def compute(inputs):
         f"{name}_gradient": torch.cat([level.grad.flatten() for level in tensors]).numpy()
         for name, tensors in (("scores", head.scores), ("boxes", head.boxes))
     }
-    losses = torch.stack((terms.cls_L, terms.box_L, terms.keypoint_L)).detach().numpy()
+    losses = (
+        torch.stack((terms.levels.cls_L, terms.levels.box_L, terms.levels.keypoint_L))
+        .detach()
+        .numpy()
+    )
     return {"assigned": assigned, "losses": losses, **gradients}
 
 

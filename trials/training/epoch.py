@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from trials.result import TrialFault, TrialInterrupted
+from trials.result import LOSSES, TrialFault, TrialInterrupted
 from trials.training.losses import LossTerms, detection_loss
 from trials.training.parallel import Workers
-from trials.training.progress import LOSSES, EpochSums
+from trials.training.progress import EpochSums
 from trials.training.schedule import Schedule
 from trials.training.state import Training
 from trials.training.targets import Targets
@@ -96,7 +96,7 @@ def train_step(
         on_part: called with the name of each part of the step when it has been issued.
 
     Returns:
-        (4,) float32 losses in the order of `trials.training.progress.LOSSES`.
+        (4,) float32 losses in the order of `trials.result.LOSSES`.
     """
     done = on_part or (lambda part: None)
     for group in training.optimizer.param_groups:
@@ -108,7 +108,7 @@ def train_step(
     done("backward")
     _update_weights(training)
     done("optimizer")
-    return torch.stack([terms.total, terms.cls, terms.box, terms.keypoint]).detach()
+    return terms.stacked()
 
 
 def batch_loss(training: Training, batch: Batch, on_part: OnPart = lambda part: None) -> LossTerms:

@@ -9,7 +9,7 @@ anchors of all images together, L levels.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,18 +65,18 @@ class LossTerms:
         cls, box, keypoint: the terms, loss weights included; keypoint is 0 for a head
             without key points.
         total: their sum.
-        num_positives: positive anchors of this worker's batch.
-        cls_L, box_L, keypoint_L: the terms by level; they add up to the scalars.
+        levels: the normalised sums by level, which add up to the terms.
     """
 
     cls: Tensor
     box: Tensor
     keypoint: Tensor
     total: Tensor
-    num_positives: int
-    cls_L: Tensor
-    box_L: Tensor
-    keypoint_L: Tensor
+    levels: LevelSums
+
+    def stacked(self) -> Tensor:
+        """Return the detached losses (4,) in the order of `trials.result.LOSSES`."""
+        return torch.stack([self.total, self.cls, self.box, self.keypoint]).detach()
 
 
 def detection_loss(
@@ -113,20 +113,15 @@ def normalise(sums: LevelSums, *, reduce: Callable[[Tensor], Tensor] | None = No
         divisors = reduce(divisors)
     samples = divisors[0].clamp(min=1)
     score_weight = divisors[1].clamp(min=torch.finfo(torch.float32).tiny)
-    cls_L = sums.cls_L / samples
-    box_L = sums.box_L / score_weight
-    keypoint_L = sums.keypoint_L / score_weight
-    cls, box, keypoint = cls_L.sum(), box_L.sum(), keypoint_L.sum()
-    return LossTerms(
-        cls=cls,
-        box=box,
-        keypoint=keypoint,
-        total=cls + box + keypoint,
-        num_positives=sums.num_positives,
-        cls_L=cls_L,
-        box_L=box_L,
-        keypoint_L=keypoint_L,
+    levels = replace(
+        sums,
+        cls_L=sums.cls_L / samples,
+        box_L=sums.box_L / score_weight,
+        keypoint_L=sums.keypoint_L / score_weight,
     )
+    cls, box, keypoint = levels.cls_L.sum(), levels.box_L.sum(), levels.keypoint_L.sum()
+    total = cls + box + keypoint
+    return LossTerms(cls=cls, box=box, keypoint=keypoint, total=total, levels=levels)
 
 
 def level_sums(outputs: Outputs, targets: Sequence[Targets], assigned_BA: Tensor) -> LevelSums:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from search_spaces.files import write_text
-from trials.result import SUBSETS, APs, EpochReport
+from trials.result import LOSSES, SUBSETS, APs, EpochReport
 
 METRICS_FILE = "metrics.csv"
-VALUES = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
+VALUES = (*LOSSES, "learning_rate", "images_per_second")
 COLUMNS = ("epoch", *VALUES, *SUBSETS)
 
 

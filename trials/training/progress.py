@@ -7,9 +7,7 @@ from typing import Any
 
 from search_spaces.checks import require_fields, require_integer, require_number
 from search_spaces.errors import ConfigError
-from trials.result import APs, EpochReport, TrialFault, TrialResult
-
-LOSSES = ("loss", "cls_loss", "box_loss", "keypoint_loss")
+from trials.result import LOSSES, APs, EpochReport, TrialFault, TrialResult
 
 
 @dataclass(kw_only=True)
@@ -96,12 +94,11 @@ class Progress:
         Raises:
             TrialFault: the last epoch was not evaluated.
         """
-        best = self.best
-        if best is None or self.reports[-1].aps is None:
+        best, last = self.best, self.reports[-1]
+        if best is None or last.aps is None:
             raise TrialFault("the evaluation of the last epoch is missing", epoch=self.epoch)
-        last = self.reports[-1]
         return TrialResult(
-            **self.reports[-1].aps.as_dict(),
+            **last.aps.as_dict(),
             epochs=last.epoch,
             best_epoch=best.epoch,
             best_hard=best.hard or 0.0,

@@ -101,7 +101,7 @@ def test_box_loss_of_one_positive_by_hand():
     terms = normalise(sums)
     assert terms.box.item() == pytest.approx(2 * (1 - (1 / 3 - 1 / 13)), rel=1e-5)
     assert sums.qualities_P.tolist() == pytest.approx([1 / 3])
-    assert terms.num_positives == 1
+    assert terms.levels.num_positives == 1
 
 
 def test_positives_are_weighted_by_their_scores():
@@ -168,9 +168,9 @@ def test_unknown_key_points_have_no_weight():
 
 def test_levels_add_up_to_the_terms():
     terms = detection_loss(head(), FACES)
-    assert terms.cls_L.sum().item() == pytest.approx(terms.cls.item())
-    assert terms.box_L.sum().item() == pytest.approx(terms.box.item())
-    assert terms.keypoint_L.sum().item() == pytest.approx(terms.keypoint.item())
+    assert terms.levels.cls_L.sum().item() == pytest.approx(terms.cls.item())
+    assert terms.levels.box_L.sum().item() == pytest.approx(terms.box.item())
+    assert terms.levels.keypoint_L.sum().item() == pytest.approx(terms.keypoint.item())
     together = terms.cls + terms.box + terms.keypoint
     assert terms.total.item() == pytest.approx(together.item())
 
@@ -200,7 +200,7 @@ def test_batch_without_positives_has_zero_box_terms_and_gradients():
     outputs = head()
     terms = detection_loss(outputs, [target(), target()])
     terms.total.backward()
-    assert (terms.box.item(), terms.keypoint.item(), terms.num_positives) == (0, 0, 0)
+    assert (terms.box.item(), terms.keypoint.item(), terms.levels.num_positives) == (0, 0, 0)
     assert not any(tensor.grad.any() for tensor in [*outputs.boxes, *outputs.keypoints])
     assert terms.cls.item() > 0
 
@@ -209,7 +209,7 @@ def test_positives_with_a_score_of_zero_leave_the_loss_finite():
     outputs = constant_head(-200.0, 1.0)  # their sigmoid is 0 in float32
     terms = detection_loss(outputs, [target([8, 8, 40, 40])])
     terms.total.backward()
-    assert terms.num_positives > 0
+    assert terms.levels.num_positives > 0
     assert math.isfinite(terms.total.item())
     assert all(torch.isfinite(tensor.grad).all() for tensor in tensors_of(outputs))
 
