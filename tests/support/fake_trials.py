@@ -21,19 +21,20 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tiny
+from tiny import make_report, make_result
 
 from nas.running.remote_trial_folder import local_folder
 from nas.running.tasks import Resources, TrialTask, run_task
 from nas.search.events import TrialEvent
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.architecture import Architecture
 from search_spaces.files import write_text
 from trials.result import (
-    APs,
     EpochReport,
     TrialFault,
     TrialInterrupted,
@@ -63,29 +64,8 @@ def set_faults(root: Path, **faults: Any) -> None:
 
 
 def make_architecture(number: int) -> Architecture:
-    backbone = Backbone(
-        block="basic", stem_widths=(8,), depths=(1, 1, 1, number), widths=(8, 8, 8, 8)
-    )
-    return Architecture(
-        backbone=backbone, neck=Neck(width=8), head=Head(convs=1, width=8, groups=8)
-    )
-
-
-def make_result(hard: float, epochs: int, **changes: float) -> TrialResult:
-    """A finished trial whose last epoch was its best."""
-    result = TrialResult(
-        easy=1.0,
-        medium=hard,
-        hard=hard,
-        epochs=epochs,
-        best_epoch=epochs,
-        best_hard=hard,
-        loss=1.0,
-        duration_s=1.0,
-        images_per_second=1.0,
-        params=1,
-    )
-    return replace(result, **changes)  # type: ignore[arg-type]
+    """A small network of which the last stage has `number` blocks."""
+    return tiny.make_architecture(depths=(1, 1, 1, number))
 
 
 @dataclass(frozen=True)
@@ -131,8 +111,8 @@ def run(
         _sleep(faults.get("epoch_s", 0.0), callbacks.should_stop, folder)
         _misbehave(faults, folder, epoch, attempt)
         hard = curve[min(epoch, len(curve)) - 1]
-        aps = APs(easy=1.0, medium=hard, hard=hard) if settings.is_evaluated(epoch) else None
-        reports.append(_report(epoch, settings.epochs, aps))
+        found = hard if settings.is_evaluated(epoch) else None
+        reports.append(make_report(epoch, settings.epochs, found))
         write_metrics(reports, folder)
         if callbacks.on_epoch is not None:
             callbacks.on_epoch(reports[-1])
@@ -188,20 +168,6 @@ def _count(path: Path) -> int:
     attempt = 1 + (int(path.read_text()) if path.exists() else 0)
     write_text(path, str(attempt))  # whole or not at all, also when the process is killed
     return attempt
-
-
-def _report(epoch: int, epochs: int, aps: APs | None) -> EpochReport:
-    return EpochReport(
-        epoch=epoch,
-        epochs=epochs,
-        loss=1.0,
-        cls_loss=0.5,
-        box_loss=0.5,
-        keypoint_loss=0.0,
-        learning_rate=0.01,
-        images_per_second=10.0,
-        aps=aps,
-    )
 
 
 @dataclass

@@ -15,6 +15,7 @@ from trials.result import APs, EpochReport, TrialResult, load_result
 from trials.training.metrics import read_metrics
 
 TINY = Architecture(
+    name="tiny",
     backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
     neck=Neck(width=8),
     head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
@@ -47,8 +48,8 @@ def make_report(epoch: int, epochs: int, hard: float | None = None) -> EpochRepo
         epochs=epochs,
         loss=1.0,
         cls_loss=0.5,
-        box_loss=0.5,
-        keypoint_loss=0.0,
+        box_loss=0.25,
+        keypoint_loss=0.25,
         learning_rate=0.01,
         images_per_second=10.0,
         aps=None if hard is None else APs(easy=1.0, medium=hard, hard=hard),

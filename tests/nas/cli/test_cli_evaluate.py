@@ -8,20 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import TINY
 
 from nas.cli import evaluate, main
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.network.detector import build_detector
 from trials.data.generated.generate import generate
 from trials.evaluation.prediction_ap import score_folder
 from trials.evaluation.prediction_files import read_predictions
 from trials.model_file import save_model
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 APS = ("easy", "medium", "hard")
 
 

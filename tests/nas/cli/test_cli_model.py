@@ -1,19 +1,19 @@
 """`convert`, `export`, `export-config`, `import-config`, `detect`, `latency`."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+import tiny
 import torch
 from images import noise, save_image
 
 from nas.cli import main as cli
 from search_spaces.architecture import (
     Architecture,
-    Backbone,
     Head,
-    Neck,
     load_architecture,
     save_architecture,
 )
@@ -23,12 +23,7 @@ from search_spaces.zoo import load_zoo
 from trials.data.images import read_size
 from trials.model_file import load_model, save_model
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, norm="batch", shared=False, keypoints=5),
-    name="tiny",
-)
+TINY = replace(tiny.TINY, head=Head(convs=1, width=8, norm="batch", shared=False, keypoints=5))
 
 
 @pytest.fixture(autouse=True)

@@ -6,22 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from images import save_image
+from tiny import TINY
 
 from nas.cli import main
-from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
+from search_spaces.architecture import save_architecture
 from search_spaces.errors import ConfigError
 from trials.data.widerface_mat import write_ground_truth
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
 from trials.training.profiling import PARTS, StepProfile, profile_training
 from trials.trial import Trial
-
-TINY = Architecture(
-    name="tiny",
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 
 
 @pytest.fixture

@@ -12,17 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import TINY
 
 from nas.cli import main
-from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
+from search_spaces.architecture import save_architecture
 from trials.data.generated.generate import generate
 
-TINY = Architecture(
-    name="tiny",
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 EPOCHS = 60
 PATIENCE_S = 300.0
 

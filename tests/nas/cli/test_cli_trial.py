@@ -8,19 +8,14 @@ import numpy as np
 import pytest
 import typer
 from images import save_image
+from tiny import TINY
 
 from nas.cli import trial
-from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
+from search_spaces.architecture import save_architecture
 from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.errors import ConfigError
 from trials.data.widerface_mat import write_ground_truth
 
-TINY = Architecture(
-    name="tiny",
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 FOUR = range(4)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fake_trials import make_architecture
 from rich.console import Console
+from tiny import make_report, make_result
 
 from nas.monitoring.progress import SearchProgress, shown
 from nas.monitoring.status import StageStatus, describe_seconds, read_status, stage_rows
@@ -15,25 +16,10 @@ from nas.search.request import Stage1Request
 from nas.study.study import Study
 from nas.study.trials import Entry
 from search_spaces.architecture import save_architecture
-from trials.result import EpochReport, TrialFailure, TrialResult, save_outcome
+from trials.result import TrialFailure, save_outcome
 
 EPOCHS = 10
 FAILED = TrialFailure(reason="ValueError: no")
-
-
-def result(hard: float) -> TrialResult:
-    return TrialResult(
-        easy=0.9,
-        medium=0.8,
-        hard=hard,
-        epochs=EPOCHS,
-        best_epoch=EPOCHS,
-        best_hard=hard,
-        loss=1.0,
-        duration_s=2.0,
-        images_per_second=1.0,
-        params=1,
-    )
 
 
 @pytest.fixture
@@ -48,8 +34,8 @@ def directory(tmp_path: Path) -> SearchDir:
         if epochs:
             rows = "".join(f"{epoch},1.0\n" for epoch in range(1, epochs + 1))
             (search.trial_folder(1, number) / "metrics.csv").write_text(f"epoch,loss\n{rows}")
-    save_outcome(result(0.25), search.trial_folder(1, 1))
-    save_outcome(result(0.5), search.trial_folder(1, 2))
+    save_outcome(make_result(0.25, EPOCHS), search.trial_folder(1, 1))
+    save_outcome(make_result(0.5, EPOCHS), search.trial_folder(1, 2))
     save_outcome(FAILED, search.trial_folder(1, 3))
     return search
 
@@ -130,7 +116,7 @@ def test_a_clock_that_was_set_back_leaves_the_time_open(
 
 
 def test_equal_aps_make_the_lower_number_best(directory: SearchDir) -> None:
-    save_outcome(result(0.5), directory.trial_folder(1, 1))
+    save_outcome(make_result(0.5, EPOCHS), directory.trial_folder(1, 1))
     assert read_status(directory, 1).best_candidate == 1
 
 
@@ -144,7 +130,7 @@ class Clock:
 
 def test_progress_counts_events_like_the_files() -> None:
     clock = Clock()
-    progress = SearchProgress(1, EPOCHS, {1: 10, 2: 0, 3: 0}, {1: result(0.25)}, clock)
+    progress = SearchProgress(1, EPOCHS, {1: 10, 2: 0, 3: 0}, {1: make_result(0.25, EPOCHS)}, clock)
     assert progress.status().seconds_left is None
     for number in (2, 3):
         progress.note(TrialEvent(kind="started", number=number), None)
@@ -155,7 +141,7 @@ def test_progress_counts_events_like_the_files() -> None:
     assert (status.epochs_done, status.epochs_total) == (15, 30)
     assert status.seconds_left == pytest.approx(15 * 10.0)  # 5 epochs in 50 s
     progress.note(TrialEvent(kind="failed", number=3, failure=FAILED), FAILED)
-    progress.note(TrialEvent(kind="finished", number=2), result(0.5))
+    progress.note(TrialEvent(kind="finished", number=2), make_result(0.5, EPOCHS))
     status = progress.status()
     assert (status.finished, status.failed, status.running) == (2, 1, 0)
     assert (status.best_hard, status.best_candidate) == (0.5, 2)
@@ -208,15 +194,5 @@ def test_notes_are_shown_everywhere(directory: SearchDir, is_terminal: bool) -> 
 def test_reports_of_epochs_are_what_metrics_hold(directory: SearchDir) -> None:
     from trials.training.metrics import write_metrics
 
-    report = EpochReport(
-        epoch=1,
-        epochs=EPOCHS,
-        loss=1.0,
-        cls_loss=1.0,
-        box_loss=0.0,
-        keypoint_loss=0.0,
-        learning_rate=0.1,
-        images_per_second=1.0,
-    )
-    write_metrics([report], directory.trial_folder(1, 6))
+    write_metrics([make_report(1, EPOCHS)], directory.trial_folder(1, 6))
     assert directory.epochs_done(1, 6) == 1

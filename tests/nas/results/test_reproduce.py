@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny import TINY
 
 from nas.cli.main import run as run_cli
 from nas.results.reproduce import DIFFERENT, IDENTICAL, WITHIN, compare, read_record, reproduce
 from nas.search.directory import SearchDir
 from nas.search.request import Stage1Request
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
 from search_spaces.errors import ConfigError, IncomparableError
 from trials.data.generated.generate import generate
 from trials.fingerprint import data_fingerprint
@@ -22,12 +22,6 @@ from trials.result import load_result, save_outcome
 from trials.run import run_trial
 from trials.settings import TrialSettings
 
-TINY = Architecture(
-    name="tiny",
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 RECIPE = Recipe(batch_size=2)
 
 

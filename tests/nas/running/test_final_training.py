@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import TINY, make_report, make_result
 
 from nas.recording.tensorboard import tensorboard_log
 from nas.running.cluster import Cluster, StopSignal
@@ -23,7 +24,7 @@ from nas.running.final_training import (
 )
 from nas.running.nodes import Node
 from nas.running.tasks import run_task
-from search_spaces.architecture import Architecture, Backbone, Head, Neck, save_architecture
+from search_spaces.architecture import Neck, save_architecture
 from search_spaces.errors import ConfigError, DataError, IncomparableError
 from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
@@ -31,32 +32,15 @@ from trials.candidate import resolve_candidate
 from trials.data.generated.generate import generate
 from trials.model_file import save_model
 from trials.recipe import Recipe
-from trials.result import APs, EpochReport, TrialFault, TrialResult, load_result, save_outcome
+from trials.result import TrialFault, load_result, save_outcome
 from trials.settings import TrialSettings
 from trials.training.metrics import write_metrics
 from trials.training.schedule import learning_rate
 from trials.trial import Trial, claim
 
-TINY = Architecture(
-    name="tiny",
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, depthwise=True, norm="group", groups=4),
-)
 RECIPE = Recipe(batch_size=2)
 SETTINGS = TrialSettings(epochs=2, image_size=64, device="cpu", threads=1, eval_every=1)
-RESULT = TrialResult(
-    easy=0.5,
-    medium=0.4,
-    hard=0.3,
-    epochs=2,
-    best_epoch=2,
-    best_hard=0.3,
-    loss=1.0,
-    duration_s=1.0,
-    images_per_second=1.0,
-    params=1,
-)
+RESULT = make_result(0.3, epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +67,6 @@ def no_ray(address: str | None) -> AbstractContextManager[Cluster]:
 
 def ignore(*_: object) -> None:
     pass
-
-
-def report(epoch: int, aps: APs | None = None) -> EpochReport:
-    return EpochReport(
-        epoch=epoch,
-        epochs=3,
-        loss=1.5,
-        cls_loss=1.0,
-        box_loss=0.25,
-        keypoint_loss=0.25,
-        learning_rate=0.01,
-        images_per_second=20.0,
-        aps=aps,
-    )
 
 
 def test_the_reference_recipe_drops_at_epochs_440_and_544_of_640() -> None:
@@ -253,25 +223,23 @@ def test_the_default_folder_belongs_to_the_request(data: Path) -> None:
 
 
 def test_a_follower_reads_each_epoch_once(tmp_path: Path) -> None:
-    write_metrics([report(1)], tmp_path)  # of a run before
+    write_metrics([make_report(1, 3)], tmp_path)  # of a run before
     follower = MetricsFollower(tmp_path, epochs=3)
     assert follower.news() == []
-    write_metrics(
-        [report(1), report(2), report(3, APs(easy=0.5, medium=0.25, hard=0.125))], tmp_path
-    )
+    write_metrics([make_report(1, 3), make_report(2, 3), make_report(3, 3, 0.125)], tmp_path)
     news = follower.news()
-    assert news == [report(2), report(3, APs(easy=0.5, medium=0.25, hard=0.125))]
+    assert news == [make_report(2, 3), make_report(3, 3, 0.125)]
     assert follower.news() == []
 
 
 def test_a_follower_waits_for_the_file_and_survives_its_rewinding(tmp_path: Path) -> None:
     follower = MetricsFollower(tmp_path, epochs=3)
     assert follower.news() == []
-    write_metrics([report(1), report(2)], tmp_path)
+    write_metrics([make_report(1, 3), make_report(2, 3)], tmp_path)
     assert [r.epoch for r in follower.news()] == [1, 2]
-    write_metrics([report(1)], tmp_path)  # a checkpoint was damaged: epoch 2 comes again
+    write_metrics([make_report(1, 3)], tmp_path)  # a checkpoint was damaged: epoch 2 comes again
     assert follower.news() == []
-    write_metrics([report(1), report(2), report(3)], tmp_path)
+    write_metrics([make_report(1, 3), make_report(2, 3), make_report(3, 3)], tmp_path)
     assert [r.epoch for r in follower.news()] == [3]
 
 
@@ -306,7 +274,7 @@ def test_logs_begin_with_the_first_epoch(tmp_path: Path) -> None:
 def test_a_continued_log_adds_to_the_one_before(tmp_path: Path) -> None:
     for epoch in (1, 2):
         with tensorboard_log(tmp_path) as log:
-            log(report(epoch))
+            log(make_report(epoch, 3))
     found = dict(read_scalars(tmp_path / "tensorboard"))
     assert {step for _, step in found} == {1, 2}
     assert found[("train/learning_rate", 1)] == pytest.approx(0.01)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fake_trials import ENTRY, FakeCluster, make_data, propose
+from tiny import make_result
 
 from nas import stage_trials
 from nas.search.budget import (
@@ -19,7 +20,7 @@ from nas.search.directory import SearchDir
 from nas.search.events import TrialEvent
 from nas.stage import RunOptions, Summary, run_stage
 from search_spaces.errors import ConfigError
-from trials.result import TrialFailure, TrialResult
+from trials.result import TrialFailure
 
 
 class Clock:
@@ -43,12 +44,6 @@ def clock() -> Clock:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "hours.json"
-
-
-def make_result(duration_s: float) -> TrialResult:
-    aps = dict.fromkeys(("easy", "medium", "hard", "best_hard"), 0.5)
-    counts = {"epochs": 1, "best_epoch": 1, "params": 1}
-    return TrialResult(**aps, **counts, loss=1.0, duration_s=duration_s, images_per_second=1.0)
 
 
 def test_the_time_of_running_trials_is_counted_times_their_devices(
@@ -148,7 +143,11 @@ def test_a_killed_driver_forgets_seconds(path: Path, clock: Clock) -> None:
 
 
 def test_without_a_file_the_trials_own_records_count(path: Path, clock: Clock) -> None:
-    outcomes = {1: make_result(3600.0), 2: make_result(1800.0), 3: TrialFailure(reason="killed")}
+    outcomes = {
+        1: make_result(0.5, duration_s=3600.0),
+        2: make_result(0.5, duration_s=1800.0),
+        3: TrialFailure(reason="killed"),
+    }
     recorded = recorded_hours(outcomes, devices=0.5)
     assert recorded == 0.75
     assert Budget(path, 1, 0.5, recorded=recorded, clock=clock).hours == 0.75

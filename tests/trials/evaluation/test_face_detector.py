@@ -1,10 +1,13 @@
 """Face detection in single images, and drawing the faces."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import tiny
 import torch
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.architecture import Head
 from search_spaces.errors import ConfigError, DataError, TrialError
 from search_spaces.network.detector import build_detector
 from trials.data.images import read_image, write_image
@@ -15,11 +18,7 @@ from trials.evaluation.inference import detect_image, input_size
 from trials.model_file import save_model
 from trials.onnx.export import export_onnx
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, norm="batch", shared=False, keypoints=5),
-)
+TINY = replace(tiny.TINY, head=Head(convs=1, width=8, norm="batch", shared=False, keypoints=5))
 
 
 def network(bias=2.0):

@@ -1,19 +1,18 @@
 """Latency: which runs are timed, how many, and the statistics."""
 
+from dataclasses import replace
+
 import pytest
+import tiny
 import torch
 
-from search_spaces.architecture import Architecture, Backbone, Head, Neck
+from search_spaces.architecture import Head
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.network.detector import build_detector
 from trials.evaluation.latency import onnxruntime_latency, time_runs, torch_latency
 from trials.onnx.export import export_onnx
 
-TINY = Architecture(
-    backbone=Backbone(block="depthwise", stem_widths=(4, 8), depths=(1,) * 4, widths=(8,) * 4),
-    neck=Neck(width=8),
-    head=Head(convs=1, width=8, groups=4),
-)
+TINY = replace(tiny.TINY, head=Head(convs=1, width=8, groups=4))
 
 
 class Clock:
