@@ -78,14 +78,14 @@ def _plan(given: dict[str, Any]) -> None:
     request, template = resolve_request(directory, own.stage, asked.options)
     from nas.candidates.pool import sample_pool
     from nas.planning.plan import make_plan
-    from nas.planning.plan_measuring import Machine, count_work
+    from nas.planning.plan_measuring import count_work, this_machine, trial_resources
 
     with common.console.status("proposing candidates") as status:
         pool = sample_pool(request, template)
         work = count_work(request, pool, directory)
-        machine = Machine.here(own.gpus)
-        resources = machine.resources(request, work.candidates)
-        slots = min(machine.slots(resources), max(1, work.trials))
+        machine = this_machine(own.gpus)
+        resources = trial_resources(machine, request, work.candidates)
+        slots = min(machine.room(resources), max(1, work.trials))
         status.update("timing some steps")
         pace = _pace(own.images_per_second, pool.architectures, request, resources, slots)
     plan = make_plan(work, pace, resources, slots)

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -14,6 +14,7 @@ import torch
 
 from nas.candidates.pool import Pool
 from nas.planning.plan import Pace, Work
+from nas.running.nodes import Node, check_room, default_resources
 from nas.running.tasks import Resources
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest
@@ -36,45 +37,26 @@ _MOST_PROCESSES = 16
 _EVALUATED_SHARE = 1 / 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """The cores and GPUs that a plan is made for."""
+def this_machine(gpus: int | None = None) -> Node:
+    """Return this machine, or as many like it as have `gpus` GPUs, as one node."""
+    there, cores = torch.cuda.device_count(), len(os.sched_getaffinity(0))
+    if gpus is None or gpus == there:
+        return Node(cpus=cores, gpus=there)
+    return Node(cpus=cores * max(1, math.ceil(gpus / max(there, 1))), gpus=gpus)
 
-    cpus: int
-    gpus: int
 
-    @classmethod
-    def here(cls, gpus: int | None = None) -> "Machine":
-        """This machine's cores and GPUs, or `gpus` GPUs of its kind."""
-        there = torch.cuda.device_count()
-        cores = len(os.sched_getaffinity(0))
-        if gpus is None or gpus == there:
-            return cls(cpus=cores, gpus=there)
-        # More GPUs come with more machines like this one.
-        return cls(cpus=cores * max(1, math.ceil(gpus / max(there, 1))), gpus=gpus)
+def trial_resources(machine: Node, request: AnyRequest, trials: int) -> Resources:
+    """Return the resources of each trial: those asked for, or those that a search would choose.
 
-    def resources(self, request: AnyRequest, trials: int) -> Resources:
-        """Of a trial: as asked for, or as the search would choose."""
-        gpus = request.gpus_per_trial
-        if gpus is None:
-            gpus = 1.0 if self.gpus else 0.0
-        cpus = request.cpus_per_trial
-        if cpus is None:
-            at_once = self.gpus or min(trials, self.cpus)
-            cpus = float(max(1, self.cpus // max(1, at_once)))
-        return Resources(cpus_per_trial=cpus, gpus_per_trial=gpus)
-
-    def slots(self, resources: Resources) -> int:
-        """Trials that fit at the same time. Raises ConfigError if none does."""
-        room = [self.cpus / resources.cpus_per_trial]
-        if resources.gpus_per_trial:
-            room.append(self.gpus / resources.gpus_per_trial)
-        slots = int(min(room) + 1e-6)
-        if slots < 1:
-            wanted = f"{resources.cpus_per_trial:g} cores and {resources.gpus_per_trial:g} GPUs"
-            there = f"{self.cpus} cores and {self.gpus} GPUs"
-            raise ConfigError(f"a trial of {wanted} does not fit into {there}; ask for less")
-        return slots
+    Raises:
+        ConfigError: no trial fits on the machine.
+    """
+    default = default_resources([machine], trials)
+    names = ("cpus_per_trial", "gpus_per_trial")
+    asked = {name: getattr(request, name) for name in names}
+    chosen = replace(default, **{k: v for k, v in asked.items() if v is not None})
+    check_room([machine], chosen)
+    return chosen
 
 
 def count_work(request: AnyRequest, pool: Pool, directory: SearchDir) -> Work:

@@ -6,7 +6,8 @@ from fake_trials import make_architecture
 
 from nas.early_stopping.schedule import Schedule
 from nas.planning.plan import Pace, Work, expected_epochs, make_plan, makespan
-from nas.planning.plan_measuring import Machine, typical
+from nas.planning.plan_measuring import this_machine, trial_resources, typical
+from nas.running.nodes import Node
 from nas.running.tasks import Resources
 from nas.search.request import Stage1Request
 from search_spaces.cost.detector import params_by_part, total
@@ -136,21 +137,16 @@ def test_trials_have_the_resources_of_a_search(
     expected: tuple[float, float],
     slots: int,
 ) -> None:
-    there = Machine(cpus=machine[0], gpus=machine[1])
-    resources = there.resources(make_request(**options), trials)
+    node = Node(cpus=machine[0], gpus=machine[1])
+    resources = trial_resources(node, make_request(**options), trials)
     assert (resources.cpus_per_trial, resources.gpus_per_trial) == expected
-    assert there.slots(resources) == slots
-
-
-def test_a_trial_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ConfigError, match="does not fit into 2 cores and 0 GPUs"):
-        Machine(cpus=2, gpus=0).slots(Resources(cpus_per_trial=1, gpus_per_trial=1))
+    assert node.room(resources) == slots
 
 
 def test_more_gpus_come_with_more_cores() -> None:
-    here = Machine.here()
-    assert Machine.here(gpus=here.gpus) == here
-    more = Machine.here(gpus=8)
+    here = this_machine()
+    assert this_machine(gpus=int(here.gpus)) == here
+    more = this_machine(gpus=8)
     assert more.gpus == 8
     assert more.cpus == here.cpus * (8 // max(here.gpus, 1))
 
