@@ -1,4 +1,4 @@
-"""Face detection in single images, and drawing the faces."""
+"""Face detection in single images."""
 
 from dataclasses import replace
 
@@ -10,9 +10,8 @@ import torch
 from search_spaces.architecture import Head
 from search_spaces.errors import ConfigError, DataError, TrialError
 from search_spaces.network.detector import build_detector
-from trials.data.images import read_image, write_image
+from trials.data.images import write_image
 from trials.detection.decoding import Detections, Thresholds
-from trials.detection.drawing import BOX_COLOUR, draw_detections
 from trials.evaluation.face_detector import FaceDetector
 from trials.evaluation.inference import detect_image, input_size
 from trials.model_file import save_model
@@ -46,44 +45,37 @@ def photo(height=50, width=70):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-class Recorder:
-    """Replaces the network: records its input, finds nothing."""
-
-    def __init__(self, detector):
-        self.detector = detector
-        self.images = None
-
-    def __call__(self, images_B3HW):
-        self.images = images_B3HW
-        return self.detector(images_B3HW)
-
-
-def recorded(folder, image, **settings):
+def network_input(folder, image, **settings):
     """Return the network's input for an image."""
-    detector = FaceDetector(folder / "blind.pt", **settings)
-    detector._predict = recorder = Recorder(network(-9.0))
+    detector, inputs = FaceDetector(folder / "blind.pt", **settings), []
+    predict = detector._predict
+    detector._predict = lambda images_B3HW: inputs.append(images_B3HW) or predict(images_B3HW)
     detector.detect(image)
-    return recorder.images
+    return inputs[0]
+
+
+def white(height, width):
+    return np.full((height, width, 3), 255, np.uint8)
 
 
 def test_the_demo_pads_with_black_at_the_right_and_the_bottom(folder):
-    wide = recorded(folder, np.full((50, 100, 3), 255, np.uint8), image_size=64)
+    wide = network_input(folder, white(50, 100), image_size=64)
     assert wide.shape == (1, 3, 64, 64)
     assert bool((wide[:, :, :32] == 127.5 / 128).all())  # 100 x 50 becomes 64 x 32
     assert bool((wide[:, :, 32:] == -127.5 / 128).all())
-    tall = recorded(folder, np.full((100, 50, 3), 255, np.uint8), image_size=(64, 96))
+    tall = network_input(folder, white(100, 50), image_size=(64, 96))
     assert tall.shape == (1, 3, 64, 96)
     assert bool((tall[:, :, :, :32] > 0).all())
     assert bool((tall[:, :, :, 32:] < 0).all())
 
 
 def test_sides_are_rounded_down(folder):
-    image = recorded(folder, np.full((30, 100, 3), 255, np.uint8), image_size=64)
+    image = network_input(folder, white(30, 100), image_size=64)
     assert int((image[0, 0, :, 0] > 0).sum()) == 19  # 64 * 30 / 100 = 19.2
 
 
 def test_a_size_that_is_not_of_whole_cells_is_padded_further(folder):
-    image = recorded(folder, np.full((50, 50, 3), 255, np.uint8), image_size=50)
+    image = network_input(folder, white(50, 50), image_size=50)
     assert image.shape == (1, 3, 64, 64)
     assert int((image[0, 0, :, 0] > 0).sum()) == 50
 
@@ -214,42 +206,3 @@ def test_a_diverged_model_says_so(tmp_path):
     save_model(tmp_path / "m.pt", TINY, weights)
     with pytest.raises(TrialError, match="not numbers"):
         FaceDetector(tmp_path / "m.pt", image_size=64).detect(photo())
-
-
-def faces(points=None):
-    return Detections(
-        boxes_N4=np.array([[10, 10, 30, 40]], np.float32),
-        scores_N=np.array([0.9], np.float32),
-        keypoints_N52=points,
-    )
-
-
-def test_boxes_are_drawn_on_a_copy():
-    image = np.zeros((60, 60, 3), np.uint8)
-    drawn = draw_detections(image, faces())
-    assert tuple(drawn[10, 20]) == BOX_COLOUR
-    assert tuple(drawn[25, 10]) == BOX_COLOUR
-    assert not drawn[25, 20].any()
-    assert not image.any()
-
-
-def test_key_points_are_drawn():
-    points = np.array([[[12, 20], [28, 20], [20, 25], [14, 33], [26, 33]]], np.float32)
-    drawn = draw_detections(np.zeros((60, 60, 3), np.uint8), faces(points))
-    colours = {tuple(drawn[int(y), int(x)]) for x, y in points[0]}
-    assert len(colours) == 5
-    assert (0, 0, 0) not in colours
-
-
-def test_boxes_that_leave_the_image_or_are_inverted_are_drawn():
-    boxes = np.array([[-500, -500, 5000, 5000], [30, 30, 10, 10]], np.float32)
-    found = Detections(boxes_N4=boxes, scores_N=np.ones(2, np.float32))
-    assert draw_detections(np.zeros((60, 60, 3), np.uint8), found).shape == (60, 60, 3)
-
-
-def test_images_are_written_in_the_format_of_their_suffix(tmp_path):
-    write_image(tmp_path / "a" / "x.png", photo())
-    np.testing.assert_array_equal(read_image(tmp_path / "a" / "x.png"), photo())
-    with pytest.raises(DataError, match=r"suffix must be one of .*got '\.xyz'"):
-        write_image(tmp_path / "x.xyz", photo())
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]

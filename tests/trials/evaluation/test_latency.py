@@ -1,18 +1,13 @@
 """Latency: which runs are timed, how many, and the statistics."""
 
-from dataclasses import replace
-
 import pytest
-import tiny
 import torch
+from tiny import TINY
 
-from search_spaces.architecture import Head
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.network.detector import build_detector
 from trials.evaluation.latency import onnxruntime_latency, time_runs, torch_latency
 from trials.onnx.export import export_onnx
-
-TINY = replace(tiny.TINY, head=Head(convs=1, width=8, groups=4))
 
 
 class Clock:

@@ -1,3 +1,5 @@
+"""Reading and writing predictions in the text format of WIDER FACE."""
+
 import tarfile
 from pathlib import Path
 
@@ -30,7 +32,7 @@ def test_line_ends_and_spaces_do_not_matter(tmp_path: Path, text: str) -> None:
     assert read_predictions(tmp_path)["e/a"].tolist() == [[1, 2, 3, 4, 0.5]]
 
 
-def test_a_count_of_zero_is_an_image_without_detections(tmp_path: Path) -> None:
+def test_zero_faces_are_an_empty_array(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg\n0\n")
     assert read_predictions(tmp_path)["e/a"].shape == (0, 5)
 
@@ -62,15 +64,7 @@ def test_faults_name_file_and_line(tmp_path: Path, text: str, line: int, rule: s
     assert rule in str(error.value)
 
 
-def test_a_binary_file_is_one_line_of_error(tmp_path: Path) -> None:
-    (tmp_path / "e").mkdir()
-    (tmp_path / "e" / "a.txt").write_bytes(bytes(range(256)) * 40)
-    with pytest.raises(DataError) as error:
-        read_predictions(tmp_path)
-    assert len(str(error.value).splitlines()) == 1
-
-
-def test_other_files_are_not_read(tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_ignored(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg\n0\n")
     put(tmp_path, "not a prediction", "README.txt")
     put(tmp_path, "not a prediction", "e/notes.md")
@@ -84,7 +78,7 @@ def test_a_folder_without_predictions_is_an_error(tmp_path: Path) -> None:
         read_predictions(tmp_path / "missing")
 
 
-def test_what_is_written_reads_back_to_the_bit(tmp_path: Path) -> None:
+def test_written_predictions_read_back_exactly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     written = {
         "0--Parade/0_Parade_1": rng.normal(0, 300, (7, 5)),
@@ -99,13 +93,14 @@ def test_what_is_written_reads_back_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_the_first_two_lines_are_name_and_count(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()  # an empty folder is taken
     write_predictions(tmp_path / "out", {"e/a": np.array([[1, 2, 3, 4, 0.5]])})
     text = (tmp_path / "out" / "e" / "a.txt").read_text()
     assert text == "a.jpg\n1\n1.0 2.0 3.0 4.0 0.5\n"
 
 
 @pytest.mark.parametrize("name", ["../a", "e/../../a", "/etc/a", "a", "e//a", "e/a\0b", "e/.."])
-def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+def test_names_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     rows = np.array([[1, 2, 3, 4, 0.5]])
     with pytest.raises(DataError, match="event/file"):
         write_predictions(tmp_path / "out", {"e/a": rows, name: rows})
@@ -126,12 +121,6 @@ def test_a_used_folder_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious.txt"]
 
 
-def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    write_predictions(tmp_path / "out", {"e/a": np.zeros((0, 5))})
-    assert list(read_predictions(tmp_path / "out")) == ["e/a"]
-
-
 def test_an_archive_of_predictions_reads_as_its_folder_does(tmp_path: Path) -> None:
     rows = {"1--A/x": np.array([[1.0, 2.0, 3.0, 4.0, 0.5]]), "2--B/y": np.zeros((0, 5))}
     write_predictions(tmp_path / "detections", rows)
@@ -139,12 +128,11 @@ def test_an_archive_of_predictions_reads_as_its_folder_does(tmp_path: Path) -> N
     with tarfile.open(archive, "w:gz") as opened:
         opened.add(tmp_path / "detections", arcname=".")
     read = read_predictions(archive)
-    assert {name: values.tolist() for name, values in read.items()} == {
-        name: values.tolist() for name, values in rows.items()
-    }
+    assert read.keys() == rows.keys()
+    assert all((read[name] == values).all() for name, values in rows.items())
 
 
-def test_a_member_that_stands_in_an_archive_twice_is_refused(tmp_path: Path) -> None:
+def test_a_repeated_member_of_an_archive_is_refused(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p", {"1--A/x": np.zeros((0, 5))})
     with tarfile.open(tmp_path / "p.tar", "w") as opened:
         opened.add(tmp_path / "p" / "1--A", arcname="1--A")
@@ -154,14 +142,14 @@ def test_a_member_that_stands_in_an_archive_twice_is_refused(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08broken"])
-def test_a_file_that_is_no_archive_is_one_error(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "p.tar.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match="not a readable tar archive"):
         read_predictions(path)
 
 
-def test_a_folder_that_holds_only_an_archive_says_how_to_score_it(tmp_path: Path) -> None:
+def test_a_folder_with_only_an_archive_names_it(tmp_path: Path) -> None:
     (tmp_path / "p.tar.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"name it: .*p\.tar\.gz"):
         read_predictions(tmp_path)
