@@ -1,4 +1,4 @@
-"""Time fvcore's confirmation of a candidate.
+"""Time of confirming the FLOPs of a candidate with fvcore.
 
 Baseline: `FlopCountAnalysis` on the network with its random initial weights and a 480x640
 image. Ours: `nas.candidates.flops.count_flops`, the same counter on an image of 32x64, of which
@@ -16,7 +16,7 @@ NAMES = ("scrfd_0.5g", "scrfd_2.5g", "scrfd_10g", "scrfd_34g", "resnet_2.5g")
 
 
 def usual_count(architecture):
-    """fvcore's total, as its documentation has it."""
+    """Return fvcore's total, as in its documentation."""
     import torch
 
     from search_spaces.network.detector import build_detector
@@ -33,7 +33,7 @@ def usual_count(architecture):
             return (*outputs.scores, *outputs.boxes)
 
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fvcore leans on torch.jit, which torch deprecates
+        warnings.simplefilter("ignore")  # fvcore uses torch.jit, which torch deprecates
         from fvcore.nn import FlopCountAnalysis
 
         return int(FlopCountAnalysis(Flat(), torch.zeros(1, 3, 480, 640)).total())

@@ -1,9 +1,9 @@
-"""How many training images does a core prepare from 1024-px JPEGs?
+"""Training images per second and core, prepared from 1024-px JPEGs.
 
-Decode, random crop, resize to 640, flip, distort, normalise. Ours: the training set's own
-samples in batches of 8, as a training reads them; decoded each time, and from the file cache
-that all trials of a machine share (`--cache DIR`). Where a GPU trains, it crops, resizes and
-distorts, and the cores only copy pixels for it: their part of it is measured on its own.
+Decode, random crop, resize to 640, flip, distort, normalise. Ours: the samples of the training
+set in batches of 8, decoded each time, and from the file cache that all trials of a machine
+share (`--cache DIR`). With a GPU, the GPU crops, resizes and distorts, and the CPU only copies
+pixels; the CPU's part is measured separately.
 
 Baseline: the reference's pipeline, float32 steps of numpy and OpenCV, from the same seed.
 """
@@ -24,7 +24,7 @@ WAYS = (
 
 
 def plain_sample(path, faces, augmentation, rng):
-    """The reference's steps, each a pass over a float32 image."""
+    """Return a sample by the reference's steps, each a pass over a float32 image."""
     import cv2
 
     from trials.augmentation.sample import draw_sample, sample_faces
@@ -46,7 +46,7 @@ def plain_sample(path, faces, augmentation, rng):
 
 
 def plain_distort(pixels, distortion):
-    """Brightness, contrast, HSV and channel order, each a pass of its own."""
+    """Apply brightness, contrast, HSV and channel order, each in a separate pass."""
     import cv2
 
     pixels = pixels * np.float32(distortion.gain)
@@ -61,7 +61,7 @@ def plain_distort(pixels, distortion):
 
 
 def our_batch(samples, indices, epoch=0):
-    """A batch as the network gets it, all of it computed on the CPU."""
+    """Return a batch for the network, computed on the CPU."""
     from trials.loading.loader import collate
 
     batch = collate([samples[epoch, index] for index in indices], on_device=False)
@@ -69,14 +69,14 @@ def our_batch(samples, indices, epoch=0):
 
 
 def packed_batch(samples, indices, epoch=0):
-    """What a CPU does of a batch where a GPU does the rest."""
+    """Return the CPU's part of a batch if a GPU does the rest."""
     from trials.loading.loader import collate
 
     return collate([samples[epoch, index] for index in indices], on_device=True)
 
 
 def training_sets(root, cache_folder):
-    """Without any cache of decoded images, and with files of them."""
+    """Return training sets without a cache of decoded images, and with a file cache."""
     from trials.data.cache import ImageCache
     from trials.data.dataset import FaceDataset
     from trials.loading.training_set import TrainingSet
@@ -88,10 +88,10 @@ def training_sets(root, cache_folder):
 
 
 def differences(plain, cached, images):
-    """Grey levels between three ways to the same samples, whose faces must be equal.
+    """Return the differences in grey levels of three ways to the same samples.
 
     Returns:
-        largest and mean difference of the plain steps and ours on the CPU, and of ours on
+        Largest and mean difference of the plain steps and ours on the CPU, and of ours on
         the CPU and on the device, here computed by the CPU too.
     """
     apart = []
@@ -109,7 +109,7 @@ def differences(plain, cached, images):
 
 
 def measure(root, scratch, number, rounds, goal):
-    """Print seconds an image and the ratios."""
+    """Measure and print seconds per image and the ratios."""
     from trials.loading.training_set import SAMPLE_STREAM
     from trials.recipe import Augmentation
 
@@ -125,7 +125,9 @@ def measure(root, scratch, number, rounds, goal):
         starts = range(0, number, BATCH)
         return lambda: [prepare(samples, range(i, min(i + BATCH, number))) for i in starts]
 
-    print("  same crops and faces; grey levels apart after the colours, at most and on average:")
+    print(
+        "  equal crops and faces; largest and mean difference of the final pixels in grey levels:"
+    )
     gaps = differences(plain, cached, number)
     for name, most, mean in (("plain", *gaps[:2]), ("on the device", *gaps[2:])):
         print(f"    ours and {name}: {most:.3g}, {mean:.2g}")
@@ -135,19 +137,19 @@ def measure(root, scratch, number, rounds, goal):
         *(batched(packed_batch, samples) for samples in (decoding, cached)),
     ]
     usual, *ours = [seconds / number for seconds in medians(runs, rounds)]
-    show("baseline: float32 steps of numpy and OpenCV, an image", usual)
+    show("baseline: float32 steps of numpy and OpenCV, per image", usual)
     for name, seconds in zip(WAYS, ours, strict=True):
-        show(f"ours, {name}, an image", seconds)
-        show("  images a second and core", 1 / seconds, "images/s")
+        show(f"ours, {name}, per image", seconds)
+        show("  images per second and core", 1 / seconds, "images/s")
     for name, seconds in zip(WAYS, ours, strict=True):
-        verdict(f"training images a second, {name}", usual / seconds, goal)
+        verdict(f"training images per second, {name}", usual / seconds, goal)
 
 
 def main(argv=None):
     options = arguments(
         __doc__,
-        ("--data", {"type": Path, "help": "data folder with 1024-px images; else one is drawn"}),
-        ("--cache", {"type": Path, "help": "folder of the file cache; else a temporary one"}),
+        ("--data", {"type": Path, "help": "data folder with 1024-px images (default: drawn)"}),
+        ("--cache", {"type": Path, "help": "folder of the file cache (default: temporary)"}),
         ("--images", {"type": int, "default": 60, "help": "images to use (60)"}),
     ).parse_args(argv)
     set_threads(options.threads)
@@ -160,7 +162,7 @@ def main(argv=None):
             root = Path(scratch) / "data"
             generate(root, num_train=number, num_val=1, long_side=(1024, 1024))
         cache = options.cache or Path(scratch) / "cache"
-        goal = 8 if options.data else None  # drawn images do not decode as photographs do
+        goal = 8 if options.data else None  # drawn images decode faster than photographs
         measure(root, cache, number, 1 if options.quick else options.rounds, goal)
 
 

@@ -1,18 +1,18 @@
-"""How fast is validation inference, from files to detections?
+"""Time of validation inference, from files to detections.
 
-Baseline, as the usual script has it: the network as it was trained, in evaluation mode and
-in torch's default memory order, one image at a time; OpenCV's resizing in numpy, its steps
-one after the other on whole images; boxes decoded and suppressed image by image. Ours: what
-`validation` in
-`trials.evaluation` runs: norms folded into the convolutions, channels-last memory, resizing
-by blocks of rows that stay in the processor's cache, batches of `--batch-size`.
+Baseline, as in common scripts: the network as trained, in evaluation mode and in torch's
+default memory format, one image at a time; OpenCV for decoding and resizing; boxes decoded and
+suppressed per image. Ours: `trials.evaluation.inference.detect_files`: norms folded into the
+convolutions, channels-last memory, batches of `--batch-size`.
 
-Both must find the same faces. What each change gains is printed too, and the same with one
-image at a time. CPU seconds with `--threads 1`; more threads are timed by the clock.
+Both must find the same faces. The gain of each change is printed too, and the same with one
+image at a time. CPU seconds with `--threads 1`; more threads are measured in wall time.
 """
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _common import CPU, WALL, arguments, medians, set_threads, show, verdict
@@ -21,38 +21,15 @@ STRIDES = (8, 16, 32)
 SCORE, NMS = 0.02, 0.45
 
 
-def taps(source, target, zero_at_border):
-    """As OpenCV: for each output index two input indices and the second one's weight."""
-    at = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
-    low = np.floor(at).astype(np.int64)
-    weight = at - low.astype(np.float32)
-    if zero_at_border:
-        weight[(low < 0) | (low >= source - 1)] = 0
-    weight = np.rint(weight * 2048).astype(np.int32)
-    return np.clip(low, 0, source - 1), np.clip(low + 1, 0, source - 1), weight
-
-
-def usual_resize(image, height, width):
-    """OpenCV's fixed-point bilinear resizing of the whole image, step by step."""
-    left, right, weight = taps(image.shape[1], width, True)
-    weight = weight[:, None]
-    wide = image[:, left] * (np.int32(2048) - weight) + image[:, right] * weight >> 4
-    top, bottom, weight = taps(image.shape[0], height, False)
-    weight = weight[:, None, None]
-    upper, lower = wide[top] * (np.int32(2048) - weight) >> 16, wide[bottom] * weight >> 16
-    return (upper + lower + 2 >> 2).astype(np.uint8)
-
-
 def usual_input(path, size):
-    """(image (1, 3, size, size), scale, fitted size) of one file."""
+    """Return (image (1, 3, size, size), scales, fitted size) of one file."""
+    import cv2
     import torch
 
-    from trials.data.images import read_image
-
-    pixels = read_image(path)
+    pixels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     scale = size / max(pixels.shape[:2])
     height, width = (int(side * scale + 0.5) for side in pixels.shape[:2])
-    image = (usual_resize(pixels, height, width).astype(np.float32) - 127.5) / 128
+    image = (cv2.resize(pixels, (width, height)).astype(np.float32) - 127.5) / 128
     padded = np.zeros((size, size, 3), np.float32)
     padded[:height, :width] = image
     scales = (width / pixels.shape[1], height / pixels.shape[0])
@@ -60,7 +37,7 @@ def usual_input(path, size):
 
 
 def usual_detections(outputs, fitted):
-    """Boxes (N, 4) and scores (N,) of one image: decoded level by level, then suppressed."""
+    """Return boxes (N, 4) and scores (N,) of one image: decoded level by level, then NMS."""
     import torch
     from torchvision.ops import nms
 
@@ -83,7 +60,7 @@ def usual_detections(outputs, fitted):
 
 
 def usual_inference(detector, paths, size):
-    """Detections of each file, in its pixels."""
+    """Return the detections of each file in its pixels."""
     import torch
 
     found = []
@@ -96,7 +73,7 @@ def usual_inference(detector, paths, size):
 
 
 def trained_detector(reference):
-    """A detector whose scores are near the threshold, so that some hundred boxes survive."""
+    """Return a detector with scores near the threshold, so that some hundred boxes remain."""
     import torch
 
     from search_spaces.network.detector import build_detector
@@ -111,7 +88,7 @@ def trained_detector(reference):
 
 
 def check_equal(usual, ours):
-    """Both find the same faces; a few at a threshold may fall on either side of it."""
+    """Check that both find the same faces, except a few at the threshold."""
     for (boxes, scores), found in zip(usual, ours, strict=True):
         several = max(len(scores), 1)
         assert abs(len(scores) - len(found)) <= 0.02 * several, (len(scores), len(found))
@@ -120,82 +97,111 @@ def check_equal(usual, ours):
         assert len(boxes) == len(scores)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Networks and inputs of both sides."""
+
+    usual: Any
+    ours: Any
+    images: Any  # (batch, 3, size, size)
+    size: int
+    device: Any
+
+    def detect(self, paths, batch_size):
+        """Return our detections of files."""
+        from trials.evaluation.inference import detect_files, input_size
+
+        size = input_size(str(self.size))
+        return list(detect_files(self.ours, paths, size, device=self.device, batch_size=batch_size))
+
+    def forward(self, model, pixels, batch_size):
+        """Run a network on all images, `batch_size` at a time."""
+        import torch
+
+        with torch.inference_mode():
+            for start in range(0, len(pixels), batch_size):
+                model(pixels[start : start + batch_size])
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def set_up(options):
+    """Return the networks and inputs for these options."""
+    import torch
+
+    from trials.detection.folding import folded
+    from trials.device import resolve_device
+
+    device = resolve_device(options.device)
+    size, batch = (64, 2) if options.quick else (options.image_size, options.batch_size)
+    usual = trained_detector(options.architecture).to(device)
+    images = torch.randn(batch, 3, size, size, device=device)
+    return Setup(usual=usual, ours=folded(usual), images=images, size=size, device=device)
+
+
+def image_files(options, scratch):
+    """Return the paths of the images, which are drawn without `--data`."""
+    from trials.data.dataset import FaceDataset
+    from trials.data.generated.generate import generate
+
+    root, number = options.data, 2 if options.quick else options.images
+    if root is None:
+        root = Path(scratch) / "data"
+        generate(root, num_train=1, num_val=number, long_side=(1024, 1024))
+    return [image.path for image in FaceDataset(root, "val").images[:number]]
+
+
+def compared_runs(setup, paths):
+    """Return (function, images) of each measurement by name."""
+    import torch
+
+    images, batch, files = setup.images, len(setup.images), len(paths)
+    packed = images.contiguous(memory_format=torch.channels_last)
+    runs = {
+        "ours, from files": (lambda: setup.detect(paths, batch), files),
+        "ours, from files, one at a time": (lambda: setup.detect(paths, 1), files),
+        "network as trained, default memory": (
+            lambda: setup.forward(setup.usual, images, 1),
+            batch,
+        ),
+        "network folded, channels-last": (lambda: setup.forward(setup.ours, packed, 1), batch),
+        "network folded, batches": (lambda: setup.forward(setup.ours, packed, batch), batch),
+    }
+    if setup.device.type == "cpu":  # the baseline is written for a CPU
+        usual = (lambda: usual_inference(setup.usual, paths, setup.size), files)
+        runs = {"baseline, from files": usual, **runs}
+    return runs
+
+
 def main(argv=None):
     options = arguments(
         __doc__,
         ("--architecture", {"default": "scrfd_0.5g"}),
-        ("--data", {"type": Path, "help": "data folder; else images of 1024 px are drawn"}),
+        ("--data", {"type": Path, "help": "data folder (default: drawn images of 1024 px)"}),
         ("--image-size", {"type": int, "default": 640}),
         ("--batch-size", {"type": int, "default": 8}),
         ("--images", {"type": int, "default": 16}),
         ("--device", {"default": "auto"}),
     ).parse_args(argv)
     set_threads(options.threads)
-    import torch
-
-    from trials.data.dataset import FaceDataset
-    from trials.data.generated.generate import generate
-    from trials.data.images import read_image, resize
-    from trials.detection.folding import folded
-    from trials.device import resolve_device
-    from trials.evaluation.inference import detect_files, input_size
-
-    device = resolve_device(options.device)
-    size = 64 if options.quick else options.image_size
-    batch = 2 if options.quick else options.batch_size
-    usual = trained_detector(options.architecture).to(device)
-    ours = folded(usual)
-    images = torch.randn(batch, 3, size, size, device=device)
-    packed = images.contiguous(memory_format=torch.channels_last)
-
-    def network(model, pixels, at_once):
-        with torch.inference_mode():
-            for start in range(0, batch, at_once):
-                model(pixels[start : start + at_once])
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def detect(at_once):
-        found = detect_files(ours, paths, input_size(str(size)), device=device, batch_size=at_once)
-        return list(found)
-
+    setup = set_up(options)
+    on_cpu = setup.device.type == "cpu"
     with tempfile.TemporaryDirectory() as scratch:
-        root = options.data
-        if root is None:
-            root = Path(scratch) / "data"
-            number = 2 if options.quick else options.images
-            generate(root, num_train=1, num_val=number, long_side=(1024, 1024))
-        paths = [image.path for image in FaceDataset(root, "val").images[: options.images]]
-        if device.type == "cpu":
-            check_equal(usual_inference(usual, paths, size), detect(batch))
-        decoded = read_image(paths[0])
-        scale = size / max(decoded.shape[:2])
-        fitted = tuple(int(side * scale + 0.5) for side in decoded.shape[:2])
-        assert np.array_equal(usual_resize(decoded, *fitted), resize(decoded, fitted))
-        runs = {
-            "baseline, from files": lambda: usual_inference(usual, paths, size),
-            f"ours, from files, batches of {batch}": lambda: detect(batch),
-            "ours, from files, one at a time": lambda: detect(1),
-            "network as trained, default memory": lambda: network(usual, images, 1),
-            "network folded, channels-last": lambda: network(ours, packed, 1),
-            f"the same, batches of {batch}": lambda: network(ours, packed, batch),
-            "resizing, numpy": lambda: usual_resize(decoded, *fitted),
-            "resizing, OpenCV": lambda: resize(decoded, fitted),
-        }
-        if device.type != "cpu":
-            del runs["baseline, from files"]  # it is written for a CPU
-        clock = CPU if device.type == "cpu" and options.threads == 1 else WALL
-        times = medians(list(runs.values()), 1 if options.quick else options.rounds, clock)
-    per = [len(paths) if "files" in name else batch for name in runs]
-    per[-2:] = 1, 1
-    values = [taken / number for taken, number in zip(times, per, strict=True)]
-    for name, value in zip(runs, values, strict=True):
-        show(f"{name}, an image", value)
-    named = dict(zip(runs, values, strict=True))
-    verdict("resizing", values[-2] / values[-1])
-    verdict("the network alone", values[-5] / min(values[-4:-2]))
-    if "baseline, from files" in named:
-        verdict("validation inference", values[0] / min(values[1:3]), 3)
+        paths = image_files(options, scratch)
+        if on_cpu:
+            usual = usual_inference(setup.usual, paths, setup.size)
+            check_equal(usual, setup.detect(paths, len(setup.images)))
+        runs = compared_runs(setup, paths)
+        clock = CPU if on_cpu and options.threads == 1 else WALL
+        functions = [function for function, _ in runs.values()]
+        seconds = medians(functions, 1 if options.quick else options.rounds, clock)
+    times = {name: s / runs[name][1] for name, s in zip(runs, seconds, strict=True)}
+    for name, value in times.items():
+        show(f"{name}, per image", value)
+    *ours, trained, folded, batched = list(times.values())[-5:]
+    verdict("the network alone", trained / min(folded, batched))
+    if "baseline, from files" in times:
+        verdict("validation inference", times["baseline, from files"] / min(ours), 3)
 
 
 if __name__ == "__main__":
