@@ -1,16 +1,15 @@
-"""How long until a trial's first step, and what does a trial cost the driver?
+"""Time until the first step of a trial, and cost of a trial in the driver process.
 
-The start: a fresh Python process imports what a trial needs, reads the data, builds
-SCRFD-0.5G and trains its first batch (`--image-size`, `--batch-size`); wall time, CPU time
-of that process, and both by part.
+The start: a new Python process imports the packages of a trial, reads the data, builds
+SCRFD-0.5G and trains its first batch (`--image-size`, `--batch-size`); wall time and CPU time
+of that process, by part.
 
 The driver: a whole stage (`nas.stage.run_stage`: study, leaderboard, Ray) of `--trials`
-trials that train nothing and report two epochs; CPU time and memory of the driver's process
-between the first and the last end of a trial, in the first and the last tenth too, where
-what grows with the number of trials would show; `--without-ray` leaves Ray's part out. With
-`--seconds` each trial sleeps that long on one of `--slots` logical cores, and the share of
-the slots' time in which a trial ran is printed, from when the first trials run in all slots
-to the last trial's start.
+trials without training that report two epochs; CPU time and memory of the driver process
+between the first and the last end of a trial, also for the first and the last tenth, which
+shows growth with the number of trials; `--without-ray` omits Ray. With `--seconds` each trial
+sleeps that long on one of `--slots` logical cores, and the occupied share of the slots' time
+is printed, from the first time that all slots run to the start of the last trial.
 """
 
 import json
@@ -66,7 +65,7 @@ except Done:
 
 
 def first_step(root, size, batch, threads):
-    """(part, wall, CPU) seconds of each part, from a process' start to its first step's end."""
+    """Return (part, wall, CPU) seconds of each part until the end of the first step."""
     project = str(Path(__file__).resolve().parents[1])
     before, cpu_before = time.time(), 0.0
     done = subprocess.run(
@@ -82,14 +81,14 @@ def first_step(root, size, batch, threads):
 
 @dataclass(frozen=True)
 class Proposed:
-    """As `nas.candidates.proposals.Proposals`."""
+    """Stand-in for `nas.candidates.proposals.Proposals`."""
 
     architectures: tuple
     note = None
 
 
 def propose(request, template):
-    """Distinct candidates, at once."""
+    """Return distinct candidates without a search space."""
     from search_spaces.zoo import load_zoo
 
     first = load_zoo("scrfd_0.5g")
@@ -99,7 +98,7 @@ def propose(request, template):
 
 
 def make_data(root, seconds):
-    """A data folder that passes for one, of trials that do not read it."""
+    """Write a data folder that passes validation, for trials that do not read it."""
     for split in ("train", "val"):
         (root / split / "images").mkdir(parents=True)
         (root / split / "labelv2.txt").write_text(f"# {split}.jpg 64 64\n")
@@ -108,7 +107,7 @@ def make_data(root, seconds):
 
 
 def memory_mib():
-    """Resident memory of this process now (on Linux)."""
+    """Return the resident memory of this process (Linux only)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
@@ -145,7 +144,7 @@ class OneByOne:
 
 
 def run_search(trials, slots, seconds, scratch, without_ray=False, light=False):
-    """Ends of trials as (CPU, wall, MiB of the driver), and its root."""
+    """Return the ends of trials as (CPU, wall, MiB of the driver), and the search directory."""
     here = Path(__file__).parent
     found = [here, here / "_without_torch"] if light else [here]
     found = [*map(str, found), os.environ.get("PYTHONPATH")]
@@ -183,7 +182,7 @@ def run_search(trials, slots, seconds, scratch, without_ray=False, light=False):
 
 
 def show_driver(ends):
-    """Cost and growth of the driver; returns CPU seconds a trial."""
+    """Print cost and growth of the driver; return CPU seconds per trial."""
 
     def pace(part):
         (cpu, wall, _), (last_cpu, last_wall, _) = part[0], part[-1]
@@ -201,9 +200,9 @@ def show_driver(ends):
 
 
 def occupancy(root, slots):
-    """Share of the slots' time in which a trial ran, from when all ran to the last start."""
+    """Return the occupied share of the slots' time, from when all run to the last start."""
     times = [json.loads(file.read_text()) for file in root.glob("stage1/*/times.json")]
-    begun = {}  # when each process, which stands for a slot, began its first trial
+    begun = {}  # start of the first trial of each process (one per slot)
     for started, _, pid in times:
         begun[pid] = min(started, begun.get(pid, started))
     assert len(begun) == slots, f"{len(begun)} processes ran trials in {slots} slots"
@@ -217,7 +216,7 @@ def met(holds):
 
 
 def measure_start(options, scratch):
-    """Print how a trial starts."""
+    """Measure and print the start of a trial."""
     from trials.data.generated.generate import generate
 
     size, batch = (64, 2) if options.quick else (options.image_size, options.batch_size)
@@ -233,7 +232,7 @@ def measure_start(options, scratch):
 
 
 def measure_driver(options, scratch):
-    """Print what a trial costs the driver, and how busy it keeps the slots."""
+    """Measure and print the cost of a trial in the driver, and the occupancy of the slots."""
     slots = options.slots
     how = {"without_ray": options.without_ray, "light": options.light}
     ends, root = run_search(options.trials, slots, options.seconds, scratch, **how)
@@ -248,18 +247,18 @@ def measure_driver(options, scratch):
 def main(argv=None):
     options = arguments(
         __doc__,
-        ("--trials", {"type": int, "default": 40, "help": "trials of a stage (40); 0: none"}),
-        ("--slots", {"type": int, "default": 2, "help": "trials at once (2)"}),
-        ("--seconds", {"type": float, "default": 0.0, "help": "each trial lasts (0)"}),
+        ("--trials", {"type": int, "default": 40, "help": "trials of a stage (40), 0 for none"}),
+        ("--slots", {"type": int, "default": 2, "help": "concurrent trials (2)"}),
+        ("--seconds", {"type": float, "default": 0.0, "help": "duration of each trial (0)"}),
         (
             "--without-ray",
-            {"action": "store_true", "help": "the driver's own part, in one process"},
+            {"action": "store_true", "help": "the driver without Ray, in one process"},
         ),
         (
             "--light",
             {"action": "store_true", "help": "workers without torch, so that many fit in memory"},
         ),
-        ("--no-start", {"action": "store_true", "help": "the driver only"}),
+        ("--no-start", {"action": "store_true", "help": "only the driver"}),
         ("--image-size", {"type": int, "default": 640}),
         ("--batch-size", {"type": int, "default": 8}),
     ).parse_args(argv)
