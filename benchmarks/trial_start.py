@@ -190,10 +190,10 @@ def show_driver(ends):
 
     tenth = max(2, len(ends) // 10)
     cpu, wall = pace(ends)
-    show(f"driver, CPU a trial, at {len(ends)} trials", cpu)
+    show(f"driver, CPU per trial, at {len(ends)} trials", cpu)
     show("the same, first tenth of the trials", pace(ends[:tenth])[0])
     show("the same, last tenth", pace(ends[-tenth:])[0])
-    show("driver and Ray, wall a trial", wall)
+    show("driver and Ray, wall per trial", wall)
     show("driver, memory after a tenth of the trials", ends[tenth - 1][2], "MiB")
     show("driver, memory at the end", ends[-1][2], "MiB")
     return cpu
@@ -237,7 +237,7 @@ def measure_driver(options, scratch):
     how = {"without_ray": options.without_ray, "light": options.light}
     ends, root = run_search(options.trials, slots, options.seconds, scratch, **how)
     cpu = show_driver(ends)
-    print(f"driver: {cpu:.3g} s of CPU a trial (goal under 0.2: {met(cpu < 0.2)})")
+    print(f"driver: {cpu:.3g} s of CPU per trial (goal under 0.2: {met(cpu < 0.2)})")
     if options.seconds and options.trials > slots:
         share = occupancy(root, slots)
         what = f"{slots} slots, trials of {options.seconds:g} s"
