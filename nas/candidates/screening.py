@@ -9,7 +9,7 @@ hash in a CSV beside the candidates, so that none is computed twice.
 import csv
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,7 +78,8 @@ def screened_candidates(
         note(pool.note)
     shown = _shown(request.screen, update)
     ranking = ranked(pool, request.screen, directory.stage_folder(stage), shown)
-    chosen = new_ones(ranking, request.num_candidates - len(existing), existing.values())
+    known, missing = set(existing.values()), request.num_candidates - len(existing)
+    chosen = [architecture for architecture in ranking if architecture not in known][:missing]
     counts = {"scored": len(ranking), "chosen": len(chosen), "before": len(existing)}
     write_record(directory, stage, approval, counts)
     note(f"the best {len(chosen)} of {len(ranking)} candidates by {approval.describe()}")
@@ -98,14 +99,6 @@ def ranked(
     """
     scores = _scores(pool.architectures, proxy, folder / f"screening_{proxy}.csv", progress)
     return sorted(pool.architectures, key=lambda a: _highest_first(scores[a.content_hash]))
-
-
-def new_ones(
-    ranking: Sequence[Architecture], num: int, known: Collection[Architecture]
-) -> list[Architecture]:
-    """Return the first `num` of the ranking that are not in `known`, or as many as there are."""
-    hashes = {architecture.content_hash for architecture in known}
-    return [a for a in ranking if a.content_hash not in hashes][:num]
 
 
 @dataclass(frozen=True, kw_only=True)
