@@ -26,7 +26,7 @@ from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
 from trials.data.images import read_image
 from trials.data.importers import import_retinaface, import_widerface
-from trials.data.label_filter import read_sound_labels
+from trials.data.label_filter import read_filtered_labels
 from trials.data.labels import read_labelv2
 from trials.data.widerface_mat import read_ground_truth, write_ground_truth
 from trials.evaluation.prediction_files import read_predictions
@@ -151,6 +151,7 @@ ARCHITECTURE = load_zoo("scrfd_2.5g").to_yaml().encode()
 RECIPE = dump_yaml(Recipe.named("quick").to_dict()).encode()
 SEARCH = dump_yaml(
     {
+        "format": 1,
         "stage1": {
             "request": {
                 "flops": 500_000_000,
@@ -161,7 +162,7 @@ SEARCH = dump_yaml(
             },
             "created": "2026-11-23T00:00:00",
             "versions": {"python": "3.11"},
-        }
+        },
     }
 ).encode()
 
@@ -173,9 +174,9 @@ def _file(reader: Callable[[Path], object], name: str, root: Path, content: byte
 
 def _labels(root: Path, content: bytes) -> None:
     (root / "labelv2.txt").write_bytes(content)
-    sound = read_sound_labels(root / "labelv2.txt", root / "images")
-    assert len(sound.images) <= sound.listed
-    assert sound.broken or sound.listed == len(sound.images)
+    found = read_filtered_labels(root / "labelv2.txt", root / "images")
+    assert len(found.images) <= found.listed
+    assert found.faults or found.listed == len(found.images)
     read_labelv2(root / "labelv2.txt", root / "images")
 
 

@@ -1,7 +1,7 @@
-"""What a data set holds, and everything that is wrong with it."""
+"""Check of a data set: what it holds, and every fault in it."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search_spaces.errors import DataError
 from trials.data.dataset import LABEL_FILE, SPLITS
-from trials.data.ground_truth import Truth
 from trials.data.images import read_image, read_size
 from trials.data.labels import AnnotatedImage, Fault, LabelRecord, scan_labelv2
 from trials.data.widerface_mat import FACES_FILE, read_ground_truth
@@ -31,11 +31,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCounts:
-    """What one split holds.
+    """Counts of one split.
 
     Attributes:
-        images: in the label file.
-        faces: in the label file, faulty lines excepted.
+        images: images in the label file.
+        faces: faces in the label file, without faulty lines.
         with_keypoints: faces with at least one annotated key point.
         ignored: faces with the ignore flag.
         without_faces: images without a face.
@@ -52,12 +52,12 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """The result of `check`.
+    """Result of `check`.
 
     Attributes:
-        splits: `train` and `val`.
+        splits: counts of `train` and `val`.
         truth: faces of `val/gt` that count as easy, medium, hard; None if it is unreadable.
-        faults: everything wrong, in the order of the files.
+        faults: all faults, in the order of the files.
     """
 
     splits: dict[str, SplitCounts]
@@ -65,19 +65,19 @@ class CheckReport:
     faults: tuple[Fault, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self) | {"faults": [asdict(fault) for fault in self.faults]}
 
 
 def check(
     root: str | os.PathLike[str], *, decode: bool = True, progress: Progress | None = None
 ) -> CheckReport:
-    """Look at every file of a data set.
+    """Check every file of a data set.
 
     Args:
         root: folder with `train` and `val`.
-        decode: decode every image; otherwise only its first bytes are read.
-        progress: called with (images looked at, images in the split).
+        decode: decode every image; otherwise only its header is read.
+        progress: called with (images checked, images in the split).
 
     Raises:
         DataError: `root` is not a folder. All other faults are in the report.
@@ -89,53 +89,50 @@ def check(
     splits: dict[str, SplitCounts] = {}
     images: list[AnnotatedImage] = []
     for split in SPLITS:
-        records = _records(folder / split, faults.append)
-        _check_labels(records, folder / split / LABEL_FILE, faults.append)
-        _check_images(records, folder / split / LABEL_FILE, decode, faults.append, progress)
+        path = folder / split / LABEL_FILE
+        records, found = _read_labels(path)
+        faults += found
+        faults += _label_faults(records, path)
+        faults += _image_faults(records, path, decode, progress)
         images = [record.image for record in records]
         splits[split] = _count(images)
-    truth = _check_truth(folder / "val" / "gt", images, faults.append)
-    counts = None if truth is None else truth.face_counts
-    return CheckReport(splits=splits, truth=counts, faults=tuple(faults))
+    counts, found = _check_truth(folder / "val" / "gt", images)
+    return CheckReport(splits=splits, truth=counts, faults=(*faults, *found))
 
 
-Report = Callable[[Fault], None]
-
-
-def _records(folder: Path, report: Report) -> list[LabelRecord]:
-    """The images of a split's label file; its faults are reported."""
-    path = folder / LABEL_FILE
+def _read_labels(path: Path) -> tuple[list[LabelRecord], list[Fault]]:
+    """Return the images of a label file, and the faults of the file and of its lines."""
     if not path.is_file():
-        report(Fault(file=str(path), line=0, message="the label file is missing"))
-        return []
+        return [], [_fault(path, "the label file is missing")]
     try:
-        records = list(scan_labelv2(path, folder / "images", report))
+        items = list(scan_labelv2(path, path.parent / "images"))
     except DataError as error:
-        message = str(error).removeprefix(f"{path}: ")
-        report(Fault(file=str(path), line=0, message=message))
-        return []
-    if not records:
-        report(Fault(file=str(path), line=0, message="lists no image"))
-    return records
+        return [], [_fault(path, str(error).removeprefix(f"{path}: "))]
+    records = [item for item in items if isinstance(item, LabelRecord)]
+    faults = [f for item in items for f in ([item] if isinstance(item, Fault) else item.faults)]
+    return records, faults if records else [*faults, _fault(path, "lists no image")]
 
 
-def _check_labels(records: Iterable[LabelRecord], path: Path, report: Report) -> None:
-    """Images listed twice, and boxes without area or outside their image."""
+def _fault(path: Path, message: str, line: int = 0) -> Fault:
+    return Fault(file=str(path), line=line, message=message)
+
+
+def _label_faults(records: Sequence[LabelRecord], path: Path) -> Iterator[Fault]:
+    """Yield images listed twice, and boxes without area or outside their image."""
     first_line: dict[str, int] = {}
     for record in records:
         image = record.image
         if image.name in first_line:
             message = f"{image.name} is listed already in line {first_line[image.name]}"
-            report(Fault(file=str(path), line=record.line, message=message))
+            yield _fault(path, message, record.line)
         first_line.setdefault(image.name, record.line)
         for line, box in zip(record.face_lines, image.faces.boxes_N4.tolist(), strict=True):
-            message = _box_fault(box, image.width, image.height)
-            if message:
-                report(Fault(file=str(path), line=line, message=message))
+            if message := _box_fault(box, image.width, image.height):
+                yield _fault(path, message, line)
 
 
 def _box_fault(box: Sequence[float], width: int, height: int) -> str:
-    """What is wrong with a box, or nothing."""
+    """Return the fault of a box, or an empty string."""
     x1, y1, x2, y2 = box
     shown = f"({x1:g}, {y1:g}, {x2:g}, {y2:g})"
     if x2 <= x1 or y2 <= y1:
@@ -144,21 +141,17 @@ def _box_fault(box: Sequence[float], width: int, height: int) -> str:
     return "" if inside else f"the box {shown} leaves its image of {width} x {height}"
 
 
-def _check_images(
-    records: Sequence[LabelRecord],
-    path: Path,
-    decode: bool,
-    report: Report,
-    progress: Progress | None,
-) -> None:
-    """Missing and broken images, and images of another size than the label file has."""
+def _image_faults(
+    records: Sequence[LabelRecord], path: Path, decode: bool, progress: Progress | None
+) -> Iterator[Fault]:
+    """Yield missing and broken images, and images of another size than the label file has."""
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         images = (record.image for record in records)
         messages = pool.map(partial(_image_fault, decode=decode), images)
         for done, (record, message) in enumerate(zip(records, messages, strict=True), 1):
             if message:
-                report(Fault(file=str(path), line=record.line, message=message))
+                yield _fault(path, message, record.line)
             if progress is not None:
                 progress(done, len(records))
     finally:
@@ -166,22 +159,19 @@ def _check_images(
 
 
 def _image_fault(image: AnnotatedImage, *, decode: bool) -> str:
-    """What is wrong with an image file, or nothing."""
+    """Return the fault of an image file, or an empty string."""
     try:
-        if decode:
-            height, width = read_image(image.path).shape[:2]
-        else:
-            width, height = read_size(image.path)
+        size = read_image(image.path).shape[1::-1] if decode else read_size(image.path)
     except DataError as error:
         return str(error)
-    if (width, height) == (image.width, image.height):
+    if size == (image.width, image.height):
         return ""
     labelled = f"{image.width} x {image.height}"
-    return f"{image.path} has {width} x {height} pixels, the label file says {labelled}"
+    return f"{image.path} has {size[0]} x {size[1]} pixels, the label file says {labelled}"
 
 
 def _count(images: Sequence[AnnotatedImage]) -> SplitCounts:
-    """Counts of a split."""
+    """Return the counts of a split."""
     boxes_F4 = np.concatenate([np.zeros((0, 4)), *(image.faces.boxes_N4 for image in images)])
     bins = np.digitize(boxes_F4[:, 3] - boxes_F4[:, 1], SIZE_EDGES)
     heights = np.bincount(bins, minlength=len(SIZE_BINS)).tolist()
@@ -195,31 +185,27 @@ def _count(images: Sequence[AnnotatedImage]) -> SplitCounts:
     )
 
 
-def _check_truth(folder: Path, images: Sequence[AnnotatedImage], report: Report) -> Truth | None:
-    """Ground truth that is missing, broken, or of other images or boxes than the labels."""
+def _check_truth(
+    folder: Path, images: Sequence[AnnotatedImage]
+) -> tuple[dict[str, int] | None, list[Fault]]:
+    """Return the faces that count in the ground truth, and its differences from the labels."""
     try:
         truth = read_ground_truth(folder)
     except DataError as error:
-        message = str(error).removeprefix(f"{folder}{os.sep}")
-        report(Fault(file=str(folder), line=0, message=message))
-        return None
-    path = str(folder / FACES_FILE)
+        return None, [_fault(folder, str(error).removeprefix(f"{folder}{os.sep}"))]
     places = {name: place for place, name in enumerate(truth.names)}
     labelled = {Path(image.name).with_suffix("").as_posix(): image for image in images}
-    for name in sorted(labelled.keys() - places.keys()):
-        report(Fault(file=path, line=0, message=f"lacks {name}, which the label file lists"))
-    for name in sorted(places.keys() - labelled.keys()):
-        report(Fault(file=path, line=0, message=f"lists {name}, which the label file lacks"))
+    lacking, unknown = labelled.keys() - places.keys(), places.keys() - labelled.keys()
+    messages = [f"lacks {name}, which the label file lists" for name in sorted(lacking)]
+    messages += [f"lists {name}, which the label file lacks" for name in sorted(unknown)]
     for name, image in labelled.items():
-        if name in places:
-            message = _truth_fault(image, truth.boxes(places[name]))
-            if message:
-                report(Fault(file=path, line=0, message=f"{name}: {message}"))
-    return truth
+        if name in places and (message := _truth_fault(image, truth.boxes(places[name]))):
+            messages.append(f"{name}: {message}")
+    return truth.face_counts, [_fault(folder / FACES_FILE, message) for message in messages]
 
 
-def _truth_fault(image: AnnotatedImage, truth_G4: np.ndarray[Any, np.dtype[np.float64]]) -> str:
-    """How the boxes of the ground truth differ from the labels', or nothing."""
+def _truth_fault(image: AnnotatedImage, truth_G4: NDArray[np.float64]) -> str:
+    """Return how the ground truth's boxes (xywh) differ from the labels, or an empty string."""
     if len(truth_G4) != len(image.faces):
         return f"{len(truth_G4)} faces, the label file has {len(image.faces)}"
     corners_G4 = np.concatenate([truth_G4[:, :2], truth_G4[:, :2] + truth_G4[:, 2:]], axis=1)

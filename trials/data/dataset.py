@@ -1,8 +1,4 @@
-"""A face data set on disk, and the samples that training draws from it.
-
-A sample depends on the seed, the epoch and the image's index only, so that any number of
-worker processes, and a run continued after an interruption, see the same samples.
-"""
+"""Annotated images of one split of a data set on disk."""
 
 import logging
 import os
@@ -11,26 +7,24 @@ from pathlib import Path
 
 from search_spaces.errors import ConfigError, DataError
 from trials.data.holdout import is_held_out
-from trials.data.label_filter import SoundLabels, read_sound_labels
+from trials.data.label_filter import FilteredLabels, read_filtered_labels
 from trials.data.labels import AnnotatedImage, trainable
 
 LABEL_FILE = "labelv2.txt"
 SPLITS = ("train", "val")
-DEFAULT_CACHE_BYTES = 512 << 20
 MAX_BROKEN = 10
 MAX_BROKEN_SHARE = 0.01
-SAMPLE_STREAM, ORDER_STREAM = 1, 2  # numpy seeds [s, e] and [s, e, 0] are the same stream
 
 log = logging.getLogger(__name__)
 
 
 class FaceDataset:
-    """The annotated images of one split: `root/split/labelv2.txt` and `root/split/images/`.
+    """Annotated images of one split: `root/split/labelv2.txt` and `root/split/images/`.
 
     Attributes:
         root: the data folder.
         split: `train` or `val`.
-        images: what the label file lists, in its order.
+        images: images of the label file, in its order.
     """
 
     def __init__(
@@ -43,6 +37,8 @@ class FaceDataset:
     ) -> None:
         """Read the labels; no image is opened.
 
+        Images with a faulty line, and faces outside of their image, are left out and logged.
+
         Args:
             root: the data folder.
             split: `train` or `val`.
@@ -50,9 +46,8 @@ class FaceDataset:
                 them and evaluates with them.
             held_out: share of the images that is left out (see `trials.data.holdout`).
 
-        Images with a faulty line, and faces beside their image, are left out and logged.
-
         Raises:
+            ConfigError: another split.
             DataError: no such folder, too many faults in the label file, or no image left.
         """
         if split not in SPLITS:
@@ -64,8 +59,8 @@ class FaceDataset:
                 f"{folder / LABEL_FILE}: there is no such label file; a data folder holds "
                 "train/labelv2.txt, train/images/, val/labelv2.txt, val/images/ and val/gt/"
             )
-        labels = read_sound_labels(folder / LABEL_FILE, folder / "images")
-        _note_broken_labels(labels)
+        labels = read_filtered_labels(folder / LABEL_FILE, folder / "images")
+        _log_faults(labels)
         images = [image for image in labels.images if not is_held_out(image.name, held_out)]
         if not faceless:
             images = [image for image in images if trainable(image.faces).any()]
@@ -76,7 +71,7 @@ class FaceDataset:
 
     @property
     def label_file(self) -> Path:
-        """Where the labels come from."""
+        """Path of the label file."""
         return self.root / self.split / LABEL_FILE
 
     def __len__(self) -> int:
@@ -84,11 +79,7 @@ class FaceDataset:
 
 
 def check_broken(broken: Sequence[str], images: int, rule: str = "cannot be read") -> None:
-    """Raise if more images than a data set may have are broken.
-
-    Raises:
-        DataError: more than 10 and more than 1 %, or all of them.
-    """
+    """Raise DataError if more than 10 and more than 1 % of the images are broken, or all."""
     if len(broken) >= images or len(broken) > max(MAX_BROKEN, MAX_BROKEN_SHARE * images):
         raise DataError(
             f"{len(broken)} of {images} images {rule}, the first: {broken[0]}; "
@@ -96,10 +87,10 @@ def check_broken(broken: Sequence[str], images: int, rule: str = "cannot be read
         )
 
 
-def _note_broken_labels(labels: SoundLabels) -> None:
+def _log_faults(labels: FilteredLabels) -> None:
     """Log every image with faulty labels; raise if they are too many."""
-    if not labels.broken:
+    if not labels.faults:
         return
-    check_broken(labels.broken, labels.listed, "have faulty labels")
-    for message in labels.broken:
+    check_broken(labels.faults, labels.listed, "have faulty labels")
+    for message in labels.faults:
         log.warning("%s; it is left out", message)

@@ -1,8 +1,9 @@
-"""Which faces a set of images has and which of them count, in memory (numpy only).
+"""Ground truth of a set of images in memory: its faces, and which of them count.
 
 Shape legend: I images, F faces of all images together, G faces of one image.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from trials.result import SUBSETS
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Truth:
-    """The annotated faces of a set of images, stored end to end.
+    """Annotated faces of a set of images, stored end to end.
 
     Attributes:
         names: (I) image names `event/file`, without suffix, distinct.
@@ -48,31 +49,31 @@ class Truth:
         if (steps < 0).any():
             raise DataError("ground truth offsets must not decrease")
         if not np.isfinite(self.boxes_F4).all():
-            image = np.searchsorted(self.offsets, _first_bad_row(self.boxes_F4), "right") - 1
+            face = int((~np.isfinite(self.boxes_F4).all(axis=1)).argmax())
+            image = np.searchsorted(self.offsets, face, "right") - 1
             raise DataError(f"ground truth of {self.names[image]}: a box is not finite")
         if len(set(self.names)) != len(self.names):
-            seen: set[str] = set()
-            repeated = next(n for n in self.names if n in seen or seen.add(n))  # type: ignore[func-returns-value]
-            raise DataError(f"ground truth lists {repeated} twice; every image must be there once")
+            repeated = Counter(self.names).most_common(1)[0][0]
+            raise DataError(f"ground truth lists {repeated} twice; names must be distinct")
 
     def boxes(self, image: int) -> NDArray[np.float64]:
-        """Boxes (G, 4) of image number `image`, xywh (a view)."""
+        """Return the boxes (G, 4) of image number `image`, xywh, as a view."""
         return self.boxes_F4[self.offsets[image] : self.offsets[image + 1]]
 
     def counted(self, image: int) -> NDArray[np.bool_]:
-        """Whether each face of image number `image` counts: (G, 3), easy, medium, hard."""
+        """Return whether each face of an image counts: (G, 3), easy, medium, hard."""
         return self.counted_F3[self.offsets[image] : self.offsets[image + 1]]
 
     @property
     def face_counts(self) -> dict[str, int]:
-        """How many faces count in each subset."""
+        """Number of faces that count in each subset."""
         return dict(zip(SUBSETS, self.counted_F3.sum(axis=0).tolist(), strict=True))
 
 
 def make_truth(
     images: Mapping[str, ArrayLike], **counted: Mapping[str, Sequence[int] | NDArray[np.integer]]
 ) -> Truth:
-    """Truth from boxes (xywh) per image and 0-based indices per image of the counting faces.
+    """Return the ground truth of boxes (xywh) and 0-based indices of the faces that count.
 
     Args:
         images: name `event/file` (no suffix) -> boxes (G, 4) xywh pixels; G may be 0.
@@ -100,13 +101,13 @@ def make_truth(
 
 
 def require_faces(truth: Truth, source: str) -> None:
-    """Raise DataError if no face counts as hard: there is nothing to measure."""
+    """Raise DataError if no face counts as hard, since no AP can be computed then."""
     if not truth.face_counts["hard"]:
         raise DataError(f"{source}: no face counts as hard, so that no AP can be computed")
 
 
 def split_name(name: str, source: str = "image name") -> tuple[str, str]:
-    """`event/file` as its two parts.
+    """Return the two parts of a name `event/file`.
 
     Raises:
         DataError: the name has no event, or could lead out of a folder (`..`, absolute, NUL).
@@ -124,7 +125,7 @@ def count_flags(
     source: str,
     base: int,
 ) -> NDArray[np.bool_]:
-    """Per-image index lists, counted from `base`, as one flag a face (F)."""
+    """Return a flag per face (F) from index lists per image, counted from `base`."""
     counts = [len(indices) for indices in chosen]
     owner = np.repeat(np.arange(len(names)), counts)
     local = np.concatenate([np.zeros(0, dtype=np.int64), *chosen]) - base
@@ -144,7 +145,7 @@ def count_flags(
 
 
 def box_array(value: ArrayLike, source: str) -> NDArray[np.float64]:
-    """Boxes (G, 4) float64; an empty value of any shape means no face."""
+    """Return boxes (G, 4) as float64; an empty value of any shape means no face."""
     array = np.asarray(value)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{source}: boxes must be numbers, got {array.dtype}")
@@ -153,8 +154,3 @@ def box_array(value: ArrayLike, source: str) -> NDArray[np.float64]:
     if array.ndim != 2 or array.shape[1] != 4:
         raise DataError(f"{source}: boxes must have the shape (faces, 4), got {array.shape}")
     return array.astype(np.float64)
-
-
-def _first_bad_row(boxes: NDArray[np.float64]) -> int:
-    """The first row with a value that is not finite."""
-    return int((~np.isfinite(boxes).all(axis=1)).argmax())

@@ -1,9 +1,8 @@
-"""A fixed part of the training images, held out so that a search can rank its candidates on it.
+"""Fixed part of the training images that is held out, so that a search can rank on it.
 
 The validation set then stays unseen until the winner is known. The part is chosen image by
-image, as WIDER FACE itself splits: its training and validation sets share their 61 events, so
-that held-out images of the same events are to the training images what the validation images
-are. Whole events would measure something else, new scenes, from too few of them.
+image, as WIDER FACE itself splits: its training and validation sets share their 61 events.
+Holding out whole events would measure transfer to new scenes, on too few of them.
 """
 
 import hashlib
@@ -23,19 +22,19 @@ SUBSET_HEIGHTS = (50.0, 30.0, 10.0)
 
 
 def is_held_out(name: str, share: float) -> bool:
-    """Whether the image of this name in the label file is held out.
+    """Return whether the image of this name in the label file is held out.
 
-    It depends on nothing else, so that every trial, machine and continued search holds out
-    the same images, and a larger share all those of a smaller one.
+    It depends on nothing else, so that every trial, machine and resumed search holds out the
+    same images, and a larger share includes all those of a smaller one.
     """
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < share * 2.0**64
 
 
 def load_holdout(data_root: str | os.PathLike[str], share: float) -> tuple[Truth, list[Path]]:
-    """The ground truth of the held-out training images and the path of each.
+    """Return the ground truth of the held-out training images and the path of each.
 
-    Images without faces are among them: a detector can be wrong there too.
+    Images without faces are included, since a detector can be wrong there too.
 
     Raises:
         DataError: the labels cannot be read, or no held-out face counts as hard.
@@ -52,13 +51,13 @@ def load_holdout(data_root: str | os.PathLike[str], share: float) -> tuple[Truth
 
 
 def truth_by_height(images: Iterable[AnnotatedImage]) -> Truth:
-    """Ground truth from labels, where no official lists exist (see `SUBSET_HEIGHTS`).
+    """Return ground truth from labels, without official lists (see `SUBSET_HEIGHTS`).
 
-    Ignored faces count in no subset: finding them is neither right nor wrong. Images have the
+    Ignored faces count in no subset: detecting them is neither right nor wrong. Images have the
     names of the label file, with suffixes.
 
     Raises:
-        DataError: an image is there twice.
+        DataError: an image is listed twice.
     """
     images = list(images)
     corners_F4 = np.concatenate([np.zeros((0, 4)), *(image.faces.boxes_N4 for image in images)])

@@ -1,4 +1,4 @@
-"""Annotations of other formats to `labelv2.txt`.
+"""Import of annotations in other formats to `labelv2.txt`.
 
 Official WIDER FACE text (`wider_face_train_bbx_gt.txt`, `wider_face_val_bbx_gt.txt`): a line
 with the image's path, a line with the number of boxes, and for each box
@@ -45,11 +45,11 @@ TRUTH_FILES = (FACES_FILE, *(f"wider_{subset}_val.mat" for subset in SUBSETS))
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What an import wrote.
+    """Counts of an import.
 
     Attributes:
-        images: in the label file.
-        faces: in the label file, ignored ones included.
+        images: images in the label file.
+        faces: faces in the label file, ignored ones included.
         with_keypoints: faces with key points.
         ignored: faces with the ignore flag.
         dropped: boxes without width or height, which are not in the label file.
@@ -111,8 +111,8 @@ def import_retinaface(
 
 
 def _widerface(path: Path) -> Iterator[_Annotation]:
-    """The images of an official annotation file."""
-    lines = text_lines(path, _stop)
+    """Yield the images of an official annotation file."""
+    lines = _lines(path)
     for number, name in lines:
         name = _name(name, path, number)
         number, count = _next(lines, path, number, f"the number of boxes of {name}")
@@ -129,9 +129,9 @@ def _widerface(path: Path) -> Iterator[_Annotation]:
 
 
 def _retinaface(path: Path) -> Iterator[_Annotation]:
-    """The images of a RetinaFace label file."""
+    """Yield the images of a RetinaFace label file."""
     name, rows, points = "", list[list[float]](), list[list[float]]()
-    for number, text in text_lines(path, _stop):
+    for number, text in _lines(path):
         if text.startswith("#"):
             if name:
                 yield _annotation(name, rows, [False] * len(rows), points)
@@ -146,8 +146,12 @@ def _retinaface(path: Path) -> Iterator[_Annotation]:
         yield _annotation(name, rows, [False] * len(rows), points)
 
 
-def _stop(fault: object) -> None:
-    raise DataError(str(fault))
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of every line; raise DataError at one that cannot be read."""
+    for number, text, error in text_lines(path):
+        if error:
+            raise DataError(f"{path}:{number}: {error}")
+        yield number, text
 
 
 def _name(text: str, path: Path, line: int) -> str:
@@ -158,7 +162,7 @@ def _name(text: str, path: Path, line: int) -> str:
 
 
 def _next(lines: Iterator[tuple[int, str]], path: Path, line: int, wanted: str) -> tuple[int, str]:
-    """The next line; its absence is an error."""
+    """Return the next line; raise DataError if there is none."""
     following = next(lines, None)
     if following is None:
         raise DataError(f"{path}:{line}: the file ends before {wanted}")
@@ -166,7 +170,7 @@ def _next(lines: Iterator[tuple[int, str]], path: Path, line: int, wanted: str) 
 
 
 def _numbers(text: str, counts: Sequence[int], path: Path, line: int) -> list[float]:
-    """The numbers of a line, of which there must be one of `counts`."""
+    """Return the numbers of a line, which must be as many as one of `counts`."""
     words = text.split()
     try:
         values = [float(word) for word in words]
@@ -182,14 +186,14 @@ def _numbers(text: str, counts: Sequence[int], path: Path, line: int) -> list[fl
 def _annotation(
     name: str, rows: list[list[float]], ignored: list[bool], points: list[list[float]]
 ) -> _Annotation:
-    """Faces of xywh rows; those without width or height are dropped."""
+    """Return an image with the faces of xywh rows, without those of no width or height."""
     xywh_N4 = np.array(rows, np.float32).reshape(-1, 4)
     faces = Faces.of_boxes(np.concatenate([xywh_N4[:, :2], xywh_N4[:, :2] + xywh_N4[:, 2:]], 1))
     faces.ignored_N[:] = ignored
     for index, numbers in enumerate(points):
         if numbers:
             triples = np.reshape(numbers, (NUM_KEYPOINTS, 3))
-            triples[triples[:, 2] < 0] = -1  # no annotation, wherever it says it is
+            triples[triples[:, 2] < 0] = -1  # not annotated, whatever its x and y
             faces.keypoints_N53[index] = triples
     kept_N = (xywh_N4[:, 2] > 0) & (xywh_N4[:, 3] > 0)
     return _Annotation(name=name, faces=faces.select(kept_N), dropped=int((~kept_N).sum()))
@@ -202,7 +206,7 @@ def _import(
     copy: bool,
     truth: str | os.PathLike[str] | None,
 ) -> ImportReport:
-    """Write the split folder; the label file comes last."""
+    """Write the split folder, the label file last."""
     if not annotations:
         raise DataError("the annotation file lists no image")
     sizes = [read_size(images / annotation.name) for annotation in annotations]
@@ -245,7 +249,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _link(images: Path, link: Path) -> None:
-    """Make `link` lead to the folder `images`, unless it does."""
+    """Make `link` a link to the folder `images`, unless it is one."""
     if link.exists() and link.samefile(images):
         return
     if link.is_symlink() or link.exists():

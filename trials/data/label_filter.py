@@ -1,12 +1,11 @@
-"""The images of a label file that can be trained on, and what had to be left out.
+"""Selection of the images of a label file that can be trained on.
 
-A data set of many thousand images may have a few faulty lines. An image with a line that
-cannot be read is left out: the face that it stood for would be trained as background. A face
-that lies beside its image is left out alone, since nobody can see it.
+A data set of many thousand images may have a few faulty lines. An image with a line that cannot
+be read is left out, since its face would be trained as background. A face outside of its image
+is left out alone, since it cannot be seen.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,21 +16,21 @@ from trials.data.labels import AnnotatedImage, Fault, LabelRecord, scan_labelv2
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundLabels:
-    """What a label file has to offer.
+class FilteredLabels:
+    """Images of a label file that can be trained on.
 
     Attributes:
-        images: without a faulty line, in the order of the file.
-        broken: for each image with a fault the first one, naming file and line.
-        listed: images in the file, those left out included.
+        images: images without a faulty line, in the order of the file.
+        faults: for each image with a fault the first one, naming file and line.
+        listed: number of images in the file, those left out included.
     """
 
     images: tuple[AnnotatedImage, ...]
-    broken: tuple[str, ...]
+    faults: tuple[str, ...]
     listed: int
 
 
-def read_sound_labels(path: str | os.PathLike[str], image_root: Path) -> SoundLabels:
+def read_filtered_labels(path: str | os.PathLike[str], image_root: Path) -> FilteredLabels:
     """Read a label file and leave out what is faulty.
 
     Args:
@@ -41,53 +40,34 @@ def read_sound_labels(path: str | os.PathLike[str], image_root: Path) -> SoundLa
     Raises:
         DataError: the file cannot be opened.
     """
-    file, images, broken, listed = str(path), [], [], 0
-    for record, faults in _with_faults(file, image_root):
-        before, inside = _split(faults, record)
-        broken += [str(fault) for fault in (*before, *inside[:1])]
-        listed += len(before) + (record is not None)
-        if record is None or inside:
+    images, faults, listed = [], [], 0
+    for item in scan_labelv2(path, image_root):
+        listed += 1
+        if isinstance(item, Fault):
+            faults.append(str(item))
             continue
-        image, hidden = _without_hidden(record, file)
+        if item.faults:
+            faults.append(str(item.faults[0]))
+            continue
+        image, fault = _without_outside(item, str(path))
         images.append(image)
-        broken += [str(fault) for fault in hidden[:1]]
-    return SoundLabels(images=tuple(images), broken=tuple(broken), listed=listed)
+        if fault is not None:
+            faults.append(str(fault))
+    return FilteredLabels(images=tuple(images), faults=tuple(faults), listed=listed)
 
 
-def _with_faults(file: str, root: Path) -> Iterator[tuple[LabelRecord | None, list[Fault]]]:
-    """Every image with the faults of its lines and of those before it; None at the end."""
-    faults: list[Fault] = []
-    for record in scan_labelv2(file, root, faults.append):
-        yield record, faults.copy()
-        faults.clear()
-    if faults:
-        yield None, faults
-
-
-def _split(faults: list[Fault], record: LabelRecord | None) -> tuple[list[Fault], list[Fault]]:
-    """The faults of image lines before `record`, and those of its own lines."""
-    if record is None:
-        return faults, []
-    before = [fault for fault in faults if fault.line < record.line]
-    return before, faults[len(before) :]
-
-
-def _without_hidden(record: LabelRecord, file: str) -> tuple[AnnotatedImage, list[Fault]]:
-    """The image without the faces that lie beside it, each of which is a fault."""
+def _without_outside(record: LabelRecord, file: str) -> tuple[AnnotatedImage, Fault | None]:
+    """Return the image without faces outside of it, and the fault of the first of these."""
     image = record.image
-    hidden_N = beside(image.faces.boxes_N4, image.width, image.height)
-    if not hidden_N.any():
-        return image, []
-    size = f"{image.width} x {image.height}"
-    faults = [
-        Fault(file=file, line=line, message=f"the face lies beside its image of {size} pixels")
-        for line, is_hidden in zip(record.face_lines, hidden_N, strict=True)
-        if is_hidden
-    ]
-    return replace(image, faces=image.faces.select(~hidden_N)), faults
+    outside_N = _outside(image.faces.boxes_N4, image.width, image.height)
+    if not outside_N.any():
+        return image, None
+    message = f"the face is outside its image of {image.width} x {image.height} pixels"
+    fault = Fault(file=file, line=record.face_lines[int(outside_N.argmax())], message=message)
+    return replace(image, faces=image.faces.select(~outside_N)), fault
 
 
-def beside(boxes_N4: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.bool_]:
-    """Which boxes (x1, y1, x2, y2) have no point in common with their image (N)."""
+def _outside(boxes_N4: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.bool_]:
+    """Return which boxes (x1, y1, x2, y2) have no point in common with their image (N)."""
     x1, y1, x2, y2 = boxes_N4.T
     return np.asarray((x2 < 0) | (y2 < 0) | (x1 > width) | (y1 > height))

@@ -1,8 +1,8 @@
-"""WIDER FACE ground truth (.mat): which faces an image has and which of them count.
+"""WIDER FACE ground truth in .mat files: faces of images, and which of them count.
 
-Layout (REFERENCE facts, section 9): `wider_face_val.mat` holds `event_list`, `file_list` and
-`face_bbx_list`; `wider_{easy,medium,hard}_val.mat` hold `gt_list`, per image the 1-based
-indices of the faces that count in that subset. Boxes are x, y, width, height in pixels.
+`wider_face_val.mat` holds `event_list`, `file_list` and `face_bbx_list`;
+`wider_{easy,medium,hard}_val.mat` hold `gt_list`, the 1-based indices of the faces of each
+image that count in the subset. Boxes are x, y, width, height in pixels.
 """
 
 import os
@@ -37,10 +37,8 @@ def write_ground_truth(
     Args:
         folder: usually `<data>/val/gt`.
         images: name `event/file` (no suffix) -> boxes (G, 4) xywh pixels; G may be 0.
-        easy: name -> 0-based indices of the faces that count (the file stores 1-based ones);
-            a missing name means none.
-        medium: likewise.
-        hard: likewise.
+        easy, medium, hard: name -> 0-based indices of the faces that count (the file stores
+            1-based ones); a missing name means none.
 
     Raises:
         DataError: see `make_truth`; a name that is not `event/file`.
@@ -63,7 +61,7 @@ def write_ground_truth(
     for file, extra in contents.items():
         with replacing(Path(folder) / file) as temporary:
             savemat(str(temporary), listing | extra, appendmat=False, do_compression=True)
-            with temporary.open("r+b") as stream:  # equal content, equal bytes: no date
+            with temporary.open("r+b") as stream:  # scipy writes the date here
                 stream.write(HEADER.ljust(HEADER_BYTES))
 
 
@@ -103,7 +101,7 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> Truth:
 def _read_subset(
     folder: Path, subset: str, names: tuple[str, ...], offsets: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Flags (F) of the faces that count in one subset."""
+    """Return flags (F) of the faces that count in one subset."""
     path = folder / _subset_file(subset)
     content = _load(path, ("gt_list",))
     cells = [cell for event in _events(content, "gt_list", path) for cell in event]
@@ -116,14 +114,14 @@ def _read_subset(
 
 
 def _load(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """The named variables of a MATLAB file, each a cell array."""
+    """Return the named variables of a MATLAB file, each a cell array."""
     from scipy.io import loadmat
 
     if not path.is_file():
         raise DataError(f"{path}: WIDER ground truth file is missing")
     try:
         content = dict(loadmat(path, variable_names=list(keys)))
-    except Exception as error:  # a hostile file fails in scipy in a dozen ways
+    except Exception as error:  # scipy raises many types on a damaged file
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot be read as a MATLAB v5 file ({reason})") from error
     for key in keys:
@@ -137,7 +135,7 @@ def _load(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 def _events(
     content: dict[str, Any], key: str, path: Path, events: int | None = None
 ) -> Iterator[NDArray[Any]]:
-    """The cell array of each event of variable `key`, as a flat object array."""
+    """Yield the cell array of each event of variable `key`, as a flat object array."""
     outer = content[key].ravel()
     if events is not None and len(outer) != events:
         raise DataError(f"{path}: {key} has {len(outer)} events, event_list has {events}")
@@ -148,14 +146,14 @@ def _events(
 
 
 def _text(cell: Any, path: Path) -> str:
-    """The string in a MATLAB cell."""
+    """Return the string in a MATLAB cell."""
     if isinstance(cell, np.ndarray) and cell.size == 1 and cell.dtype.kind == "U":
         return str(cell.ravel()[0])
     raise DataError(f"{path}: event and file names must be strings")
 
 
 def _index_array(value: Any, source: str) -> NDArray[np.int64]:
-    """A list of face indices, whatever number type MATLAB chose for it."""
+    """Return a list of face indices, which MATLAB stores as any type of number."""
     array = np.asarray(value).ravel()
     if array.size and array.dtype.kind not in "iuf":
         raise DataError(f"{source}: face indices must be whole numbers, got {array.dtype}")
@@ -169,7 +167,7 @@ def _subset_file(subset: str) -> str:
 
 
 def _column(values: Sequence[Any]) -> NDArray[np.object_]:
-    """A MATLAB cell column."""
+    """Return a MATLAB cell column."""
     column = np.empty((len(values), 1), dtype=object)
     for row, value in enumerate(values):
         column[row, 0] = value
@@ -177,10 +175,10 @@ def _column(values: Sequence[Any]) -> NDArray[np.object_]:
 
 
 def _cells(groups: Sequence[Sequence[int]], value: Any) -> NDArray[np.object_]:
-    """A cell column of events, each a cell column of its images' values."""
+    """Return a cell column of events, each a cell column of its images' values."""
     return _column([_column([value(image) for image in group]) for group in groups])
 
 
 def _matlab_indices(flags: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """1-based indices of the set flags, as a column."""
+    """Return the 1-based indices of the set flags as a column."""
     return (np.flatnonzero(flags) + 1).astype(np.int32).reshape(-1, 1)

@@ -1,4 +1,4 @@
-"""What of a faulty label file can still be trained on."""
+"""Images of a faulty label file that can still be trained on."""
 
 import logging
 from pathlib import Path
@@ -7,27 +7,27 @@ import pytest
 
 from search_spaces.errors import DataError
 from trials.data.dataset import FaceDataset
-from trials.data.label_filter import SoundLabels, read_sound_labels
+from trials.data.label_filter import FilteredLabels, read_filtered_labels
 
-SOUND = "# {}.jpg 100 100\n10 10 30 40\n50 50 60 60\n"
+VALID = "# {}.jpg 100 100\n10 10 30 40\n50 50 60 60\n"
 
 
-def read(root: Path, text: str | bytes) -> SoundLabels:
+def read(root: Path, text: str | bytes) -> FilteredLabels:
     path = root / "train" / "labelv2.txt"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_sound_labels(path, root / "train" / "images")
+    return read_filtered_labels(path, root / "train" / "images")
 
 
-def names(labels: SoundLabels) -> list[str]:
+def names(labels: FilteredLabels) -> list[str]:
     return [image.name for image in labels.images]
 
 
-def test_a_sound_file_is_read_whole(tmp_path: Path) -> None:
-    labels = read(tmp_path, SOUND.format("a") + SOUND.format("b"))
+def test_a_valid_file_is_read_whole(tmp_path: Path) -> None:
+    labels = read(tmp_path, VALID.format("a") + VALID.format("b"))
     assert names(labels) == ["a.jpg", "b.jpg"]
     assert [len(image.faces) for image in labels.images] == [2, 2]
-    assert (labels.broken, labels.listed) == ((), 2)
+    assert (labels.faults, labels.listed) == ((), 2)
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_a_sound_file_is_read_whole(tmp_path: Path) -> None:
 def test_an_image_with_a_faulty_line_is_left_out_and_the_line_named(
     tmp_path: Path, line: str
 ) -> None:
-    text = SOUND.format("a") + f"# bad.jpg 100 100\n1 1 9 9\n{line}\n2 2 8 8\n" + SOUND.format("b")
+    text = VALID.format("a") + f"# bad.jpg 100 100\n1 1 9 9\n{line}\n2 2 8 8\n" + VALID.format("b")
     labels = read(tmp_path, text)
     assert names(labels) == ["a.jpg", "b.jpg"]
     assert [len(image.faces) for image in labels.images] == [2, 2]
     assert labels.listed == 3
-    (message,) = labels.broken
+    (message,) = labels.faults
     assert message.startswith(f"{tmp_path / 'train' / 'labelv2.txt'}:6: ")
 
 
@@ -53,13 +53,13 @@ def test_an_image_with_a_faulty_line_is_left_out_and_the_line_named(
 def test_the_faces_of_a_faulty_image_line_go_to_no_other_image(
     tmp_path: Path, header: bytes, is_last: bool
 ) -> None:
-    text = SOUND.format("a").encode() + header + b"\n1 1 9 9\n"
-    labels = read(tmp_path, text if is_last else text + SOUND.format("b").encode())
+    text = VALID.format("a").encode() + header + b"\n1 1 9 9\n"
+    labels = read(tmp_path, text if is_last else text + VALID.format("b").encode())
     assert names(labels) == (["a.jpg"] if is_last else ["a.jpg", "b.jpg"])
     assert [len(image.faces) for image in labels.images] == [2] * len(labels.images)
     assert labels.listed == len(labels.images) + 1
-    assert len(labels.broken) == 1
-    assert ":4: " in labels.broken[0]
+    assert len(labels.faults) == 1
+    assert ":4: " in labels.faults[0]
 
 
 @pytest.mark.parametrize(
@@ -74,26 +74,26 @@ def test_the_faces_of_a_faulty_image_line_go_to_no_other_image(
         ("20 20 20 20", True),  # no area: takes no part in training, as in the reference
     ],
 )
-def test_a_face_beside_its_image_is_left_out_alone(tmp_path: Path, box: str, is_kept: bool) -> None:
+def test_a_face_outside_its_image_is_left_out_alone(
+    tmp_path: Path, box: str, is_kept: bool
+) -> None:
     labels = read(tmp_path, f"# a.jpg 100 100\n10 10 30 40\n{box}\n")
     (image,) = labels.images
     assert len(image.faces) == 1 + is_kept
     assert image.faces.boxes_N4[0].tolist() == [10, 10, 30, 40]
-    expected = (
-        f"{tmp_path / 'train' / 'labelv2.txt'}:3: the face lies beside its image of 100 x 100"
-    )
-    assert labels.broken == (() if is_kept else (f"{expected} pixels",))
+    expected = f"{tmp_path / 'train' / 'labelv2.txt'}:3: the face is outside its image of 100 x 100"
+    assert labels.faults == (() if is_kept else (f"{expected} pixels",))
 
 
-def many(broken: int, sound: int) -> str:
+def many(broken: int, valid: int) -> str:
     bad = "".join(f"# bad{number}.jpg 100 100\n1 2 3\n4 5\n" for number in range(broken))
-    return bad + "".join(SOUND.format(number) for number in range(sound))
+    return bad + "".join(VALID.format(number) for number in range(valid))
 
 
 def test_a_data_set_with_a_few_faulty_labels_is_trained_on_and_they_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read(tmp_path, many(broken=10, sound=20))
+    read(tmp_path, many(broken=10, valid=20))
     with caplog.at_level(logging.WARNING):
         assert len(FaceDataset(tmp_path, "train")) == 20
     assert len(caplog.records) == 10
@@ -101,14 +101,14 @@ def test_a_data_set_with_a_few_faulty_labels_is_trained_on_and_they_are_logged(
     assert "it is left out" in caplog.text
 
 
-@pytest.mark.parametrize(("broken", "sound"), [(11, 20), (30, 2000), (1, 0)])
-def test_too_many_faulty_labels_end_the_training(tmp_path: Path, broken: int, sound: int) -> None:
-    read(tmp_path, many(broken, sound))
-    rule = rf"{broken} of {broken + sound} images have faulty labels, the first: .*txt:2: "
+@pytest.mark.parametrize(("broken", "valid"), [(11, 20), (30, 2000), (1, 0)])
+def test_too_many_faulty_labels_end_the_training(tmp_path: Path, broken: int, valid: int) -> None:
+    read(tmp_path, many(broken, valid))
+    rule = rf"{broken} of {broken + valid} images have faulty labels, the first: .*txt:2: "
     with pytest.raises(DataError, match=rule):
         FaceDataset(tmp_path, "train")
 
 
 def test_one_in_a_hundred_may_have_faulty_labels(tmp_path: Path) -> None:
-    read(tmp_path, many(broken=20, sound=1980))
+    read(tmp_path, many(broken=20, valid=1980))
     assert len(FaceDataset(tmp_path, "train")) == 1980

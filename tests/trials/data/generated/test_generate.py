@@ -1,3 +1,5 @@
+"""The generated data set: faultless, reproducible, and with faces as described."""
+
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +8,8 @@ import pytest
 from search_spaces.errors import ConfigError
 from trials.data.check import check
 from trials.data.dataset import FaceDataset
-from trials.data.generated.decoy_drawing import DECOYS, draw_decoy
-from trials.data.generated.face_drawing import draw_head
 from trials.data.generated.generate import generate
-from trials.data.generated.picture_drawing import draw_scene
+from trials.data.generated.pictures import draw_picture
 from trials.data.images import read_image
 from trials.data.widerface_mat import read_ground_truth
 
@@ -115,20 +115,22 @@ def test_long_sides_are_in_the_range(tmp_path: Path) -> None:
 
 def test_a_crowd_has_more_and_smaller_faces() -> None:
     rng = np.random.default_rng(0)
-    heights: dict[bool, list[float]] = {True: [], False: []}
-    for crowd in (True, False):
-        for _ in range(10):
-            scene = draw_scene(320, 240, crowd=crowd, rng=rng)
-            heights[crowd] += [face.box[3] - face.box[1] for face in scene.faces]
-    assert len(heights[True]) > 2 * len(heights[False])
-    assert np.median(heights[True]) < np.median(heights[False])
+    crowds, others = (
+        np.concatenate([draw_picture(320, 240, crowd=c, rng=rng).boxes_F4 for _ in range(10)])
+        for c in (True, False)
+    )
+    assert len(crowds) > 2 * len(others)
+    assert np.median(crowds[:, 3] - crowds[:, 1]) < np.median(others[:, 3] - others[:, 1])
 
 
-def test_every_head_and_every_decoy_is_drawn_within_its_patch() -> None:
-    rng = np.random.default_rng(0)
-    for draw in [draw_head] * 40 + [draw_decoy] * 10 * len(DECOYS):
-        patch = draw(64, rng)
-        alpha = np.asarray(patch.image)[..., 3]
-        assert patch.image.size == (64, 64)
-        assert alpha[32, 32] == 255
-        assert 0 <= min(patch.box) < max(patch.box) <= 1
+def test_boxes_lie_in_the_picture_and_hardly_overlap() -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        boxes = draw_picture(200, 150, crowd=True, rng=rng).boxes_F4
+        assert boxes.min() >= 0
+        assert (boxes[:, 2:] <= (200, 150)).all()
+        sides = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+        sides = (sides - np.maximum(boxes[:, None, :2], boxes[:, :2])).clip(0)
+        shared, areas = sides.prod(axis=2), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        np.fill_diagonal(shared, 0)
+        assert (shared <= 0.151 * np.minimum(areas, areas[:, None])).all()
