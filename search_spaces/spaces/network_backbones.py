@@ -34,7 +34,7 @@ MAX_BACKBONES = 200_000_000  # counting their necks and heads takes a minute or 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneRows:
-    """Backbones, one a row.
+    """Backbones, one per row.
 
     Attributes:
         stems: (N, 1 or 2) stem widths.

@@ -59,8 +59,6 @@ def rounded(parts: dict[str, int]) -> dict[str, int]:
 def free_backbones(block: str) -> list[Backbone]:
     depths = list(product((1, 2, 3), (1, 2), (2, 3, 4), (1, 2, 3)))  # round half to even
     w16, w24, w40 = (8, 16, 24), (8, 16, 24, 32), (16, 24, 32, 40, 48, 56)
-    w24, w40 = [*w24], [w for w in w40 if 20 // 8 * 8 <= w <= 60]
-    w24 = [w for w in w24 if 12 // 8 * 8 <= w <= 36]
     if block == "depthwise":
         stems = [(a, b) for a in (8,) for b in w16]
         firsts = [(stem, w) for stem in stems for w in w16]
