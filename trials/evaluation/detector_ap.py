@@ -99,7 +99,7 @@ def evaluate_detector(
 
 def usual_batch_size(device: torch.device) -> int:
     """Return 8 on a GPU, 1 on a CPU, whose caches hold the feature maps of one image only."""
-    return GPU_BATCH if device.type == "cuda" else 1
+    return 1 if device.type == "cpu" else GPU_BATCH
 
 
 def _rows(detections: Detections) -> NDArray[np.float64]:

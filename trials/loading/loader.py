@@ -164,7 +164,7 @@ class TrainingLoader:
             batch_sampler=self._batches,
             num_workers=workers,
             collate_fn=partial(collate, on_device=on_device),
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.device.type != "cpu",
             persistent_workers=workers > 0,
             worker_init_fn=partial(_share_cache, workers=workers) if workers else None,
         )

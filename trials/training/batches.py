@@ -43,7 +43,7 @@ class TrainingBatches:
                 image_size=settings.image_size,
                 seed=settings.seed,
                 augmentation=recipe.augmentation,
-                **_kept_images(dataset, settings),
+                **_cache_arguments(dataset, settings),
             ),
             batch_size=recipe.batch_size,
             workers=readers,
@@ -85,7 +85,7 @@ def augments_on_device(settings: TrialSettings, device: torch.device) -> bool:
     return settings.augment_on == "device"
 
 
-def _kept_images(dataset: FaceDataset, settings: TrialSettings) -> dict[str, Any]:
+def _cache_arguments(dataset: FaceDataset, settings: TrialSettings) -> dict[str, Any]:
     """Return the arguments of `TrainingSet` that say where decoded images are cached."""
     in_files = settings.cache not in (CACHE_AUTO, CACHE_OFF)
     bound = DEFAULT_FILE_CACHE_BYTES if in_files else DEFAULT_CACHE_BYTES

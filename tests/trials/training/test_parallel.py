@@ -66,28 +66,6 @@ def test_two_workers_have_the_losses_and_gradients_of_the_joint_batch(
             assert difference < 1e-5, f"{name}: {difference:.1e}"
 
 
-def test_separate_normalisers_would_give_another_loss(
-    found_by_rank: list[dict[str, Any]],
-) -> None:
-    """The mean of the workers' separate losses differs, so that the test above would fail."""
-    case = "uneven"
-    alone = [_loss_alone(rank) for rank in range(2)]
-    joined = float(found_by_rank[0][case]["total"])
-    assert abs(sum(alone) / 2 - joined) > 1e-3 * joined
-
-
-def _loss_alone(rank: int) -> float:
-    class Solitary(Workers):
-        def mean(self, values: torch.Tensor) -> torch.Tensor:
-            return values
-
-        def average_gradients(self, parameters: object) -> None:
-            pass
-
-    found = script.losses_and_gradients(Solitary(rank=rank, count=2), "uneven")
-    return float(found["total"])
-
-
 def test_workers_agree_on_means_sums_and_shared_values(found_by_rank: list[dict[str, Any]]) -> None:
     assert [found["rank"] for found in found_by_rank] == [0, 1]
     for found in found_by_rank:
