@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nas.storage import urls
 from nas.storage.driver_lock import Driver, held_lock, read_lock, write_driver
-from nas.storage.lease import Lease, Times, claim_age_s, read_claim
+from nas.storage.lease import LOCK, Lease, Times, claim_age_s, read_claim
 from nas.storage.mirror import Mirror
 from nas.storage.object_store import PATIENCE_S, Store
 from nas.storage.periodic import Periodic
@@ -24,7 +24,6 @@ from trials.lock import exclusive
 from trials.result import TrialFault
 from trials.training.checkpoint import LAST, PREVIOUS
 
-LOCK_FILE = "driver.lock"
 ORIGIN = ".origin"
 WEIGHTS = ".pt"
 TIMES = Times()
@@ -62,18 +61,18 @@ class LocalStorage:
             BusyError: another driver is alive.
             LeaseLostError, StoreError: at the end; the local files stay as they are.
         """
-        path = self.root / LOCK_FILE
+        path = self.root / LOCK
         with held_lock(path, self), self._leased(describe, note):
             write_driver(path, describe())
             yield
 
     def is_held_here(self) -> bool:
         """Return whether a driver runs in this folder."""
-        return read_lock(self.root / LOCK_FILE)[0]
+        return read_lock(self.root / LOCK)[0]
 
     def driver(self) -> Driver | None:
         """Return the driver that is alive; None if there is none. At a URL: as of `refresh`."""
-        return read_lock(self.root / LOCK_FILE)[1]
+        return read_lock(self.root / LOCK)[1]
 
     def url_of(self, path: Path) -> str | None:
         """Return the URL of a file or folder of the search; None if it has none."""
