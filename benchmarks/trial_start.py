@@ -22,6 +22,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from _common import CPU, WALL, arguments, set_threads, show
 
@@ -115,32 +116,26 @@ def memory_mib():
 class OneByOne:
     """As `nas.running.cluster.Cluster`, without Ray: one trial after the other, in here."""
 
-    cpus, gpus = 1.0, 0.0
+    def __init__(self):
+        from nas.running.nodes import Node
 
-    def check(self, resources):
-        """Everything fits."""
+        self.nodes = (Node(cpus=1.0),)
 
-    def default_resources(self, num_trials):
-        """Unused: the request names them."""
-        from nas.running.tasks import Resources
-
-        return Resources(cpus_per_trial=1)
-
-    def run(self, tasks, resources, *, on_event, on_step, **_):
-        """Run the tasks; the listeners hear what they would hear of Ray's."""
+    def run(self, job):
+        """Run the tasks and publish the events that Ray's executor would publish."""
         from nas.running.tasks import run_task
         from nas.search.events import TrialEvent
 
-        for task in tasks:
+        for task in job.tasks:
 
             def on_epoch(report, number=task.number):
                 values = {"epoch": report.epoch, "epochs": report.epochs, "hard": report.aps.hard}
-                on_event(TrialEvent(kind="epoch", number=number, **values))
+                job.publish(TrialEvent(kind="epoch", number=number, **values))
 
-            on_event(TrialEvent(kind="started", number=task.number))
+            job.publish(TrialEvent(kind="started", number=task.number))
             run_task(task, on_epoch)
-            on_event(TrialEvent(kind="finished", number=task.number))
-            on_step()
+            job.publish(TrialEvent(kind="finished", number=task.number))
+            job.check()
 
 
 def run_search(trials, slots, seconds, scratch, without_ray=False, light=False):
@@ -170,13 +165,15 @@ def run_search(trials, slots, seconds, scratch, without_ray=False, light=False):
         with nullcontext(OneByOne()) if without_ray else connected(None, cpus=slots) as cluster:
             yield cluster
 
-    run = RunOptions(entry="_instant_trial:run", propose=propose, connect=local, watch=watch)
+    run = RunOptions(
+        entry="_instant_trial:run", propose=propose, connect=local, subscribers=[watch]
+    )
     options = {
         "flops": 500_000_000, "data": str(data), "num_candidates": trials, "epochs": 2,
         "image_size": 64, "cpus_per_trial": 1.0, "eval_every": 1,
     }  # fmt: skip
-    silent = {"update": lambda status, note: None, "note": print}
-    summary = run_stage(SearchDir(root), 1, options, run, **silent)
+    silent = SimpleNamespace(show=lambda status: None, log=print)
+    summary = run_stage(SearchDir(root), 1, options, run, silent)
     assert summary.num_finished == trials, f"{summary.num_finished} of {trials} trials finished"
     return ends, root
 

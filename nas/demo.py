@@ -1,20 +1,19 @@
-"""A whole search in minutes on two cores: generated faces, stage 1, stage 2.
+"""Whole search in minutes on two cores: generated faces, stage 1, stage 2.
 
-The numbers were chosen by measurement (docs/LOG.md): small pictures and a small budget,
-so that a dozen trainings fit into minutes, and enough of them that ranks mean something.
+The numbers were chosen by measurement (docs/LOG.md): a dozen trainings on small images and with
+small networks take minutes, and rank the candidates well enough to be meaningful.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from nas.monitoring.progress import Update
-from nas.running.cluster import Cluster, connected
+from nas.monitoring.progress import Display
+from nas.running import cluster
 from nas.search.directory import SearchDir
-from nas.stage import Note, RunOptions, run_stage
+from nas.stage import RunOptions, run_stage
 from trials.data.dataset import LABEL_FILE
 from trials.data.generated.generate import generate
 from trials.recipe import Recipe
@@ -28,7 +27,7 @@ LONG_SIDE = (150, 190)
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """Where the demo's files lie, and both leaderboards by stage."""
+    """Data folder, search directory and leaderboard by stage of a demo."""
 
     data: Path
     directory: SearchDir
@@ -36,29 +35,23 @@ class DemoResult:
 
 
 def run_demo(
-    root: Path,
-    *,
-    num_candidates: int,
-    epochs: int,
-    seed: int,
-    update: Callable[[], AbstractContextManager[Update]],
-    note: Note,
+    root: Path, *, num_candidates: int, epochs: int, seed: int, display: Display
 ) -> DemoResult:
-    """Draw the faces and run both stages in `root`, or continue what is there.
+    """Draw the faces and run both stages in `root`, or continue there.
 
     Args:
-        root: gets `data` and `search`.
-        num_candidates: of each stage.
-        epochs: of each trial.
-        seed: of the faces, the proposals and the trials.
-        update: a display for one stage (see `nas.monitoring.progress.shown`).
-        note: hears of what the user should know.
+        root: Folder for `data` and `search`.
+        num_candidates: Candidates of each stage.
+        epochs: Epochs of each trial.
+        seed: Seed of the faces, the proposals and the trials.
+        display: Receives every status and line for the user.
 
-    Raises: as `nas.stage.run_stage`.
+    Raises:
+        The errors of `nas.stage.run_stage`.
     """
     data = root / "data"
-    if not (data / "train" / LABEL_FILE).is_file():  # what `generate` writes last
-        note(f"drawing {NUM_TRAIN + NUM_VAL} pictures in {data}")
+    if not (data / "train" / LABEL_FILE).is_file():  # the last file that `generate` writes
+        display.log(f"drawing {NUM_TRAIN + NUM_VAL} pictures in {data}")
         generate(data, num_train=NUM_TRAIN, num_val=NUM_VAL, seed=seed, long_side=LONG_SIDE)
     directory = SearchDir(root / "search")
     options = {
@@ -71,17 +64,9 @@ def run_demo(
         "recipe": Recipe.named("quick").to_dict(),
     }
     tables = {}
-    with connected() as cluster:  # one Ray for both stages
-        run = replace(RunOptions(), connect=lambda _address: _already(cluster))
+    with cluster.connected() as ray:  # one Ray for both stages
+        run = RunOptions(connect=lambda _address: nullcontext(ray))
         for stage, own in ((1, {"space": "resnet"}), (2, {})):
-            with update() as tell:
-                wanted = {**options, **own}
-                summary = run_stage(directory, stage, wanted, run, update=tell, note=note)
+            summary = run_stage(directory, stage, {**options, **own}, run, display)
             tables[stage] = summary.table
     return DemoResult(data=data, directory=directory, tables=tables)
-
-
-@contextmanager
-def _already(cluster: Cluster) -> Iterator[Cluster]:
-    """`cluster`, which stays connected afterwards."""
-    yield cluster

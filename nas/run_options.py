@@ -1,35 +1,38 @@
-"""How a stage is run now, apart from what it was asked for."""
+"""Options about one run of a stage, apart from its request."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from nas.candidates.pool import Pool, sample_pool
 from nas.candidates.proposals import propose
-from nas.recorder import Watch, watch_nothing
-from nas.running import cluster
-from nas.running.cluster import Cluster
+from nas.running.cluster import Cluster, connected
+from nas.running.nodes import choose_resources
+from nas.running.preflight import check_nodes
+from nas.running.tasks import Resources
+from nas.search.directory import SearchDir
+from nas.search.events import Subscriber
 from nas.search.request import AnyRequest
 from nas.strategies.on_demand_proposals import Ask, asking
 from search_spaces.architecture import Architecture
 
 
 class Proposed(Protocol):
-    """What a source of candidates hands over (see `nas.candidates.proposals.Proposals`)."""
+    """Candidates from a source such as `nas.candidates.proposals.propose`."""
 
     @property
     def architectures(self) -> Sequence[Architecture]:
-        """Distinct candidates; asking for more begins with the same ones."""
+        """Distinct candidates; a request for more begins with the same ones."""
 
     @property
     def note(self) -> str | None:
-        """What the user should be told."""
+        """Remark for the user."""
 
 
 Propose = Callable[[AnyRequest, Architecture | None], Proposed]
-# How candidates are asked for on demand; None where they are all proposed up front.
+# Returns how candidates are chosen on demand; None where all are proposed at the start.
 Strategy = Callable[[AnyRequest, Architecture | None], Ask | None]
 Pooling = Callable[[AnyRequest, Architecture | None], Pool]
 Connect = Callable[[str | None], AbstractContextManager[Cluster]]
@@ -37,28 +40,46 @@ Connect = Callable[[str | None], AbstractContextManager[Cluster]]
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a stage is run now; nothing of it is part of the request.
+    """Options about one run of a stage; none of them is part of the request.
 
     Attributes:
-        address: of a Ray cluster; None: this machine.
-        retry_failed: give failed trials another chance.
-        entry: what runs one trial (see `TrialTask`).
-        screen_audit: a search whose trials must speak for the proxy of `--screen`.
-        screen_force: let it choose whatever they say.
-        propose, pool, strategy, connect: where candidates and machines come from.
-        watch: hears of every event of a trial when it is recorded. What it raises ends the
-            run, whose trials can be continued.
-        track: where trials are shown, besides (`nas.recording.tracking.TRACKERS`); None: nowhere.
+        address: Address of a Ray cluster; None: this machine.
+        retry_failed: Whether failed trials are trained again.
+        on_event: Command that receives the events (`nas.recording.event_hooks`), if any.
+        track: Tracker that shows the trials (`nas.recording.tracking.TRACKERS`), if any.
+        screen_audit: Search whose trials must support the proxy of `--screen`.
+        screen_force: Whether the proxy chooses even if they do not.
+        entry: Function that runs one trial (see `TrialTask`).
+        propose, pool, strategy, connect: Sources of candidates and machines.
+        subscribers: Further subscribers of the events. An exception of theirs ends the run,
+            which can be continued.
     """
 
     address: str | None = None
     retry_failed: bool = False
+    on_event: str | None = None
+    track: str | None = None
     screen_audit: Path | None = None
     screen_force: bool = False
     entry: str = "trials.run:advance_trial"
     propose: Propose = propose
     pool: Pooling = sample_pool
     strategy: Strategy = asking
-    connect: Connect = cluster.connected
-    watch: Watch = watch_nothing
-    track: str | None = None
+    connect: Connect = connected
+    subscribers: Sequence[Subscriber] = ()
+
+    @contextmanager
+    def cluster(
+        self, directory: SearchDir, request: AnyRequest, num_trials: int
+    ) -> Iterator[tuple[Cluster, Resources]]:
+        """Connect to Ray; yields the cluster and the resources of each trial.
+
+        Raises:
+            ConfigError: There is no cluster, or no machine of it can hold a trial.
+            DataError: A machine of the cluster does not see the data or the search directory.
+        """
+        with self.connect(self.address) as cluster:
+            resources = choose_resources(cluster.nodes, request, num_trials)
+            if self.address is not None:
+                check_nodes(cluster.nodes, resources, request, directory)
+            yield cluster, resources

@@ -1,40 +1,53 @@
-"""The two stages: candidates -> trials -> study -> leaderboard, continued at any point."""
+"""A stage from top to bottom: request -> candidates -> trials -> records -> leaderboard.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+A stage can be stopped at any point: what it has done is in the search directory, and the next
+call continues from there.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from nas.candidates.screening import ScreeningOptions, screened_candidates
-from nas.monitoring.progress import Update
+from nas.early_stopping.asha import RungDecision, RungRecords
+from nas.early_stopping.rounds import Round
+from nas.monitoring.progress import Display, SearchProgress
 from nas.monitoring.status import stage_rows
+from nas.recording.event_hooks import EventHook, event_hook
+from nas.recording.subscribers import FolderRecorder, StudyRecorder
+from nas.recording.tracking import tracking
 from nas.resolve_request import resolve_request
 from nas.run_options import RunOptions
+from nas.running.cluster import Cluster
+from nas.running.node_requirements import NodeFailures
+from nas.running.tasks import Resources, TrialJob, TrialTask, trial_task
+from nas.search.budget import HOURS_FILE, Budget
+from nas.search.decisions import Decisions
 from nas.search.directory import SearchDir
-from nas.search.disk import naming_full_disks
-from nas.search.request import NO_SCREEN, AnyRequest, RedistributionRequest
-from nas.stage_candidates import StageCandidates
-from nas.stage_trials import Note, run_trials
+from nas.search.disk import naming_full_disks, stop_if_disk_full
+from nas.search.events import Subscriber, decision_event, publisher
+from nas.search.request import AnyRequest
+from nas.stage_candidates import StageCandidates, log_unfinished, stage_candidates
 from nas.storage.driver_lock import BusyError
-from nas.strategies.on_demand_proposals import Ask
+from nas.study.study import Study
 from reports.leaderboard import leaderboard, write_leaderboard
-from search_spaces.architecture import Architecture, save_architecture
-from search_spaces.errors import IncomparableError
-from search_spaces.files import dump_yaml, write_text
-from trials.result import Outcome, TrialResult
+from search_spaces.errors import InfeasibleError, TrialError
+from trials.result import Outcome, TrialResult, TrialStopped
 
-__all__ = ["Note", "RunOptions", "Summary", "run_stage", "write_stage_leaderboard"]
+__all__ = ["RunOptions", "Summary", "run_stage", "write_stage_leaderboard"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a run of a stage came to.
+    """Result of running one stage.
 
     Attributes:
-        request: what was run.
-        table: the leaderboard (see `reports.leaderboard`).
-        outcomes: by candidate; complete unless the run was interrupted.
+        request: Request of the stage.
+        table: Leaderboard (see `reports.leaderboard`).
+        outcomes: Outcomes by candidate; complete unless the run was interrupted.
     """
 
     request: AnyRequest
@@ -43,73 +56,58 @@ class Summary:
 
     @property
     def num_finished(self) -> int:
-        """Candidates that have an AP."""
+        """Number of candidates that have an AP."""
         return sum(isinstance(outcome, TrialResult) for outcome in self.outcomes.values())
 
 
 def run_stage(
-    directory: SearchDir,
-    stage: int,
-    options: Mapping[str, Any],
-    run: RunOptions,
-    *,
-    update: Update,
-    note: Note,
+    directory: SearchDir, stage: int, options: Mapping[str, Any], run: RunOptions, display: Display
 ) -> Summary:
     """Run or continue a stage until every candidate has an outcome.
 
     Args:
-        directory: of the search; made if absent.
+        directory: Search directory; created if absent.
         stage: 1, 2, or 3 for `stage-sr`.
-        options: keys of the stage's request; what is left out is as in the run before, in
-            stage 1 (for stage 2), or the default.
-        run: how to run it now.
-        update: hears of every change of the status (see `nas.monitoring.progress.shown`).
-        note: hears of what the user should know.
+        options: Keys of the stage's request; keys that are left out are as in the run before,
+            in stage 1 (for stage 2), or the default.
+        run: Options about this run.
+        display: Receives every status and line for the user.
 
     Raises:
-        IncomparableError: the options contradict those of the run before, or stage 1's.
-        ConfigError: an option breaks a rule; the template does not exist.
-        InfeasibleError: no candidate satisfies the constraints.
-        DataError: there are no data.
-        BusyError: another driver works in the directory.
-        DiskFullError: no space is left; the search can be continued.
-        LimitReached: the search has cost the hours that it may; it can be continued.
-        KeyboardInterrupt, Terminated: a signal; the directory can be continued.
+        IncomparableError: The options contradict those of the run before, or stage 1's.
+        ConfigError: An option breaks a rule; the template does not exist.
+        InfeasibleError: No candidate satisfies the constraints.
+        DataError: There are no data.
+        BusyError: Another driver works in the directory.
+        DiskFullError: No space is left; the search can be continued.
+        LimitReached: The search has used its hours; it can be continued.
+        KeyboardInterrupt, Terminated: A signal arrived; the search can be continued.
     """
-    known = directory.requests()
-    # Before the directory is made and held, so that a mistyped option leaves nothing behind.
-    request, template = resolve_request(directory, stage, options)
-    directory.place_of(request).check()
-    with naming_full_disks(directory.root), directory.held(stage, note):
-        if directory.requests() != known:
-            raise BusyError(f"{directory}: was changed by another process; run this again")
-        if stage == 2:
-            _note_unfinished(directory, note)
-        candidates, ask = _candidates(directory, request, template, run, update, note)
-        # Not earlier: a request that nothing satisfies must not bind the next one.
-        directory.write_request(_with_granted_resources(request, known))
-        _save_candidates(directory, request, candidates, template)
-        try:
-            chosen = StageCandidates(
-                directory=directory, request=request, architectures=candidates, ask=ask
-            )
-            request = run_trials(chosen, run, update, note)
-        finally:
-            table = write_stage_leaderboard(directory, stage, is_over=True)
+    with event_hook(run.on_event, directory, stage, display.log) as hook:
+        known = directory.requests()
+        # Before the directory is created, so that a mistyped option leaves nothing behind.
+        request, template = resolve_request(directory, stage, options)
+        directory.place_of(request).check()
+        with naming_full_disks(directory.root), directory.held(stage, display.log):
+            if directory.requests() != known:
+                raise BusyError(f"{directory}: was changed by another process; run this again")
+            if stage == 2:
+                log_unfinished(directory, 1, display)
+            candidates = stage_candidates(directory, request, template, run, display)
+            # Only after candidates exist: an infeasible request must not constrain the next run.
+            directory.write_request(_with_granted_resources(request, known))
+            candidates.save(template)
+            try:
+                request = _run_trials(candidates, run, display, hook)
+            finally:
+                table = write_stage_leaderboard(directory, stage, is_over=True)
     return Summary(request=request, table=table, outcomes=directory.outcomes(stage))
-
-
-def _note_unfinished(directory: SearchDir, note: Note) -> None:
-    unfinished = set(directory.numbers(1)) - set(directory.outcomes(1))
-    if unfinished:
-        note(f"stage 1 has {len(unfinished)} candidates without a result yet")
 
 
 def write_stage_leaderboard(
     directory: SearchDir, stage: int, *, is_over: bool = False
 ) -> pd.DataFrame:
-    """Rank the stage's candidates as its files are now; writes `leaderboard.csv`.
+    """Rank the stage's candidates by its files and write `leaderboard.csv`; returns the table.
 
     `is_over` is that of `nas.monitoring.status.stage_rows`.
     """
@@ -118,75 +116,181 @@ def write_stage_leaderboard(
     return table
 
 
-def _candidates(
-    directory: SearchDir,
-    request: AnyRequest,
-    template: Architecture | None,
-    run: RunOptions,
-    update: Update,
-    note: Note,
-) -> tuple[dict[int, Architecture], Ask | None]:
-    """The stage's candidates, numbered from 1: those that have a file, and new ones.
-
-    With a strategy that chooses on demand, the new ones are still to be asked for.
-    """
-    existing = directory.candidates(request.stage)
-    if isinstance(request, RedistributionRequest) and template is not None:
-        count = max([request.num_candidates, *existing])
-        return dict.fromkeys(range(1, count + 1), template), None
-    if len(existing) >= request.num_candidates:
-        if len(existing) > request.num_candidates:
-            note(f"{len(existing)} candidates exist already; asked for {request.num_candidates}")
-        return existing, None
-    if request.screen != NO_SCREEN:
-        screening = ScreeningOptions(pool=run.pool, audit=run.screen_audit, force=run.screen_force)
-        chosen = screened_candidates(directory, request, template, screening, update, note)
-        return dict(enumerate(chosen, start=1)), None
-    ask = run.strategy(request, template)
-    if ask is not None:
-        return existing, ask
-    proposed = run.propose(request, template)
-    if proposed.note:
-        note(proposed.note)
-    numbered = dict(enumerate(proposed.architectures, start=1))
-    for number, architecture in existing.items():
-        if numbered.get(number) != architecture:
-            raise IncomparableError(
-                f"{directory.architecture_file(request.stage, number)}: random search would have "
-                "another candidate under this number (a strategy chose this one, or another "
-                "version of the program); choose another --strategy or --search-dir, or leave "
-                "--num-candidates as it was"
-            )
-    return numbered, None
-
-
-def _save_candidates(
-    directory: SearchDir,
-    request: AnyRequest,
-    candidates: Mapping[int, Architecture],
-    template: Architecture | None,
-) -> None:
-    """Write the files that are not there yet."""
-    stage = request.stage
-    if template is not None:
-        save_architecture(template, directory.stage_folder(stage) / "template.yaml")
-    for number in sorted(set(candidates) - set(directory.numbers(stage))):
-        save_architecture(candidates[number], directory.architecture_file(stage, number))
-        if stage == 3:
-            recipe = dump_yaml(dict(request.recipe_of(number)))
-            write_text(directory.recipe_file(stage, number), recipe)
-
-
 def _with_granted_resources(request: AnyRequest, known: Mapping[int, AnyRequest]) -> AnyRequest:
-    """`request` with resources that a cluster has granted before, not those asked for now.
+    """Return `request` with resources that a cluster has granted before.
 
-    Otherwise a run without flags would go on asking for a GPU that is not there.
+    Otherwise a later run without flags would ask again for a GPU that does not exist.
     """
     granted = known.get(request.stage) or known.get(1)
-    if granted is None:
-        return replace(request, cpus_per_trial=None, gpus_per_trial=None)
     return replace(
         request,
-        cpus_per_trial=granted.cpus_per_trial,
-        gpus_per_trial=granted.gpus_per_trial,
+        cpus_per_trial=granted.cpus_per_trial if granted else None,
+        gpus_per_trial=granted.gpus_per_trial if granted else None,
     )
+
+
+def _run_trials(
+    candidates: StageCandidates, run: RunOptions, display: Display, hook: EventHook
+) -> AnyRequest:
+    """Run the trials without an outcome; returns the request with the resources that they had."""
+    directory, request = candidates.directory, candidates.request
+    if run.retry_failed:
+        candidates.forget_failures()
+    study = Study(directory.study_place(candidates.stage), candidates.stage, display.log)
+    study.synchronize(candidates.entries(), candidates.outcomes())
+    if candidates.is_done():
+        count = len(candidates.architectures)
+        display.log(f"all {count} candidates of stage {candidates.stage} are done")
+        return request
+    progress = _progress(candidates, display, hook)
+    with (
+        tracking(run.track, directory.root, request, candidates.entry, display.log) as tracker,
+        run.cluster(directory, request, candidates.expected) as (cluster, resources),
+        closing(_budget(candidates, resources)) as budget,
+    ):
+        request = replace(request, **asdict(resources))
+        directory.write_request(request)
+        records = _record_keepers(candidates, study)
+        trials = _Trials(
+            candidates=candidates,
+            cluster=cluster,
+            resources=resources,
+            entry=run.entry,
+            study=study,
+            progress=progress,
+            budget=budget,
+            display=display,
+            publish=publisher([*records, progress, hook, tracker, *run.subscribers, budget]),
+        )
+        try:
+            budget.check()
+            trials.run()
+        finally:
+            study.stop()
+    return request
+
+
+def _progress(candidates: StageCandidates, display: Display, hook: EventHook) -> SearchProgress:
+    """Return the progress that the events will change, after displaying the present status."""
+    progress = SearchProgress(candidates.counts(), display, candidates.outcome)
+    waiting = progress.status().waiting
+    display.log(f"stage {candidates.stage}: {waiting} trials to run, starting Ray")
+    progress.show()
+    hook.follow(progress.status)
+    return progress
+
+
+def _record_keepers(candidates: StageCandidates, study: Study) -> list[Subscriber]:
+    """Return the subscribers that record events; they go first, and what must last goes first."""
+    directory, stage = candidates.directory, candidates.stage
+    return [
+        stop_if_disk_full,
+        NodeFailures(),
+        FolderRecorder(directory, partial(directory.trial_folder, stage)),
+        Decisions(directory.stage_folder(stage), candidates.request.scheduler),
+        StudyRecorder(study, candidates.outcome),
+    ]
+
+
+def _budget(candidates: StageCandidates, resources: Resources) -> Budget:
+    return Budget(
+        candidates.directory.root / HOURS_FILE,
+        candidates.stage,
+        resources.gpus_per_trial,
+        limit=candidates.request.max_gpu_hours,
+        outcomes=candidates.outcomes().values(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trials:
+    """Trials of a stage on a cluster; `publish` passes their events to the subscribers."""
+
+    candidates: StageCandidates
+    cluster: Cluster
+    resources: Resources
+    entry: str
+    study: Study
+    progress: SearchProgress
+    budget: Budget
+    display: Display
+    publish: Subscriber
+
+    def run(self) -> None:
+        """Run until every candidate has ended."""
+        candidates = self.candidates
+        if candidates.request.schedule.is_complete:
+            self._run_rounds()
+            return
+        records = self._rung_records()
+        pending = candidates.pending()
+        tasks = self._on_demand(pending) if candidates.ask else [self._task(n) for n in pending]
+        self.cluster.run(replace(self._job(tasks), records=records))
+
+    def _rung_records(self) -> RungRecords | None:
+        """Return the curves and decisions so far, after deciding about interrupted trials."""
+        if not self.candidates.request.schedule.stops_trials:
+            return None
+        records = self.candidates.rung_records()
+        for number in self.candidates.pending():
+            self._publish_decisions(records.record(number, records.curves[number]))
+        return records
+
+    def _job(self, tasks: Iterable[TrialTask]) -> TrialJob:
+        return TrialJob(
+            tasks=tasks,
+            resources=self.resources,
+            publish=self.publish,
+            check=self._check,
+            retries=self.candidates.request.retries,
+        )
+
+    def _check(self) -> None:
+        """Raise what ends the search early."""
+        self.budget.check()
+        self.candidates.directory.storage.check()
+
+    def _task(self, number: int, until: int | None = None) -> TrialTask:
+        request, directory = self.candidates.request, self.candidates.directory
+        folder = directory.trial_folder(request.stage, number)
+        task = trial_task(directory, request, number, folder, self.resources)
+        return replace(task, entry=self.entry, until=until)
+
+    def _on_demand(self, pending: Sequence[int]) -> Iterator[TrialTask]:
+        """Yield the tasks of interrupted candidates, then of candidates chosen one by one."""
+        yield from map(self._task, pending)
+        try:
+            while (number := self.candidates.choose()) is not None:
+                self.study.add(number, self.candidates.entry(number))
+                yield self._task(number)
+        except InfeasibleError as error:
+            self.display.log(f"no more candidates: {error}")
+
+    def _run_rounds(self) -> None:
+        """Run round after round of complete rungs (see `nas.early_stopping.rounds`)."""
+        before: Round | None = None
+        while True:
+            now = self.candidates.next_round()
+            self._publish_decisions(self.candidates.round_decisions(now))
+            if not now.numbers:
+                return
+            if before and before.until == now.until and set(before.numbers) & set(now.numbers):
+                rule = f"candidates {now.numbers} ended without an AP after epoch {now.until}"
+                raise TrialError(f"{rule}; see trial.log in their folders")
+            self._resume_stopped(now)
+            self.cluster.run(self._job([self._task(number, now.until) for number in now.numbers]))
+            before = now
+
+    def _publish_decisions(self, decisions: Iterable[RungDecision]) -> None:
+        for decision in decisions:
+            self.publish(decision_event(decision, self.candidates.request.epochs))
+
+    def _resume_stopped(self, now: Round) -> None:
+        """Continue candidates that a smaller field stopped, and that are among the best now."""
+        outcomes = self.candidates.outcomes()
+        stopped = [n for n in now.numbers if isinstance(outcomes.get(n), TrialStopped)]
+        for number in stopped:
+            self.candidates.forget(number)
+            self.progress.forget(number)
+        if stopped:
+            self.study.synchronize(self.candidates.entries(), self.candidates.outcomes())

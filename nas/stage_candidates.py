@@ -1,30 +1,37 @@
-"""The candidates of one stage with what their folders say, for the driver that holds them."""
+"""Candidates of one stage: which there are, what their folders record, and how more are chosen."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from nas.candidates.screening import ScreeningOptions, screened_candidates
+from nas.early_stopping.asha import RungDecision, RungRecords
 from nas.early_stopping.rounds import Round, next_round
 from nas.early_stopping.schedule import HardCurve
+from nas.monitoring.progress import Display
+from nas.monitoring.status import StageCounts
+from nas.run_options import RunOptions
 from nas.search.crop_search import crop_shares
+from nas.search.decisions import read_decided
 from nas.search.directory import SearchDir
-from nas.search.request import AnyRequest
+from nas.search.request import NO_SCREEN, AnyRequest, RedistributionRequest
 from nas.strategies.on_demand_proposals import Ask
 from nas.study.trials import Entry
 from reports.curves import read_curve
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.cost.detector import flops_by_part, params_by_part, total
-from search_spaces.errors import DataError
+from search_spaces.errors import DataError, IncomparableError
+from search_spaces.files import dump_yaml, write_text
 from trials.result import Outcome, TrialFailure
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageCandidates:
-    """The candidates of a stage.
+    """Candidates of a stage.
 
     Attributes:
-        directory, request: of the stage.
-        architectures: those chosen so far, by number; grows where `ask` chooses.
-        ask: chooses the candidates that are missing, one by one; None where all are there.
+        directory, request: Search directory and the stage's request.
+        architectures: Candidates chosen so far, by number; grows where `ask` chooses.
+        ask: Chooses the missing candidates one by one; None where none are missing.
     """
 
     directory: SearchDir
@@ -34,47 +41,75 @@ class StageCandidates:
 
     @property
     def stage(self) -> int:
-        """1 or 2."""
+        """Number of the stage: 1, 2 or 3."""
         return self.request.stage
 
     @property
     def expected(self) -> int:
-        """How many candidates there will be."""
+        """Number of candidates at the end."""
         return max(len(self.architectures), self.request.num_candidates if self.ask else 0)
 
+    def outcome(self, number: int) -> Outcome | None:
+        """Return the outcome of a candidate, None before its end."""
+        return self.directory.outcome(self.stage, number)
+
     def outcomes(self) -> dict[int, Outcome]:
-        """Of the candidates that have ended."""
+        """Return the outcomes of the candidates that have ended."""
         return self.directory.outcomes(self.stage)
 
     def pending(self) -> list[int]:
-        """Chosen candidates that have not ended, ascending."""
+        """Return the chosen candidates that have not ended, ascending."""
         return sorted(set(self.architectures) - set(self.outcomes()))
 
     def is_done(self) -> bool:
-        """Whether there is nothing left to run."""
+        """Return whether nothing is left to run."""
         if self.pending() or len(self.architectures) < self.expected:
             return False
         return not (self.request.schedule.is_complete and self.next_round().numbers)
 
     def next_round(self) -> Round:
-        """What complete rungs ask for."""
+        """Return the next round of complete rungs."""
         failed = {n for n, outcome in self.outcomes().items() if isinstance(outcome, TrialFailure)}
         return next_round(self.request.schedule, self.curves(self.architectures), failed)
 
+    def round_decisions(self, now: Round) -> list[RungDecision]:
+        """Return the candidates that continue in a round, then those that stop, by number."""
+        ended, curves = self.outcomes(), self.curves(self.architectures)
+        found = [(number, rung, True) for number, rung in sorted(now.promoted.items())]
+        found += [(n, rung, False) for n, rung in sorted(now.stopped.items()) if n not in ended]
+        return [
+            RungDecision(number=n, rung=rung, hard=curves[n][rung], continues=continues)
+            for n, rung, continues in found
+        ]
+
+    def rung_records(self) -> RungRecords:
+        """Return the curves and decisions so far, for rungs that trials share."""
+        return RungRecords(
+            schedule=self.request.schedule,
+            curves=self.curves(self.architectures),
+            decided=read_decided(self.directory.stage_folder(self.stage)),
+        )
+
     def curves(self, numbers: Collection[int]) -> dict[int, HardCurve]:
-        """Hard APs of some candidates; a damaged file counts as none."""
+        """Return the hard APs of some candidates by epoch; a damaged file counts as empty."""
         return {number: self._curve(number) for number in sorted(numbers)}
 
-    def epochs_done(self) -> dict[int, int]:
-        """Epochs behind each candidate."""
-        return {n: self.directory.epochs_done(self.stage, n) for n in self.architectures}
+    def counts(self) -> StageCounts:
+        """Return the counts from which the stage's progress goes on."""
+        return StageCounts(
+            stage=self.stage,
+            epochs=self.request.epochs,
+            done={n: self.directory.epochs_done(self.stage, n) for n in self.architectures},
+            outcomes=self.outcomes(),
+            expected=self.expected,
+        )
 
     def entries(self) -> Mapping[int, Entry]:
-        """What the study knows of the candidates."""
+        """Return the study's entries of all candidates."""
         return {number: self.entry(number) for number in self.architectures}
 
     def entry(self, number: int) -> Entry:
-        """What the study knows of one candidate."""
+        """Return the study's entry of one candidate."""
         architecture = self.architectures[number]
         file = self.directory.architecture_file(self.stage, number)
         return Entry(
@@ -86,20 +121,20 @@ class StageCandidates:
         )
 
     def forget_failures(self) -> None:
-        """Take the failed candidates' outcomes away, so that they are tried again."""
+        """Remove the outcomes of the failed candidates, so that they are trained again."""
         for number, outcome in self.outcomes().items():
             if isinstance(outcome, TrialFailure):
                 self.forget(number)
 
     def forget(self, number: int) -> None:
-        """Take a candidate's outcome away, so that it is taken up again."""
+        """Remove a candidate's outcome, so that it is trained further."""
         self.directory.storage.remove(self.directory.result_file(self.stage, number))
 
     def choose(self) -> int | None:
-        """Choose one more candidate and put it on disk; its number, None if all are there.
+        """Choose one more candidate and save it; returns its number, None if none is missing.
 
         Raises:
-            InfeasibleError: there is no further one.
+            InfeasibleError: There is no further one.
         """
         number = max(self.architectures, default=0) + 1
         if self.ask is None or number > self.request.num_candidates:
@@ -109,9 +144,84 @@ class StageCandidates:
         self.architectures[number] = architecture
         return number
 
+    def save(self, template: Architecture | None) -> None:
+        """Write the files that are not there yet."""
+        directory, stage = self.directory, self.stage
+        if template is not None:
+            save_architecture(template, directory.stage_folder(stage) / "template.yaml")
+        for number in sorted(set(self.architectures) - set(directory.numbers(stage))):
+            file = directory.architecture_file(stage, number)
+            save_architecture(self.architectures[number], file)
+            if stage == 3:
+                recipe = dump_yaml(dict(self.request.recipe_of(number)))
+                write_text(directory.recipe_file(stage, number), recipe)
+
     def _curve(self, number: int) -> HardCurve:
         folder = self.directory.trial_folder(self.stage, number)
         try:
             return read_curve(folder, number, self.architectures[number]).hard
         except DataError:
             return {}
+
+
+def stage_candidates(
+    directory: SearchDir,
+    request: AnyRequest,
+    template: Architecture | None,
+    run: RunOptions,
+    display: Display,
+) -> StageCandidates:
+    """Return the candidates that have a file and new ones, numbered from 1; nothing is written.
+
+    Raises:
+        IncomparableError: Random search would number the candidates in another way.
+        InfeasibleError: No candidate satisfies the constraints.
+    """
+    existing, ask = directory.candidates(request.stage), None
+    if isinstance(request, RedistributionRequest) and template is not None:
+        count = max([request.num_candidates, *existing])
+        found = dict.fromkeys(range(1, count + 1), template)
+    elif len(existing) >= request.num_candidates:
+        found = existing
+        if len(existing) > request.num_candidates:
+            asked = f"asked for {request.num_candidates}"
+            display.log(f"{len(existing)} candidates exist already; {asked}")
+    elif request.screen != NO_SCREEN:
+        screening = ScreeningOptions(pool=run.pool, audit=run.screen_audit, force=run.screen_force)
+        chosen = screened_candidates(directory, request, template, screening, display)
+        found = dict(enumerate(chosen, start=1))
+    elif (ask := run.strategy(request, template)) is not None:
+        found = existing
+    else:
+        found = _proposed(directory, request, template, run, display)
+    return StageCandidates(directory=directory, request=request, architectures=found, ask=ask)
+
+
+def _proposed(
+    directory: SearchDir,
+    request: AnyRequest,
+    template: Architecture | None,
+    run: RunOptions,
+    display: Display,
+) -> dict[int, Architecture]:
+    """Return the proposals of random search, of which the first are those that have a file."""
+    proposed = run.propose(request, template)
+    if proposed.note:
+        display.log(proposed.note)
+    numbered = dict(enumerate(proposed.architectures, start=1))
+    for number, architecture in directory.candidates(request.stage).items():
+        if numbered.get(number) != architecture:
+            raise IncomparableError(
+                f"{directory.architecture_file(request.stage, number)}: random search would have "
+                "another candidate under this number (a strategy chose this one, or another "
+                "version of the program); choose another --strategy or --search-dir, or leave "
+                "--num-candidates as it was"
+            )
+    return numbered
+
+
+def log_unfinished(directory: SearchDir, stage: int, display: Display) -> None:
+    """Log how many candidates of a stage have no outcome, if any."""
+    unfinished = set(directory.numbers(stage)) - set(directory.outcomes(stage))
+    if unfinished:
+        display.log(f"stage {stage} has {len(unfinished)} candidates without a result yet")

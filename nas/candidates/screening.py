@@ -20,7 +20,7 @@ from nas.candidates.audit import score_or_none
 from nas.candidates.pool import Pool
 from nas.candidates.proposals import confirmed
 from nas.candidates.proxy_approval import approve, write_record
-from nas.monitoring.progress import Update
+from nas.monitoring.progress import Display
 from nas.monitoring.status import describe_seconds
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest
@@ -54,8 +54,7 @@ def screened_candidates(
     request: AnyRequest,
     template: Architecture | None,
     options: ScreeningOptions,
-    update: Update,
-    note: Callable[[str], None],
+    display: Display,
 ) -> list[Architecture]:
     """Return the candidates that the stage has, followed by the best of a pool.
 
@@ -64,8 +63,7 @@ def screened_candidates(
         request: request of the stage, with a proxy in `screen`.
         template: architecture that stage 2 starts from.
         options: pool and audit.
-        update: called with a `ScreeningStatus` after every score.
-        note: called with messages for the user.
+        display: shows a `ScreeningStatus` after every score, and messages for the user.
 
     Raises:
         ScreeningError: the proxy did not pass its audit (`nas.candidates.proxy_approval`).
@@ -75,14 +73,14 @@ def screened_candidates(
     approval = approve(request.screen, directory, stage, audit=options.audit, force=options.force)
     pool = options.pool(replace(request, num_candidates=request.screen_from), template)
     if pool.note:
-        note(pool.note)
-    shown = _shown(request.screen, update)
+        display.log(pool.note)
+    shown = _shown(request.screen, display)
     ranking = ranked(pool, request.screen, directory.stage_folder(stage), shown)
     known, missing = set(existing.values()), request.num_candidates - len(existing)
     chosen = [architecture for architecture in ranking if architecture not in known][:missing]
     counts = {"scored": len(ranking), "chosen": len(chosen), "before": len(existing)}
     write_record(directory, stage, approval, counts)
-    note(f"the best {len(chosen)} of {len(ranking)} candidates by {approval.describe()}")
+    display.log(f"the best {len(chosen)} of {len(ranking)} candidates by {approval.describe()}")
     return [*existing.values(), *confirmed(pool, chosen).architectures]
 
 
@@ -116,12 +114,12 @@ class ScreeningStatus:
         return f"screening by {self.proxy}: {self.done}/{self.total} scores{left}"
 
 
-def _shown(proxy: str, update: Update) -> Progress:
+def _shown(proxy: str, display: Display) -> Progress:
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:
         left = (time.monotonic() - started) / done * (total - done)
-        update(ScreeningStatus(proxy=proxy, done=done, total=total, seconds_left=left), "")
+        display.show(ScreeningStatus(proxy=proxy, done=done, total=total, seconds_left=left))
 
     return progress
 

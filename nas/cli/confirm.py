@@ -37,14 +37,8 @@ def confirm(
     directory = find_search_dir(search_dir)
     asked = Confirmation(stage=stage or max(directory.requests()), top=top, seeds=seeds)
     try:
-        with shown(common.console) as update:
-            table = run_confirmation(
-                directory,
-                asked,
-                RunOptions(address=ray_address),
-                update=update,
-                note=common.print_note,
-            )
+        with shown(common.console) as display:
+            table = run_confirmation(directory, asked, RunOptions(address=ray_address), display)
     except (KeyboardInterrupt, SystemExit):
         common.print_note(f"stopped; the same command continues in {directory}")
         raise

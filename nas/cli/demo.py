@@ -37,14 +37,14 @@ def demo(
     from nas.monitoring.progress import shown
 
     try:
-        result = run_demo(
-            out,
-            num_candidates=num_candidates,
-            epochs=EPOCHS if epochs is None else epochs,
-            seed=seed,
-            update=lambda: shown(common.console),
-            note=common.print_note,
-        )
+        with shown(common.console) as display:
+            result = run_demo(
+                out,
+                num_candidates=num_candidates,
+                epochs=EPOCHS if epochs is None else epochs,
+                seed=seed,
+                display=display,
+            )
     except (KeyboardInterrupt, SystemExit):
         common.print_note(f"stopped; the same command continues the demo in {out}")
         raise

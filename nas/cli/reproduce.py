@@ -1,5 +1,6 @@
 """`scrfd-nas reproduce`: training of a candidate again from the records of its folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,16 +55,15 @@ def reproduce(
     from trials.trial import Callbacks
 
     record = read_record(folder)
+    settings = replace(record.settings, device=device, threads=threads or record.settings.threads)
     source = data or record.data
     if source is None:
         raise ConfigError(f"{folder}: does not record the folder of its data; --data is needed")
     with trial_output.training_progress() as (on_epoch, on_step):
         found = run_again(
-            record,
+            replace(record, settings=settings),
             source,
             out or folder / AGAIN,
-            threads=threads,
-            device=device,
             noise=noise,
             callbacks=Callbacks(on_epoch=on_epoch, on_step=on_step),
         )

@@ -104,26 +104,21 @@ def run_stage_command(asked: StageInput) -> None:
 
 
 def _run(directory: "SearchDir", asked: StageInput) -> "Summary":
-    """Run the stage with a display, and pass its events to the command of `--on-event`."""
+    """Run the stage with a display."""
     from nas.monitoring.progress import shown
-    from nas.recording.event_hooks import telling
     from nas.stage import RunOptions, run_stage
 
-    note, flags = common.print_note, asked.run
-    with (
-        shown(common.console) as update,
-        telling(flags.on_event, directory, asked.stage, note) as teller,
-    ):
-        run = RunOptions(
-            address=flags.ray_address,
-            retry_failed=flags.retry_failed,
-            screen_audit=flags.screen_audit,
-            screen_force=flags.screen_force,
-            watch=teller.watch,
-            track=flags.track,
-        )
-        following = teller.following(update)
-        return run_stage(directory, asked.stage, asked.options, run, update=following, note=note)
+    flags = asked.run
+    run = RunOptions(
+        address=flags.ray_address,
+        retry_failed=flags.retry_failed,
+        on_event=flags.on_event,
+        track=flags.track,
+        screen_audit=flags.screen_audit,
+        screen_force=flags.screen_force,
+    )
+    with shown(common.console) as display:
+        return run_stage(directory, asked.stage, asked.options, run, display)
 
 
 def _print_request(directory: "SearchDir", asked: StageInput) -> None:

@@ -68,19 +68,18 @@ def train(options: TrainOptions) -> None:
     """
     from nas.running import final_training
     from trials.candidate import resolve_candidate
+    from trials.trial import Callbacks, Trial
 
     architecture, recipe = resolve_candidate(options.candidate), options.recipe.load()
     group, device = final_training.choose_group(options.gpus, options.workers)
     settings = replace(options.settings, device=device, workers=group.count)
-    folder = options.out or final_training.training_folder(
-        architecture, recipe, options.data, settings
+    trial = Trial(
+        architecture=architecture, recipe=recipe, data_root=options.data, settings=settings
     )
+    folder = options.out or final_training.training_folder(trial)
     training = final_training.FinalTraining(
-        architecture=architecture,
-        recipe=recipe,
-        data=options.data,
+        trial=trial,
         folder=folder,
-        settings=settings,
         group=group,
         address=options.run.ray_address,
         retries=options.retries,
@@ -89,9 +88,8 @@ def train(options: TrainOptions) -> None:
         trial_output.stoppable() as should_stop,
         trial_output.training_progress() as (on_epoch, on_step),
     ):
-        result = final_training.train(
-            training, on_epoch=on_epoch, on_step=on_step, should_stop=should_stop
-        )
+        callbacks = Callbacks(on_epoch=on_epoch, on_step=on_step, should_stop=should_stop)
+        result = final_training.train(training, callbacks)
     content = trial_output.result_content(architecture, result, folder)
     if options.run.as_json:
         common.print_json({**content, "workers": group.count})

@@ -1,1 +1,1 @@
-"""The status of searches: read from their files, displayed while they run."""
+"""Status of searches: read from their files, or displayed while they run."""

@@ -1,4 +1,4 @@
-"""Searches seen from outside: which there are, what their trials logged, stopping, cleaning up."""
+"""Maintenance of searches: list them, follow logs, stop a driver, remove training states."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ _REFRESH_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A search directory and how its stages stand; `fault` where it cannot be read."""
+    """Search directory with the status of its stages, or the `fault` that makes it unreadable."""
 
     directory: SearchDir
     stages: tuple[StageStatus, ...] = ()
@@ -30,11 +30,11 @@ class Found:
 
 
 def find_searches(runs: str | os.PathLike[str]) -> list[Found]:
-    """The searches below `runs`, a folder or a URL, by name.
+    """Return the searches below `runs`, a folder or a URL, by name.
 
     Raises:
-        ConfigError: it is not a folder.
-        StoreError: it lies in a store, which does not answer.
+        ConfigError: `runs` is not a folder.
+        StoreError: The store does not answer.
     """
     at_url = searches_below(runs)
     if at_url is not None:
@@ -54,10 +54,10 @@ def _found(directory: SearchDir) -> Found:
 
 
 def trial_log(directory: SearchDir, stage: int, number: int) -> Path:
-    """The log file of a candidate's trial.
+    """Return the log file of a candidate's trial.
 
     Raises:
-        ConfigError: there is no such candidate, or its trial has not started.
+        ConfigError: There is no such candidate, or its trial has not started.
     """
     numbers = directory.numbers(stage)
     if number not in numbers:
@@ -71,14 +71,14 @@ def trial_log(directory: SearchDir, stage: int, number: int) -> Path:
 
 
 def follow(path: Path, is_over: Callable[[], bool]) -> Iterator[str]:
-    """The lines of a growing file from its start, until `is_over()` and nothing is left.
+    """Yield the lines of a growing file, until `is_over()` is true and no line is left.
 
-    The file may be replaced: by a longer one, as those that come from a URL are, or by a
-    shorter one, which is read from its start.
+    The file may be replaced: by a longer one, as files from a URL are, or by a shorter one,
+    which is read from its start.
     """
     position = 0
     while True:
-        over = is_over()  # asked before reading, so that the last lines are not missed
+        over = is_over()  # before reading, so that the last lines are not missed
         with path.open(encoding="utf-8", errors="replace") as file:
             file.seek(position if path.stat().st_size >= position else 0)
             lines = file.readlines()
@@ -91,7 +91,7 @@ def follow(path: Path, is_over: Callable[[], bool]) -> Iterator[str]:
 
 
 def refreshing(directory: SearchDir) -> Callable[[], None]:
-    """A function to be called often that fetches what is new every few seconds."""
+    """Return a function that fetches what is new at the URL, at most every few seconds."""
     last = time.monotonic()
 
     def refresh() -> None:
@@ -107,15 +107,15 @@ def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
     """End the driver with SIGTERM, as Ctrl-C would; every trial keeps its last checkpoint.
 
     Args:
-        directory: of the search.
-        wait_s: how long to wait until it is gone.
+        directory: Search directory.
+        wait_s: Seconds to wait for the driver's end.
 
     Returns:
-        The driver's process id; None if nobody works there.
+        The driver's process id; None if no driver is running.
 
     Raises:
-        ConfigError: the driver runs on another machine.
-        BusyError: it is still there after `wait_s`.
+        ConfigError: The driver runs on another machine.
+        BusyError: The driver still runs after `wait_s` seconds.
     """
     driver = directory.driver()
     if driver is None:
@@ -137,17 +137,18 @@ def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
 
 
 def removable(directory: SearchDir) -> dict[Path, int]:
-    """Files that no command needs again, and their bytes: training states of ended trials.
+    """Return the training states of ended trials, which no command needs again, and their bytes.
 
-    What stays is `best.pt`, the curves, the result and the architecture. A failed trial starts
-    anew after cleaning. Of a search at a URL, the paths are those in its local copy.
+    `best.pt`, the curves, the result and the architecture are not among them. A failed trial
+    starts from its first epoch after cleaning. The paths are those in the local copy of a
+    search at a URL.
     """
     ended = {
         directory.trial_folder(stage, number)
         for stage in sorted(directory.requests())
         for number in directory.outcomes(stage)
     }
-    # Below them lie trainings with other seeds, each with an outcome of its own, or not yet.
+    # Trainings with other seeds are below them, each with an outcome of its own, or none yet.
     return {
         path: size
         for path, size in directory.storage.training_states().items()
@@ -156,10 +157,10 @@ def removable(directory: SearchDir) -> dict[Path, int]:
 
 
 def clean(directory: SearchDir) -> tuple[int, int]:
-    """Remove what is `removable`; returns how many files and how many bytes.
+    """Remove the `removable` files; returns their number and bytes.
 
     Raises:
-        BusyError: a driver works there.
+        BusyError: A driver is running.
     """
     stages = sorted(directory.requests())
     with directory.held(stages[-1] if stages else 1):

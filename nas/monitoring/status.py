@@ -1,13 +1,14 @@
-"""How a stage stands, from its files alone, so that any terminal can ask."""
+"""Status of a stage from its files alone, so that any terminal can ask for it."""
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nas.search.crop_search import crop_shares
 from nas.search.directory import SearchDir
+from nas.search.events import TrialEvent
 from nas.search.request import AnyRequest, RedistributionRequest
 from nas.storage.driver_lock import Driver
 from nas.study.study import read_study
@@ -18,17 +19,17 @@ from trials.result import Outcome, TrialResult
 
 @dataclass(frozen=True, kw_only=True)
 class StageStatus:
-    """How one stage stands.
+    """Status of one stage.
 
     Attributes:
-        stage: 1 or 2.
-        candidates: how many there are; the five counts below add up to it.
-        finished, stopped, failed, running, waiting: trials by state; interrupted ones wait.
-        best_hard, best_candidate: highest hard AP so far and whose it is.
-        epochs_done, epochs_total: over all trials; one that failed or was stopped has no
-            epochs to come, and how many will be stopped is not foreseen.
-        seconds_left: estimate; None while there is nothing to estimate it from.
-        active: whether a driver is running the stage.
+        stage: 1, 2 or 3.
+        candidates: Number of candidates, the sum of the five counts below.
+        finished, stopped, failed, running, waiting: Trials by state; interrupted ones wait.
+        best_hard, best_candidate: Highest hard AP so far and its candidate.
+        epochs_done, epochs_total: Epochs of all trials. A failed or stopped trial has no epochs
+            to come; stops in the future are not predicted.
+        seconds_left: Estimate; None while there is nothing to estimate it from.
+        active: Whether a driver is running the stage.
     """
 
     stage: int
@@ -46,21 +47,21 @@ class StageStatus:
     active: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
+        """Return plain JSON data."""
         return asdict(self)
 
     @property
     def done(self) -> int:
-        """Of `total`, for a progress bar."""
+        """Part of `total` that is done."""
         return self.epochs_done
 
     @property
     def total(self) -> int:
-        """What a progress bar counts to."""
+        """Value at which a progress bar is full."""
         return self.epochs_total
 
     def describe(self) -> str:
-        """One line for people."""
+        """Return one line of text."""
         counts = [f"{self.finished}/{self.candidates} finished", f"{self.running} running"]
         counts += [f"{self.stopped} stopped early"] if self.stopped else []
         counts += [f"{self.failed} failed"] if self.failed else []
@@ -73,7 +74,7 @@ class StageStatus:
 
 
 def best_of(outcomes: Mapping[int, Outcome]) -> tuple[int, float] | None:
-    """The candidate with the highest hard AP, the lowest number among equals."""
+    """Return the candidate with the highest hard AP and its AP; the lowest number among equals."""
     finished = {n: o.hard for n, o in outcomes.items() if isinstance(o, TrialResult)}
     if not finished:
         return None
@@ -81,73 +82,90 @@ def best_of(outcomes: Mapping[int, Outcome]) -> tuple[int, float] | None:
     return number, finished[number]
 
 
-def stage_status(
-    stage: int,
-    epochs: int,
-    done: Mapping[int, int],
-    outcomes: Mapping[int, Outcome],
-    running: Collection[int],
-    *,
-    expected: int = 0,
-    pace: float | None,
-    active: bool,
-) -> StageStatus:
-    """A status from what is known of the stage's trials.
+@dataclass(kw_only=True)
+class StageCounts:
+    """Trials of a stage, as counted by a running driver or read from the files.
 
-    Args:
-        stage, active: as in `StageStatus`.
-        epochs: of a whole trial.
-        done: epochs behind each candidate.
-        outcomes: of those that have one.
-        running: candidates that are being trained.
-        expected: candidates that there will be, where not all are chosen yet.
-        pace: seconds an epoch of the whole stage takes, None if it is not known.
+    Attributes:
+        stage: 1, 2 or 3.
+        epochs: Epochs of a whole trial.
+        done: Finished epochs of every candidate so far, by number.
+        outcomes: Outcomes of the candidates that have ended.
+        running: Candidates in training.
+        expected: Candidates that there will be, where not all are chosen yet.
+        names_best: Whether the status names the candidate with the highest hard AP.
     """
-    candidates = max(expected, len(done))
-    states = Counter(outcome.state for outcome in outcomes.values())
-    ended = {n for n, outcome in outcomes.items() if not isinstance(outcome, TrialResult)}
-    total = sum(done[n] if n in ended else epochs for n in done)
-    total += epochs * (candidates - len(done))
-    best = best_of(outcomes)
-    return StageStatus(
-        stage=stage,
-        candidates=candidates,
-        finished=states["finished"],
-        stopped=states["stopped"],
-        failed=states["failed"],
-        running=len(running),
-        waiting=candidates - len(outcomes) - len(running),
-        best_hard=best[1] if best else None,
-        best_candidate=best[0] if best else None,
-        epochs_done=sum(done.values()),
-        epochs_total=total,
-        seconds_left=None if pace is None else max(0.0, pace * (total - sum(done.values()))),
-        active=active,
-    )
+
+    stage: int
+    epochs: int
+    done: dict[int, int]
+    outcomes: dict[int, Outcome]
+    running: set[int] = field(default_factory=set)
+    expected: int = 0
+    names_best: bool = True
+
+    @property
+    def total_done(self) -> int:
+        """Finished epochs of all candidates."""
+        return sum(self.done.values())
+
+    def add(self, event: TrialEvent, outcome: Outcome | None) -> None:
+        """Count an event, with the outcome of a trial that has ended."""
+        number = event.number
+        self.done[number] = max(self.done.get(number, 0), event.epoch if event.is_running else 0)
+        if event.is_running:
+            self.running.add(number)
+        elif event.leaves:
+            self.running.discard(number)
+        if outcome is not None:
+            self.outcomes[number] = outcome
+
+    def status(self, *, pace: float | None, active: bool) -> StageStatus:
+        """Return the status, with the time left at `pace` seconds an epoch of the stage."""
+        candidates = max(self.expected, len(self.done))
+        states = Counter(outcome.state for outcome in self.outcomes.values())
+        cut = {n for n, o in self.outcomes.items() if not isinstance(o, TrialResult)}
+        total = sum(self.done[n] if n in cut else self.epochs for n in self.done)
+        total += self.epochs * (candidates - len(self.done))
+        best = best_of(self.outcomes) if self.names_best else None
+        return StageStatus(
+            stage=self.stage,
+            candidates=candidates,
+            finished=states["finished"],
+            stopped=states["stopped"],
+            failed=states["failed"],
+            running=len(self.running),
+            waiting=candidates - len(self.outcomes) - len(self.running),
+            best_hard=best[1] if best else None,
+            best_candidate=best[0] if best else None,
+            epochs_done=self.total_done,
+            epochs_total=total,
+            seconds_left=None if pace is None else max(0.0, pace * (total - self.total_done)),
+            active=active,
+        )
 
 
 def read_status(directory: SearchDir, stage: int) -> StageStatus:
-    """The stage's status now. Raises ConfigError if `search.yaml` is damaged."""
+    """Return the status of a stage now. Raises ConfigError if `search.yaml` is damaged."""
     request = directory.requests()[stage]
     numbers, outcomes = directory.numbers(stage), directory.outcomes(stage)
     driver = directory.driver()
     active = driver is not None and driver.stage == stage
-    done = {number: directory.epochs_done(stage, number) for number in numbers}
-    return stage_status(
-        stage,
-        request.epochs,
-        done,
-        outcomes,
-        _running(directory, stage) - set(outcomes) if active else set(),
-        pace=_pace(driver, sum(done.values())) if active else None,
-        active=active,
+    counts = StageCounts(
+        stage=stage,
+        epochs=request.epochs,
+        done={number: directory.epochs_done(stage, number) for number in numbers},
+        outcomes=outcomes,
+        running=_running(directory, stage) - set(outcomes) if active else set(),
     )
+    pace = _pace(driver, counts.total_done) if active else None
+    return counts.status(pace=pace, active=active)
 
 
 def stage_rows(directory: SearchDir, stage: int, *, is_over: bool = False) -> list[Row]:
-    """The stage's candidates for a leaderboard.
+    """Return the stage's candidates for a leaderboard.
 
-    Where the stage's run `is_over`, the study is not asked which trials are running.
+    The study is not asked which trials are running if the stage's run `is_over`.
     """
     request = directory.requests().get(stage)
     outcomes = directory.outcomes(stage)
@@ -174,13 +192,13 @@ def stage_rows(directory: SearchDir, stage: int, *, is_over: bool = False) -> li
 
 
 def _crops(request: AnyRequest | None, number: int) -> dict[float, float]:
-    """Probability by crop scale, in the stage that searches them."""
+    """Return the probability by crop scale, in the stage that searches them."""
     searched = isinstance(request, RedistributionRequest)
     return crop_shares(request.recipe_of(number)) if request and searched else {}
 
 
 def confirmed_best(directory: SearchDir, stage: int) -> tuple[int, float] | None:
-    """The candidate with the highest mean over several seeds; None if none was confirmed."""
+    """Return the candidate with the highest mean over seeds; None if none was confirmed."""
     outcomes = directory.outcomes(stage)
     hards = {n: _hards(directory, stage, n, outcome) for n, outcome in outcomes.items()}
     found = confirmed(hards)
@@ -190,14 +208,14 @@ def confirmed_best(directory: SearchDir, stage: int) -> tuple[int, float] | None
 def _hards(
     directory: SearchDir, stage: int, number: int, outcome: Outcome | None
 ) -> tuple[float, ...]:
-    """Hard APs of a finished candidate: of the search's seed, then of other seeds."""
+    """Return the hard APs of a finished candidate: of the search's seed, then of other seeds."""
     if not isinstance(outcome, TrialResult):
         return ()
     return (outcome.hard, *directory.hards_by_seed(stage, number).values())
 
 
 def describe_seconds(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.5 h`, `2.1 d`."""
+    """Return a duration as text: `45 s`, `12 min`, `3.5 h`, `2.1 d`."""
     for unit, size, limit in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172800)):
         if seconds < limit:
             return f"{seconds / size:.{0 if size < 3600 else 1}f} {unit}"
@@ -210,8 +228,8 @@ def _running(directory: SearchDir, stage: int) -> set[int]:
 
 
 def _pace(driver: Driver | None, done: int) -> float | None:
-    """Seconds an epoch at the pace that the driver has kept so far."""
+    """Return the driver's mean seconds an epoch; None before its first epoch."""
     if driver is None or done <= driver.epochs_before:
         return None
-    passed_s = time.time() - driver.started  # below 0 where the clock was set back
+    passed_s = time.time() - driver.started  # below 0 if the clock was set back
     return passed_s / (done - driver.epochs_before) if passed_s > 0 else None

@@ -1,4 +1,4 @@
-"""TensorBoard logs of a training: a scalar a curve, written after every epoch."""
+"""TensorBoard logs of a training: one scalar for each curve, written after every epoch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ LOSSES = {
 
 @contextmanager
 def tensorboard_log(folder: Path) -> Iterator[Callable[[EpochReport], None]]:
-    """A function that adds an epoch to the logs in `folder/tensorboard`.
+    """Yield a function that adds an epoch to the logs in `folder/tensorboard`.
 
-    The logs begin with the first epoch; a continued training adds to what is there. Without
-    tensorboardX (which Ray's tune brings) and without TensorBoard there are no logs: the
-    metrics file has the same numbers.
+    The folder is created with the first epoch; a continued training adds to it. Without
+    tensorboardX (a dependency of `ray[tune]`) and TensorBoard nothing is written: the metrics
+    file has the same numbers.
     """
     writers: list[Any] = []
 
@@ -43,7 +43,7 @@ def tensorboard_log(folder: Path) -> Iterator[Callable[[EpochReport], None]]:
 
 
 def scalars(report: EpochReport) -> dict[str, float]:
-    """The points that an epoch adds, by the name of their curve."""
+    """Return the points that an epoch adds, by the name of their curve."""
     values = {tag: float(getattr(report, name)) for tag, name in LOSSES.items()}
     aps = asdict(report.aps) if report.aps else {}
     return values | {f"ap/{name}": value for name, value in aps.items()}
@@ -63,5 +63,5 @@ def _open_writer(folder: Path, epoch: int) -> Any:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return None
-    # The library names files by the second: a run continued at once would replace the first's.
+    # The library names files by the second: a run continued at once would replace the first file.
     return SummaryWriter(str(folder), filename_suffix=f".{epoch}")

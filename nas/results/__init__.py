@@ -1,1 +1,1 @@
-"""After the trials: more seeds, repeats, comparisons, and the report's data."""
+"""Confirmation, reproduction and comparison of results, and the data of the report."""

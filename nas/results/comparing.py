@@ -1,4 +1,4 @@
-"""Which populations searches have, and what forbids to compare them."""
+"""Populations of several searches, and the differences that make them incomparable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from search_spaces.errors import ConfigError
 from trials.fingerprint import differences
 from trials.result import TrialResult
 
-# What must be equal for hard APs to mean the same.
+# Settings that must be equal for hard APs to be comparable.
 _SAME = ("data_fingerprint", "recipe", "epochs", "image_size", "precision", "flops")
 _SAME_IF_KNOWN = ("select_on", "scheduler", "rungs")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Populations of some searches, and reasons not to compare them."""
+    """Populations of several searches, and reasons not to compare them."""
 
     populations: tuple[Population, ...]
     warnings: tuple[str, ...]
 
 
 def read_populations(directories: Sequence[Path], stage: int | None = None) -> Found:
-    """The finished candidates of every stage (or one `stage`) of the searches.
+    """Return the finished candidates of every stage (or one `stage`) of the searches.
 
     Raises:
-        ConfigError: a folder holds no search, is given twice, or its `search.yaml` is damaged.
+        ConfigError: A folder holds no search, is given twice, or its `search.yaml` is damaged.
     """
     names = _names(directories)
     populations: list[Population] = []
@@ -51,7 +51,7 @@ def read_populations(directories: Sequence[Path], stage: int | None = None) -> F
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
-    """Short names if they are distinct, else paths as given."""
+    """Return short names if they are distinct, otherwise the paths as given."""
     resolved = [path.resolve() for path in directories]
     if len(set(resolved)) < len(resolved):
         raise ConfigError("a search cannot be compared with itself: a folder is given twice")
@@ -60,7 +60,7 @@ def _names(directories: Sequence[Path]) -> list[str]:
 
 
 def _contradictions(requests: Sequence[tuple[str, AnyRequest]]) -> list[str]:
-    """What differs between the first request and each other one."""
+    """Return the differences between the first request and every other one as text."""
     if not requests:
         return []
     first_name, first = requests[0]

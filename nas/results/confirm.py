@@ -1,44 +1,43 @@
-"""The best candidates trained again with other seeds, so that their ranks can be trusted.
+"""Training of the best candidates with other seeds, so that their ranks can be trusted.
 
-The trainings lie beside the candidate's own, in `seeds/<seed>`, and differ from it in the
-seed alone. They are no candidates: the study does not know them; the leaderboard does.
+A training is in its candidate's folder, in `seeds/<seed>`, and differs from the candidate's in
+the seed alone. It is no candidate: the leaderboard counts it, the study does not.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from nas.monitoring.progress import SearchProgress, Update
+from nas.monitoring.progress import Display, SearchProgress
+from nas.monitoring.status import StageCounts
+from nas.recording.subscribers import FolderRecorder, outcome_in
 from nas.run_options import RunOptions
-from nas.running.node_requirements import Misplacements
-from nas.running.preflight import check_nodes
-from nas.running.remote_trial_folder import fetch_trial
-from nas.running.tasks import Resources, TrialTask, plain_settings
+from nas.running.node_requirements import NodeFailures
+from nas.running.tasks import Resources, TrialJob, TrialTask, trial_task
 from nas.search.directory import SearchDir
 from nas.search.disk import naming_full_disks, stop_if_disk_full
-from nas.search.events import TrialEvent
+from nas.search.events import Subscriber, publisher
 from nas.search.request import AnyRequest
 from nas.stage import write_stage_leaderboard
-from nas.stage_trials import Note, resources_for
-from search_spaces.architecture import Architecture
+from nas.stage_candidates import log_unfinished
 from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError, IncomparableError
 from trials.fingerprint import data_fingerprint
-from trials.result import Outcome, TrialFailure, TrialResult, load_result, save_outcome
+from trials.result import Outcome, TrialResult
 
 MAX_SEED = 2**32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """What to confirm.
+    """Extent of a confirmation.
 
     Attributes:
         stage: 1, 2, or 3 for `stage-sr`.
-        top: so many of the best finished candidates, by the search's own seed.
-        seeds: so many seeds in all, the search's own among them.
+        top: Number of the best finished candidates by the search's own seed.
+        seeds: Number of seeds of each, the search's own included.
     """
 
     stage: int
@@ -51,55 +50,61 @@ class Confirmation:
             object.__setattr__(self, name, value)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SeedRun:
-    """One candidate with one seed, and the folder of its training."""
+    """Training of a candidate with another seed, in its folder."""
 
     candidate: int
-    architecture: Architecture
     seed: int
     folder: Path
 
     def __str__(self) -> str:
         return f"candidate {self.candidate}, seed {self.seed}"
 
+    def task(
+        self,
+        directory: SearchDir,
+        request: AnyRequest,
+        number: int,
+        resources: Resources,
+        entry: str,
+    ) -> TrialTask:
+        """Return the candidate's task with the other seed, under a number of its own."""
+        task = trial_task(directory, request, self.candidate, self.folder, resources)
+        settings = {**task.settings, "seed": self.seed}
+        return replace(task, number=number, settings=settings, entry=entry)
+
 
 def confirm(
-    directory: SearchDir,
-    asked: Confirmation,
-    run: RunOptions,
-    *,
-    update: Update,
-    note: Note,
+    directory: SearchDir, asked: Confirmation, run: RunOptions, display: Display
 ) -> pd.DataFrame:
     """Train what is missing and return the new leaderboard.
 
-    Asked again it continues: what has finished is not trained twice, what has failed is
-    tried again, and larger numbers add to what is there.
+    A repeated call continues: finished trainings are kept, failed ones are tried again, and
+    larger numbers add to what is there.
 
     Args:
-        directory: of a search.
-        asked: which candidates and how many seeds.
-        run: how to run it now; `retry_failed` and `propose` are not needed.
-        update: hears of every change of the status.
-        note: hears of what the user should know.
+        directory: Search directory.
+        asked: Which candidates, and how many seeds.
+        run: Options about this run; those about candidates are not used.
+        display: Receives every status and line for the user.
 
     Raises:
-        ConfigError: the stage has not begun, or none of its candidates has finished.
-        IncomparableError: the data are not those of the search.
-        BusyError: another driver works in the directory.
-        DiskFullError: no space is left; the same call continues.
-        KeyboardInterrupt, Terminated: a signal; the same call continues.
+        ConfigError: The stage has not begun, or none of its candidates has finished.
+        IncomparableError: The data are not those of the search.
+        BusyError: Another driver works in the directory.
+        DiskFullError: No space is left; the same call continues.
+        KeyboardInterrupt, Terminated: A signal arrived; the same call continues.
     """
     request = directory.requests().get(asked.stage)
     if request is None:
         raise ConfigError(f"{directory}: stage {asked.stage} has not begun")
     _check_data(request)
-    with naming_full_disks(directory.root), directory.held(asked.stage, note):
+    with naming_full_disks(directory.root), directory.held(asked.stage, display.log):
         runs = _seed_runs(directory, request, asked)
-        _note_unfinished(directory, asked.stage, note)
+        log_unfinished(directory, asked.stage, display)
         try:
-            _train(directory, runs, request, run, update, note)
+            _train(directory, runs, request, run, display)
         finally:
             table = write_stage_leaderboard(directory, asked.stage)
     return table
@@ -114,8 +119,10 @@ def _check_data(request: AnyRequest) -> None:
         )
 
 
-def _seed_runs(directory: SearchDir, request: AnyRequest, asked: Confirmation) -> list[SeedRun]:
-    """All trainings that the confirmation consists of, those that are done among them."""
+def _seed_runs(
+    directory: SearchDir, request: AnyRequest, asked: Confirmation
+) -> dict[int, SeedRun]:
+    """Return all trainings of a confirmation, finished ones included, by task number."""
     outcomes = directory.outcomes(asked.stage)
     hards = {n: o.hard for n, o in outcomes.items() if isinstance(o, TrialResult)}
     if not hards:
@@ -124,135 +131,66 @@ def _seed_runs(directory: SearchDir, request: AnyRequest, asked: Confirmation) -
             "nothing to confirm; let the search run on first"
         )
     best = sorted(hards, key=lambda number: (-hards[number], number))[: asked.top]
-    candidates = directory.candidates(asked.stage)
     seeds = [(request.seed + more) % MAX_SEED for more in range(1, asked.seeds)]
-    # Seed after seed, so that an interrupted confirmation knows a little of all of them.
-    return [
-        SeedRun(
-            candidate=number,
-            architecture=candidates[number],
-            seed=seed,
-            folder=directory.seed_folder(asked.stage, number, seed),
-        )
-        for seed in seeds
-        for number in best
-    ]
-
-
-def _note_unfinished(directory: SearchDir, stage: int, note: Note) -> None:
-    unfinished = set(directory.numbers(stage)) - set(directory.outcomes(stage))
-    if unfinished:
-        note(f"stage {stage} has {len(unfinished)} candidates without a result yet")
+    # Seed after seed, so that an interrupted confirmation has a little of every candidate.
+    pairs = [(number, seed) for seed in seeds for number in best]
+    return {
+        task: SeedRun(number, seed, directory.seed_folder(asked.stage, number, seed))
+        for task, (number, seed) in enumerate(pairs, start=1)
+    }
 
 
 def _train(
     directory: SearchDir,
-    runs: list[SeedRun],
+    runs: Mapping[int, SeedRun],
     request: AnyRequest,
     run: RunOptions,
-    update: Update,
-    note: Note,
+    display: Display,
 ) -> None:
-    """Train those without a result, each a task with its own number."""
-    numbered = dict(enumerate(runs, start=1))
-    results = {number: _result(item.folder) for number, item in numbered.items()}
-    outcomes = {number: result for number, result in results.items() if result is not None}
-    pending = sorted(set(numbered) - set(outcomes))
+    """Train the runs without a result."""
+    found = {task: outcome_in(item.folder) for task, item in runs.items()}
+    results = {task: item for task, item in found.items() if isinstance(item, TrialResult)}
+    pending = [task for task in runs if task not in results]
     if not pending:
-        note(f"all {len(runs)} trainings with other seeds are done")
+        display.log(f"all {len(runs)} trainings with other seeds are done")
         return
-    done = {number: request.epochs if number in outcomes else 0 for number in numbered}
-    recorder = _Recorder(
-        directory=directory,
-        runs=numbered,
-        progress=SearchProgress(request.stage, request.epochs, done, outcomes),
-        update=update,
-    )
-    recorder.show(f"{len(pending)} trainings with other seeds to run, starting Ray")
-    with run.connect(run.address) as cluster:
-        resources = resources_for(request, cluster, len(pending))
-        if run.address is not None:
-            check_nodes(cluster.nodes, resources, request, directory)
-        tasks = [_task(directory, numbered[n], n, request, resources, run.entry) for n in pending]
+    progress = _progress(runs, results, request, display)
+    display.log(f"{len(pending)} trainings with other seeds to run, starting Ray")
+    progress.show()
+    subscribers: list[Subscriber] = [
+        stop_if_disk_full,
+        NodeFailures(),
+        FolderRecorder(directory, lambda task: runs[task].folder),
+        progress,
+    ]
+    with run.cluster(directory, request, len(pending)) as (cluster, resources):
         cluster.run(
-            tasks,
-            resources,
-            on_event=recorder.note,
-            on_step=directory.storage.check,
-            retries=request.retries,
+            TrialJob(
+                tasks=[
+                    runs[task].task(directory, request, task, resources, run.entry)
+                    for task in pending
+                ],
+                resources=resources,
+                publish=publisher(subscribers),
+                check=directory.storage.check,
+                retries=request.retries,
+            )
         )
 
 
-def _result(folder: Path) -> TrialResult | None:
-    try:
-        return load_result(folder)
-    except ConfigError:
-        return None  # damaged: earned again from its checkpoint
-
-
-def _task(
-    directory: SearchDir,
-    item: SeedRun,
-    number: int,
+def _progress(
+    runs: Mapping[int, SeedRun],
+    results: Mapping[int, Outcome],
     request: AnyRequest,
-    resources: Resources,
-    entry: str,
-) -> TrialTask:
-    settings = replace(request.settings(resources.threads), seed=item.seed)
-    return TrialTask(
-        number=number,
-        architecture=item.architecture.to_dict(),
-        recipe=request.recipe_of(item.candidate),
-        settings=plain_settings(settings),
-        data_root=request.data,
-        folder=str(item.folder.resolve()),
-        remote=directory.url_of(item.folder),
-        entry=entry,
-        fingerprint=request.data_fingerprint,
-        witness=directory.witness(request.stage, item.candidate),
+    display: Display,
+) -> SearchProgress:
+    counts = StageCounts(
+        stage=request.stage,
+        epochs=request.epochs,
+        done={task: request.epochs if task in results else 0 for task in runs},
+        outcomes=dict(results),
+        names_best=False,  # it would be named by its task's number
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Recorder:
-    """Hears what the executor tells of the trainings in `runs`, which are keyed by task."""
-
-    directory: SearchDir
-    runs: Mapping[int, SeedRun]
-    progress: SearchProgress
-    update: Update
-    misplacements: Misplacements = field(default_factory=Misplacements)
-
-    def note(self, event: TrialEvent) -> None:
-        stop_if_disk_full(event)
-        self.misplacements.note(event)
-        item, outcome, text = self.runs[event.number], None, ""
-        fetch_trial(self.directory, item.folder, event)
-        if event.kind == "retried" and event.failure:
-            text = f"{item}: {event.failure.reason}; it is tried again"
-        elif event.kind in ("finished", "failed"):
-            outcome = _recorded(item, event)
-            text = f"{item}: {_described(outcome)}"
-        self.progress.note(event, outcome)
-        self.show(text)
-
-    def show(self, text: str) -> None:
-        """The best so far is left out: it would be called by its task's number."""
-        status = replace(self.progress.status(), best_hard=None, best_candidate=None)
-        self.update(status, text)
-
-
-def _recorded(item: SeedRun, event: TrialEvent) -> Outcome:
-    """What the folder says, or the failure, which is put there."""
-    result = _result(item.folder)
-    if result is not None:
-        return result
-    failure = event.failure or TrialFailure(reason="it ended without a result")
-    save_outcome(failure, item.folder)
-    return failure
-
-
-def _described(outcome: Outcome) -> str:
-    if isinstance(outcome, TrialResult):
-        return f"hard AP {outcome.hard:.4f}"
-    return f"failed, {outcome.reason}"
+    return SearchProgress(
+        counts, display, lambda task: outcome_in(runs[task].folder), lambda task: str(runs[task])
+    )

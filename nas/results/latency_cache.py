@@ -1,4 +1,4 @@
-"""Latencies of a search's best candidates, measured once and kept in their folders."""
+"""Latencies of a search's best candidates, measured once and stored in their folders."""
 
 import json
 import platform
@@ -16,13 +16,13 @@ from trials.evaluation.latency import Latency
 from trials.result import TrialResult
 
 LATENCY_FILE = "latency.json"
-TOP = 10  # of each stage are measured
+TOP = 10  # candidates of each stage
 
 Measure = Callable[[Architecture], Latency]
 
 
 def read_latencies(directory: SearchDir, stage: int) -> dict[int, Latency]:
-    """What was measured, by candidate; of several machines that which measured the most."""
+    """Return the latencies by candidate, from the machine that has measured the most of them."""
     found = {
         number: _read(directory.trial_folder(stage, number), architecture)
         for number, architecture in directory.candidates(stage).items()
@@ -35,13 +35,14 @@ def read_latencies(directory: SearchDir, stage: int) -> dict[int, Latency]:
 
 
 def measure_latencies(
-    directory: SearchDir, stage: int, measure: Measure, note: Callable[[str], None]
+    directory: SearchDir, stage: int, measure: Measure, log: Callable[[str], None]
 ) -> None:
-    """Measure the ten best finished ones that were not measured on this machine yet.
+    """Measure those of the ten best candidates that this machine has not measured yet.
 
     Args:
-        measure: times one architecture (see `time_network`).
-        note: hears of each.
+        directory, stage: Search directory and stage.
+        measure: Measures one architecture (see `time_network`).
+        log: Receives a line about each.
     """
     candidates, outcomes = directory.candidates(stage), directory.outcomes(stage)
     hard = {n: o.hard for n, o in outcomes.items() if isinstance(o, TrialResult)}
@@ -53,11 +54,11 @@ def measure_latencies(
         found = measure(architecture)
         content = {"hash": architecture.content_hash, "machine": platform.node()}
         write_json(folder / LATENCY_FILE, {**content, "latency": asdict(found)})
-        note(f"stage {stage}, candidate {number}: {found.median_ms:.1f} ms")
+        log(f"stage {stage}, candidate {number}: {found.median_ms:.1f} ms")
 
 
 def time_network(architecture: Architecture) -> Latency:
-    """Time one VGA image at a time on one core in onnxruntime."""
+    """Measure one VGA image at a time on one core, in onnxruntime."""
     from search_spaces.network.detector import Detector
     from trials.evaluation.latency import onnxruntime_latency
 
@@ -65,7 +66,7 @@ def time_network(architecture: Architecture) -> Latency:
 
 
 def _read(folder: Path, architecture: Architecture) -> tuple[str, Latency] | None:
-    """The machine and the time in a candidate's folder; None if nothing valid is there."""
+    """Return the machine and latency in a candidate's folder; None if nothing valid is there."""
     path = folder / LATENCY_FILE
     if not path.is_file():
         return None

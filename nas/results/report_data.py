@@ -1,4 +1,4 @@
-"""A search directory, read into what the reports are made of."""
+"""Conversion of a search directory into the plain data of the report."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,13 +23,13 @@ from search_spaces.spaces.backbone_ranges import BackboneRanges
 from search_spaces.spaces.backbone_space import CHUNK, BackboneSpace
 from search_spaces.spaces.neck_and_head import family_for
 
-DRAWS = 4 * CHUNK  # raw draws of the histogram
+DRAWS = 4 * CHUNK  # raw draws in the histogram
 
 
 def read_search(directory: SearchDir) -> SearchData:
-    """The search as plain data, all stages begun.
+    """Return all stages of a search as plain data.
 
-    What is damaged counts as missing, as it does for the search itself.
+    A damaged file counts as missing, as it does for the search itself.
 
     Raises:
         ConfigError: `search.yaml` or an architecture's file is damaged.
@@ -39,7 +39,7 @@ def read_search(directory: SearchDir) -> SearchData:
 
 
 def read_stage(directory: SearchDir, stage: int) -> StageData:
-    """One stage; raises as `read_search`."""
+    """Return one stage as plain data; raises the errors of `read_search`."""
     request = directory.requests()[stage]
     rows = stage_rows(directory, stage)
     return StageData(
@@ -53,10 +53,10 @@ def read_stage(directory: SearchDir, stage: int) -> StageData:
 
 
 def sampler_draws(request: AnyRequest, count: int = DRAWS) -> SamplerDraws | None:
-    """The first `count` raw draws of a stage-1 search and how many of them are accepted.
+    """Return the first `count` raw draws of a stage-1 search, and how many are accepted.
 
-    They are the draws that the search itself makes with this seed. None for stage 2, whose
-    members are counted and drawn by rank, so that nothing is rejected, and for plug-in spaces.
+    The draws are those of the search itself with this seed. None for stage 2, whose members are
+    counted and drawn by rank, so that none is rejected, and for plug-in spaces.
     """
     if not isinstance(request, Stage1Request) or request.space not in BUILT_IN:
         return None

@@ -1,11 +1,11 @@
-"""A candidate trained again from what its folder records, and compared: `scrfd-nas reproduce`.
+"""Repeated training of a candidate from its folder's record: `scrfd-nas reproduce`.
 
 On the same machine, on a CPU with the same number of threads and the same versions, the same
 seed gives the same weights to the bit. Elsewhere sums are taken in another order; the
-difference, tiny at first, grows over the epochs to that between two seeds, but not beyond.
+difference, tiny at first, grows over the epochs up to that between two seeds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,21 +31,21 @@ NOISE = 0.03  # hard AP between two seeds of one network (see docs/LOG.md)
 IDENTICAL, WITHIN, DIFFERENT = "identical to the bit", "within noise", "different"
 _DEPTH = 4  # folders between a training and its search: seeds/<seed>, number, stage
 _KEYS = ("architecture", "recipe", "settings", "data")
+_SHOWN = ("easy", "medium", "hard", "loss", "duration_s")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A finished trial as its folder, and the search around it, record it.
+    """Finished trial, as its folder and the search around it record it.
 
     Attributes:
-        folder: the trial's.
-        request: what it was asked for, as plain data.
-        architecture, recipe, settings: the same, to be run; the epochs that were evaluated
-            are evaluated again.
-        result, curve: what it came to.
-        data: where its images lay, None where that is not recorded.
-        threads: CPU threads that it had, None where that is not recorded.
-        versions: of the packages that ran it; empty where they are not recorded.
+        folder: Folder of the trial.
+        request: Recorded request as plain data.
+        architecture, recipe, settings: The same as objects; the settings evaluate after the
+            epochs that were evaluated, with the search's number of threads where it is known.
+        result, curve: Recorded result and curves.
+        data: Folder of the images, None where it is not recorded.
+        versions: Versions of the packages that ran the trial; empty where not recorded.
     """
 
     folder: Path
@@ -55,24 +55,23 @@ class Record:
     settings: TrialSettings
     result: TrialResult
     curve: Curve
-    data: Path | None
-    threads: int | None
+    data: Path | None = None
     versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """Two trainings of one request, compared.
+    """Comparison of two trainings of one request.
 
     Attributes:
-        folder, again: of the first and of the second.
-        before, after: their results.
-        request_changes: `key: old -> new` where today's program understands the request in
-            another way; empty as a rule.
-        loss_difference, hard_difference: the largest over all epochs; of the curves.
-        same_weights: whether the best epochs' weights are equal to the bit.
-        versions: by package, before and now, where they differ.
-        noise: difference of the final hard APs that counts as chance.
+        folder, again: Folders of the first and the second training.
+        before, after: Their results.
+        request_changes: `key: old -> new` where this version of the program understands the
+            recorded request differently; usually empty.
+        loss_difference, hard_difference: Largest differences of the curves over all epochs.
+        same_weights: Whether the weights of the best epochs are equal to the bit.
+        versions: Packages whose versions differ: before and now.
+        noise: Difference of the final hard APs that counts as chance.
     """
 
     folder: Path
@@ -95,39 +94,32 @@ class Reproduction:
         return WITHIN if apart <= self.noise else DIFFERENT
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        names = ("easy", "medium", "hard", "loss", "duration_s")
+        """Return plain JSON data."""
         return {
+            **vars(self),
             "folder": str(self.folder),
             "again": str(self.again),
-            "before": {name: getattr(self.before, name) for name in names},
-            "after": {name: getattr(self.after, name) for name in names},
-            "request_changes": list(self.request_changes),
-            "loss_difference": self.loss_difference,
-            "hard_difference": self.hard_difference,
-            "same_weights": self.same_weights,
-            "versions": {name: list(pair) for name, pair in self.versions.items()},
-            "noise": self.noise,
+            "before": {name: getattr(self.before, name) for name in _SHOWN},
+            "after": {name: getattr(self.after, name) for name in _SHOWN},
             "verdict": self.verdict,
         }
 
 
 def read_record(folder: Path) -> Record:
-    """What `folder` says of its trial.
+    """Read the record of the trial in `folder`.
 
     Raises:
-        ConfigError: no trial has finished there, or its request is damaged.
-        DataError: its metrics are damaged.
+        ConfigError: No trial has finished there, or its request is damaged.
+        DataError: Its metrics are damaged.
     """
     path = folder / REQUEST_FILE
     result = load_result(folder) if folder.is_dir() else None
     if result is None or not path.is_file():
         raise ConfigError(f"{folder}: must hold a finished trial ({REQUEST_FILE}, result.json)")
-    request = _parsed(path)
+    request = require_mapping(read_json(path), str(path), _KEYS, _KEYS)
     architecture = Architecture.from_dict(request["architecture"], f"{path}: architecture")
     curve = read_curve(folder, 1, architecture)
-    origin = _origin(folder)
-    return Record(
+    record = Record(
         folder=folder,
         request=request,
         architecture=architecture,
@@ -135,8 +127,9 @@ def read_record(folder: Path) -> Record:
         settings=_settings(request["settings"], curve, path),
         result=result,
         curve=curve,
-        **origin,
+        versions={},
     )
+    return _with_origin(record)
 
 
 def reproduce(
@@ -144,30 +137,25 @@ def reproduce(
     data: Path,
     again: Path,
     *,
-    threads: int | None = None,
-    device: str = "auto",
     noise: float = NOISE,
     callbacks: Callbacks = NO_CALLBACKS,
-    run: Callable[..., TrialResult] = run_trial,
 ) -> Reproduction:
-    """Train the recorded trial again in the folder `again`, and compare.
+    """Repeat the recorded trial in the folder `again`, and compare.
 
-    Asked again, it continues there, and compares what has finished.
+    A repeated call continues there, and compares what has finished.
 
     Args:
-        record: of `read_record`.
-        data: folder of the images.
-        again: new, or of an interrupted call.
-        threads: CPU threads; None: as recorded.
-        device: as in `TrialSettings`.
-        noise: difference of the final hard APs that counts as chance.
-        callbacks, run: as `trials.run.run_trial`, and itself.
+        record: Record of the trial, with the threads and device for the repetition.
+        data: Folder of the images.
+        again: New folder, or that of an interrupted call.
+        noise: Difference of the final hard APs that counts as chance.
+        callbacks: As in `trials.run.run_trial`.
 
     Raises:
-        IncomparableError: the data are others, or `again` holds another trial.
-        ConfigError: `again` is the trial's own folder; it was trained data-parallel.
-        DataError: there are no data; the trial's best weights cannot be read.
-        TrialFault: as `run_trial`.
+        IncomparableError: The data are others, or `again` holds another trial.
+        ConfigError: `again` is the trial's own folder; the trial was data-parallel.
+        DataError: There are no data; the trial's best weights cannot be read.
+        TrialFault: As in `run_trial`.
     """
     if again.resolve() == record.folder.resolve():
         raise ConfigError(f"{again}: is the trial's own folder; choose another --out")
@@ -175,20 +163,16 @@ def reproduce(
         rule = "only a training of one worker is trained again here"
         raise ConfigError(f"{record.folder}: {rule}, it had {record.settings.workers}")
     _check_data(record, data)
-    settings = replace(record.settings, threads=threads or record.threads, device=device)
+    inputs = (record.architecture, record.recipe, data, again)
+    result = run_trial(*inputs, settings=record.settings, callbacks=callbacks)
     trial = Trial(
-        architecture=record.architecture, recipe=record.recipe, data_root=data, settings=settings
+        architecture=record.architecture,
+        recipe=record.recipe,
+        data_root=data,
+        settings=record.settings,
     )
-    request = trial.request()
-    result = run(
-        record.architecture,
-        record.recipe,
-        data,
-        again,
-        settings=settings,
-        callbacks=callbacks,
-    )
-    return compare(record, again, result, tuple(differences(record.request, request)), noise)
+    changes = tuple(differences(record.request, trial.request()))
+    return compare(record, again, result, changes, noise)
 
 
 def compare(
@@ -201,6 +185,7 @@ def compare(
     """Compare the recorded trial with the finished one in `again`."""
     curve = read_curve(again, 1, record.architecture)
     now = package_versions()
+    pairs = {name: (old, now.get(name, "unknown")) for name, old in record.versions.items()}
     return Reproduction(
         folder=record.folder,
         again=again,
@@ -210,51 +195,43 @@ def compare(
         loss_difference=_largest(record.curve.loss, curve.loss),
         hard_difference=_largest(record.curve.hard, curve.hard),
         same_weights=_same_weights(record.folder / BEST, again / BEST),
-        versions={
-            name: (old, now.get(name, "unknown"))
-            for name, old in record.versions.items()
-            if old != now.get(name, "unknown")
-        },
+        versions={name: pair for name, pair in pairs.items() if pair[0] != pair[1]},
         noise=noise,
     )
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    return require_mapping(read_json(path), str(path), _KEYS, _KEYS)
-
-
 def _settings(content: object, curve: Curve, path: Path) -> TrialSettings:
-    """The recorded settings, which evaluate where the trial was evaluated."""
-    known = TrialSettings().__dataclass_fields__
-    values = require_mapping(content, f"{path}: settings", known)
+    """Return the recorded settings, which evaluate after the epochs that were evaluated."""
+    values = require_mapping(content, f"{path}: settings", TrialSettings().__dataclass_fields__)
     try:
         settings = TrialSettings(**values)
         between = tuple(epoch for epoch in sorted(curve.hard) if epoch < settings.epochs)
-        return TrialSettings(**{**values, "eval_at": between})
+        return replace(settings, eval_at=between)
     except (ConfigError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _origin(folder: Path) -> dict[str, Any]:
-    """Data, threads and versions of the search that the folder belongs to, where it has one."""
-    unknown: dict[str, Any] = {"data": None, "threads": None, "versions": {}}
-    resolved = folder.resolve()
+def _with_origin(record: Record) -> Record:
+    """Add data, threads and versions from the search around the folder, if there is one."""
+    resolved = record.folder.resolve()
     for root in list(resolved.parents)[:_DEPTH]:
-        if not (root / SEARCH_FILE).is_file():
-            continue
-        directory, name = SearchDir(root), resolved.relative_to(root).parts[0]
+        name = resolved.relative_to(root).parts[0]
         stage = {f"stage{stage}": stage for stage in STAGES}.get(name)
-        request = directory.requests().get(stage or 0)
-        if stage is None or request is None:
-            return unknown
+        if stage is None or not (root / SEARCH_FILE).is_file():
+            continue
+        directory = SearchDir(root)
+        request = directory.requests().get(stage)
+        if request is None:
+            break
         cores = request.cpus_per_trial
         versions = directory.origin(stage).get("versions", {})
-        return {
-            "data": Path(request.data),
-            "threads": None if cores is None else max(1, int(cores)),
-            "versions": versions if isinstance(versions, Mapping) else {},
-        }
-    return unknown
+        return replace(
+            record,
+            data=Path(request.data),
+            settings=replace(record.settings, threads=None if not cores else max(1, int(cores))),
+            versions=versions if isinstance(versions, Mapping) else {},
+        )
+    return record
 
 
 def _check_data(record: Record, data: Path) -> None:
@@ -267,12 +244,12 @@ def _check_data(record: Record, data: Path) -> None:
 
 
 def _largest(before: Mapping[int, float], after: Mapping[int, float]) -> float:
-    """The largest difference over the epochs that both curves have."""
+    """Return the largest difference over the epochs that both curves have."""
     return max((abs(before[epoch] - after[epoch]) for epoch in before.keys() & after), default=0.0)
 
 
 def _same_weights(before: Path, after: Path) -> bool:
-    """Whether two model files hold equal weights; a file that is not there is not equal."""
+    """Return whether two model files hold equal weights; a missing file is not equal."""
     if not (before.is_file() and after.is_file()):
         return False
     ours, theirs = _weights(before), _weights(after)

@@ -1,9 +1,8 @@
-"""One trial on several GPUs or machines: the only file that knows Ray Train.
+"""One trial on several GPUs or machines through Ray Train.
 
-(`nas.running.cluster` knows the rest of Ray.) Ray Train starts the workers, joins them to a
-process group and starts them again if one dies. As in a search, all that has to last lies
-in the trial's folder, which every machine sees: the driver follows the training by the
-metrics file, and a restarted group continues from the checkpoint.
+Ray Train starts the workers, joins them to a process group and restarts them if one dies. As in a
+search, everything that has to last is in the trial's folder, which every machine sees: the driver
+follows the metrics file, and a restarted group continues from the checkpoint.
 """
 
 import logging
@@ -17,7 +16,7 @@ from typing import Any
 
 from nas.recording.tensorboard import tensorboard_log
 from nas.running.cluster import Cluster
-from nas.running.stop_request import make_board, on_board, stop_trials
+from nas.running.stop_request import make_stop_actor, registered, stop_trials
 from nas.running.tasks import Resources, TrialTask, run_task
 from search_spaces.errors import ConfigError
 from trials.result import TrialFault, TrialInterrupted, failure_of
@@ -38,18 +37,18 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerGroup:
-    """How many data-parallel workers a training has, and on what.
+    """Data-parallel workers of a training.
 
     Attributes:
-        count: at least 1.
-        gpus: a GPU each; otherwise they share the CPU's cores.
+        count: Number of workers, at least 1.
+        gpus: Whether each has a GPU; otherwise they share the CPU's cores.
     """
 
     count: int
     gpus: bool = False
 
     def resources(self, cluster: Cluster) -> Resources:
-        """A worker's share of the cluster. Raises ConfigError if it has not enough."""
+        """Return a worker's share of the cluster. Raises ConfigError if it is too small."""
         name, unit = ("gpus", "GPUs") if self.gpus else ("workers", "cores")
         available = int(cluster.gpus if self.gpus else cluster.cpus)
         if self.count > available:
@@ -70,35 +69,35 @@ def run_group(
     """Run the workers of a task to their end.
 
     Args:
-        cluster: where.
-        task: `settings["workers"]` says how many; `entry` is `ENTRY`.
-        resources: of each worker.
-        poll: called twice a second, and once more at the end, in this thread.
-        retries: how often a group of which a worker died or failed is started again.
+        cluster: Cluster to run on.
+        task: Task with `ENTRY` as its entry, and the number of workers in its settings.
+        resources: Resources of each worker.
+        poll: Called twice a second, and once more at the end, in this thread.
+        retries: New attempts of a group in which a worker died or failed.
 
     Raises:
-        TrialFault: what ended the last attempt.
-        KeyboardInterrupt, Terminated: stopped by a signal.
+        TrialFault: The last attempt failed.
+        KeyboardInterrupt, Terminated: A signal arrived.
     """
-    board = make_board()
-    trainer = _trainer(cluster, task, resources, retries, board)
+    actor = make_stop_actor()
+    trainer = _trainer(cluster, task, resources, retries, actor)
     errors: list[BaseException] = []
     thread = threading.Thread(target=_fit, args=(trainer, errors), daemon=True)
-    thread.start()  # `fit` waits in a way that no signal ends
+    thread.start()  # `fit` would block the signals
     try:
         while thread.is_alive():
             thread.join(POLL_S)
             cluster.stop.check()
             poll()
     except BaseException:
-        stop_trials(board, range(task.settings["workers"]))
+        stop_trials(actor, range(task.settings["workers"]))
         raise
     if errors:
         raise _fault_of(errors[0]) from errors[0]
 
 
 def run_worker(trial: Trial, folder: Path, *, until: int, callbacks: Callbacks) -> None:
-    """What every worker runs: the trial as one of its group, on the device Ray gave it.
+    """Run the trial as one worker of its group, on the device that Ray has assigned.
 
     Arguments and errors are those of `trials.run.advance_trial`; `on_epoch` is not called,
     since the driver follows the metrics file.
@@ -120,7 +119,7 @@ def run_worker(trial: Trial, folder: Path, *, until: int, callbacks: Callbacks) 
 
 
 def _trainer(
-    cluster: Cluster, task: TrialTask, resources: Resources, retries: int, board: Any
+    cluster: Cluster, task: TrialTask, resources: Resources, retries: int, actor: Any
 ) -> Any:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -132,7 +131,7 @@ def _trainer(
     share = {"CPU": resources.cpus_per_trial} | ({"GPU": 1.0} if on_gpu else {})
     return TorchTrainer(
         _worker_loop,
-        train_loop_config={"task": task, "board": board},
+        train_loop_config={"task": task, "actor": actor},
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=_LONGEST_WAIT_S),
         scaling_config=train.ScalingConfig(
             num_workers=task.settings["workers"], use_gpu=on_gpu, resources_per_worker=share
@@ -150,19 +149,19 @@ def _worker_loop(config: Mapping[str, Any]) -> None:
 
     rank = train.get_context().get_world_rank()
     # An interrupted training is on disk, and the driver is about to leave.
-    with suppress(TrialInterrupted), on_board(config["board"], rank) as visit:
+    with suppress(TrialInterrupted), registered(config["actor"], rank) as visit:
         run_task(config["task"], lambda report: None, visit.should_stop)
 
 
 def _fit(trainer: Any, errors: list[BaseException]) -> None:
     try:
         trainer.fit()
-    except BaseException as error:  # it is raised again by `run_group`
+    except BaseException as error:  # raised again by `run_group`
         errors.append(error)
 
 
 def _fault_of(error: BaseException) -> TrialFault:
-    """The cause among the errors of all workers: when one dies, the others lose touch."""
+    """Return the cause among the workers' errors: when one dies, the others lose connection."""
     failures = getattr(error, "worker_failures", None) or {0: error}
     faults = [_worker_fault(failure) for _, failure in sorted(failures.items())]
     return min(faults, key=lambda fault: fault.kind == "error")

@@ -1,4 +1,4 @@
-"""The long training of a winner: in this process, or data-parallel through Ray Train."""
+"""Final training of a candidate: in this process, or data-parallel through Ray Train."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,18 +12,15 @@ from nas.running import cluster
 from nas.running.cluster import Cluster
 from nas.running.distributed import ENTRY, WorkerGroup, run_group
 from nas.running.tasks import TrialTask
-from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from trials.data.dataset import FaceDataset
 from trials.device import resolve_device, resolve_precision
 from trials.evaluation.evaluated_images import load_evaluated
 from trials.lock import exclusive
-from trials.recipe import Recipe
 from trials.result import EpochReport, TrialFault, TrialResult, load_result
 from trials.run import LOCK_FILE, LOCK_WAIT_S, run_trial
-from trials.settings import TrialSettings
 from trials.training.metrics import read_metrics
-from trials.trial import REQUEST_FILE, Callbacks, OnEpoch, OnStep, ShouldStop, Trial, claim
+from trials.trial import NO_CALLBACKS, REQUEST_FILE, Callbacks, Trial, claim
 
 FOLDER = Path("runs", "train")
 Connect = Callable[[str | None], AbstractContextManager[Cluster]]
@@ -31,38 +28,33 @@ Connect = Callable[[str | None], AbstractContextManager[Cluster]]
 
 @dataclass(frozen=True, kw_only=True)
 class FinalTraining:
-    """What to train, how, and on what.
+    """Final training of a candidate.
 
     Attributes:
-        architecture, recipe: of the network.
-        data: folder with `train` and `val` in the labelv2 layout.
-        folder: of this training alone; all machines see it under this path.
-        settings: its `workers` are as many as the group's.
-        group: the workers; one without `address` is this process.
-        address: of a Ray cluster; None: this machine.
-        retries: how often a group that failed is started again.
+        trial: What is trained; its settings have as many workers as the group.
+        folder: Folder of this training alone, which all machines see under this path.
+        group: Workers; a single one without `address` is this process.
+        address: Address of a Ray cluster; None: this machine.
+        retries: New attempts of a group that failed.
     """
 
-    architecture: Architecture
-    recipe: Recipe
-    data: Path
+    trial: Trial
     folder: Path
-    settings: TrialSettings
     group: WorkerGroup
     address: str | None = None
     retries: int = 1
 
     @property
     def is_local(self) -> bool:
-        """Whether this process does the work, without Ray."""
+        """Whether this process trains, without Ray."""
         return self.group.count == 1 and self.address is None
 
 
 def choose_group(gpus: int | None, workers: int | None) -> tuple[WorkerGroup, str]:
-    """The workers that `--gpus` and `--workers` mean, and the device of a single one.
+    """Return the workers for `--gpus` and `--workers`, and the device of a single worker.
 
     Raises:
-        ConfigError: both are given.
+        ConfigError: Both are given.
     """
     if gpus is not None and workers is not None:
         rule = "--gpus counts workers on GPUs and --workers those on CPUs: give one of them"
@@ -72,69 +64,66 @@ def choose_group(gpus: int | None, workers: int | None) -> tuple[WorkerGroup, st
     return WorkerGroup(count=workers or 1), "auto" if workers is None else "cpu"
 
 
-def training_folder(
-    architecture: Architecture, recipe: Recipe, data: Path, settings: TrialSettings
-) -> Path:
-    """`runs/train/<name>-<request>`: the same for the same request, and only for it."""
-    trial = Trial(architecture=architecture, recipe=recipe, data_root=data, settings=settings)
+def training_folder(trial: Trial) -> Path:
+    """Return `runs/train/<name>-<request>`, which differs between any two requests."""
     return FOLDER / trial.default_folder().name
 
 
 def train(
     training: FinalTraining,
-    *,
-    on_epoch: OnEpoch,
-    on_step: OnStep,
-    should_stop: ShouldStop | None = None,
+    callbacks: Callbacks = NO_CALLBACKS,
     connect: Connect = cluster.connected,
 ) -> TrialResult:
     """Train to the end, or continue where an interrupted call stopped.
 
     Args:
-        training: see there.
-        on_epoch: hears of every epoch.
-        on_step: hears of progress: (iterations, or epochs of a group, done; in all).
-        should_stop: ends a training in this process, as `trials.run.run_trial` does; the
-            machines that `connect` gives have signals of their own.
-        connect: where the machines come from.
+        training: What to train, and where.
+        callbacks: Functions to call. `on_step` of a group counts epochs, and `should_stop` is
+            for a training in this process: machines from `connect` have their own signals.
+        connect: Source of the machines.
 
-    Raises: as `trials.run.run_trial` and `nas.running.distributed.run_group`.
+    Raises:
+        The errors of `trials.run.run_trial` and `nas.running.distributed.run_group`.
     """
+    settings = training.trial.settings
     device = torch.device("cuda" if training.group.gpus else "cpu")
     if training.is_local:
-        device = resolve_device(training.settings.device)
+        device = resolve_device(settings.device)
     if device.type == "cpu":
-        resolve_precision(training.settings.precision, device)  # before there is a folder
-    if not training.is_local:
-        return _train_group(training, on_epoch, on_step, connect)
+        resolve_precision(settings.precision, device)  # before the folder is created
+    if training.is_local:
+        return _train_here(training, callbacks)
+    return _result_of(training) or _train_group(training, callbacks, connect)
+
+
+def _train_here(training: FinalTraining, callbacks: Callbacks) -> TrialResult:
+    trial = training.trial
     with tensorboard_log(training.folder) as log:
 
-        def record(report: EpochReport) -> None:
+        def on_epoch(report: EpochReport) -> None:
             log(report)
-            on_epoch(report)
+            if callbacks.on_epoch:
+                callbacks.on_epoch(report)
 
         return run_trial(
-            training.architecture,
-            training.recipe,
-            training.data,
+            trial.architecture,
+            trial.recipe,
+            trial.data_root,
             training.folder,
-            settings=training.settings,
-            callbacks=Callbacks(on_epoch=record, on_step=on_step, should_stop=should_stop),
+            settings=trial.settings,
+            callbacks=replace(callbacks, on_epoch=on_epoch),
         )
 
 
-def _train_group(
-    training: FinalTraining, on_epoch: OnEpoch, on_step: OnStep, connect: Connect
-) -> TrialResult:
-    finished = _prepare(training)
-    if finished is not None:
-        return finished
-    follower = MetricsFollower(training.folder, training.settings.epochs)
+def _train_group(training: FinalTraining, callbacks: Callbacks, connect: Connect) -> TrialResult:
+    follower = MetricsFollower(training.folder, training.trial.settings.epochs)
 
     def poll() -> None:
-        for report in follower.news():
-            on_step(report.epoch, report.epochs)
-            on_epoch(report)
+        for report in follower.new_reports():
+            if callbacks.on_step:
+                callbacks.on_step(report.epoch, report.epochs)
+            if callbacks.on_epoch:
+                callbacks.on_epoch(report)
 
     with connect(training.address) as cluster:
         resources = training.group.resources(cluster)
@@ -147,19 +136,12 @@ def _train_group(
     return result
 
 
-def _prepare(training: FinalTraining) -> TrialResult | None:
-    """Refuse here what the workers would refuse after minutes; the result if there is one."""
-    settings, folder = training.settings, training.folder
-    trial = Trial(
-        architecture=training.architecture,
-        recipe=training.recipe,
-        data_root=training.data,
-        settings=settings,
-    )
+def _result_of(training: FinalTraining) -> TrialResult | None:
+    """Return the result if there is one, after refusing what workers would refuse in minutes."""
+    trial, folder = training.trial, training.folder
     request = trial.request()
-    held_out = training.settings.held_out
-    FaceDataset(training.data, "train", faceless=False, held_out=held_out)
-    load_evaluated(training.data, held_out=held_out)
+    FaceDataset(trial.data_root, "train", faceless=False, held_out=trial.settings.held_out)
+    load_evaluated(trial.data_root, held_out=trial.settings.held_out)
     if not (folder / REQUEST_FILE).exists():
         return None
     with exclusive(folder / LOCK_FILE, LOCK_WAIT_S):
@@ -168,27 +150,28 @@ def _prepare(training: FinalTraining) -> TrialResult | None:
 
 
 def _task(training: FinalTraining, threads: int) -> TrialTask:
+    trial = training.trial
     return TrialTask(
         number=1,
-        architecture=training.architecture.to_dict(),
-        recipe=training.recipe.to_dict(),
-        settings=asdict(replace(training.settings, threads=training.settings.threads or threads)),
-        data_root=str(training.data.resolve()),
+        architecture=trial.architecture.to_dict(),
+        recipe=trial.recipe.to_dict(),
+        settings=asdict(replace(trial.settings, threads=trial.settings.threads or threads)),
+        data_root=str(trial.data_root.resolve()),
         folder=str(training.folder.resolve()),
         entry=ENTRY,
     )
 
 
 class MetricsFollower:
-    """Reads of a folder's metrics file what was added since the last look."""
+    """Reader of the epochs that are added to a folder's metrics file."""
 
     def __init__(self, folder: Path, epochs: int) -> None:
         self._folder, self._epochs = folder, epochs
         self._seen = 0
-        self.news()
+        self.new_reports()
 
-    def news(self) -> list[EpochReport]:
-        """The epochs finished since the last call, or since this follower was made."""
+    def new_reports(self) -> list[EpochReport]:
+        """Return the epochs finished since the last call, or since the construction."""
         reports = read_metrics(self._folder, self._epochs)
         added = reports[self._seen :]
         self._seen = max(self._seen, len(reports))

@@ -1,8 +1,8 @@
-"""What a trial must find on the machine that it starts on, and machines where it does not.
+"""Requirements of a trial on its machine, and the limit on machines that lack them.
 
-Machines may join a cluster in mid-search, or lose a mount. A trial that starts on such a one
-fails for the machine's sake: that is not counted against the trial, which is tried again. Where
-it happens again and again, the search stops, and can be continued.
+Machines may join a cluster during a search, or lose a mount. A trial that starts on such a
+machine fails with the kind `node`: the attempt does not count, and the trial is tried again. After
+`MOST_IN_A_ROW` such failures the search stops, and can be continued.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ MOST_IN_A_ROW = 10
 
 
 def missing_data(data: str, fingerprint: str) -> str:
-    """What this machine does not see of a data folder, for people; empty if nothing is missing."""
+    """Return what this machine lacks of a data folder as text; empty if nothing is missing."""
     for name in DATA_LAYOUT:
         path = Path(data, name)
         if not path.exists():
@@ -34,23 +34,23 @@ def missing_data(data: str, fingerprint: str) -> str:
 
 
 def missing_search(witness: str) -> str:
-    """The same of the search directory, in which the file `witness` lies."""
+    """Return whether this machine lacks the search directory, by a file in it, as text."""
     if Path(witness).is_file():
         return ""
     return f"it does not see {witness}; mount the search directory there, under the same path"
 
 
-class Misplacements:
-    """Counts the trials that failed for their machine's sake, since any trial got further."""
+class NodeFailures:
+    """Subscriber that counts trials whose machine lacked something, since the last progress."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
 
-    def note(self, event: "TrialEvent") -> None:
-        """Hear of an event.
+    def __call__(self, event: "TrialEvent") -> None:
+        """Count an event.
 
         Raises:
-            DataError: that was once too often, or a trial would be counted as failed.
+            DataError: The limit is reached, or a trial would be recorded as failed.
         """
         if event.kind in ("epoch", "finished"):
             self._in_a_row = 0
@@ -59,5 +59,5 @@ class Misplacements:
         self._in_a_row += 1
         if event.kind == "failed" or self._in_a_row >= MOST_IN_A_ROW:
             times = f"{self._in_a_row} times in a row " if self._in_a_row > 1 else ""
-            hint = "mend the node, or take it out of the cluster; then the same command continues"
+            hint = "repair the node, or take it out of the cluster; then the same command continues"
             raise DataError(f"{times}a trial found no place: {event.failure.reason}; {hint}")

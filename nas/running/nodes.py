@@ -1,27 +1,28 @@
-"""The machines of a Ray, and what fits on them: a trial runs on one machine, never on two."""
+"""Machines of a Ray cluster, and the trials that fit on them; a trial runs on one machine."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.running.tasks import Resources
+from nas.search.request import StageRequest
 from search_spaces.errors import ConfigError, ScrfdNasError
 
-_HAIR = 1e-6  # so that ten tenths of a GPU fit on one
+_SLACK = 1e-6  # so that ten tenths of a GPU fit on one
 
 
 class NodeLostError(ScrfdNasError):
-    """Ray on this machine has died; nothing that was finished is lost."""
+    """Ray on this machine has died; no finished work is lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One machine as Ray counts it.
+    """One machine of a Ray cluster.
 
     Attributes:
-        id: Ray's name of it.
-        address: its IP address.
-        cpus, gpus: that Ray may give to trials.
+        id: Ray's name of the machine.
+        address: IP address.
+        cpus, gpus: Cores and GPUs for trials.
     """
 
     id: str = ""
@@ -30,9 +31,9 @@ class Node:
     gpus: float = 0.0
 
     def room(self, resources: Resources) -> int:
-        """Trials that fit at the same time."""
+        """Return the number of trials that fit at the same time."""
         pairs = ((self.cpus, resources.cpus_per_trial), (self.gpus, resources.gpus_per_trial))
-        return int(min((there + _HAIR) // need for there, need in pairs if need > 0))
+        return int(min((there + _SLACK) // need for there, need in pairs if need > 0))
 
     def __str__(self) -> str:
         where = f" ({self.address})" if self.address else ""
@@ -40,7 +41,7 @@ class Node:
 
 
 def nodes_of(listed: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
-    """The machines that are alive, from what `ray.nodes()` lists."""
+    """Return the machines that are alive from the output of `ray.nodes()`."""
     return tuple(
         Node(
             id=str(item["NodeID"]),
@@ -53,10 +54,23 @@ def nodes_of(listed: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
     )
 
 
-def default_resources(nodes: Sequence[Node], num_trials: int) -> Resources:
-    """A GPU a trial where there are GPUs; otherwise the cores shared among the trials.
+def choose_resources(nodes: Sequence[Node], request: StageRequest, num_trials: int) -> Resources:
+    """Return the resources of each trial: those of the request, or else the default.
 
-    What it says fits on every machine with a GPU, or on the largest one.
+    Raises:
+        ConfigError: No machine can hold a trial.
+    """
+    default = default_resources(nodes, num_trials)
+    wanted = {name: getattr(request, name) for name in ("cpus_per_trial", "gpus_per_trial")}
+    chosen = replace(default, **{k: v for k, v in wanted.items() if v is not None})
+    check_room(nodes, chosen)
+    return chosen
+
+
+def default_resources(nodes: Sequence[Node], num_trials: int) -> Resources:
+    """Return one GPU for each trial if there are GPUs, otherwise the cores divided by the trials.
+
+    The result fits on every machine with a GPU, or on the largest machine.
     """
     with_gpus = [node for node in nodes if node.gpus >= 1]
     if with_gpus:
@@ -70,10 +84,10 @@ def default_resources(nodes: Sequence[Node], num_trials: int) -> Resources:
 
 
 def check_room(nodes: Sequence[Node], resources: Resources) -> None:
-    """Refuse a trial that fits on no machine, which Ray would wait for without end.
+    """Refuse a trial that fits on no machine; Ray would wait for one without end.
 
     Raises:
-        ConfigError: says what the largest machine has.
+        ConfigError: No machine is large enough.
     """
     if any(node.room(resources) for node in nodes):
         return
@@ -81,7 +95,7 @@ def check_room(nodes: Sequence[Node], resources: Resources) -> None:
     wanted = {"cpus": resources.cpus_per_trial, "gpus": resources.gpus_per_trial}
     for name, amount in wanted.items():
         largest = max((getattr(node, name) for node in nodes), default=0.0)
-        if amount > largest + _HAIR:
+        if amount > largest + _SLACK:
             rule = f"--{name}-per-trial must not exceed the {largest:g} {whose}"
             raise ConfigError(f"{rule}, got {amount:g}; a trial runs on one node")
     largest_node = max(nodes, key=lambda node: (node.gpus, node.cpus))
@@ -92,16 +106,16 @@ def check_room(nodes: Sequence[Node], resources: Resources) -> None:
 
 
 def check_own_processes() -> None:
-    """Find out whether the Ray that this process has started still runs.
+    """Check that the Ray that this process has started still runs.
 
-    Without it, Ray ends this process some seconds later, in the midst of whatever it does.
+    Otherwise Ray would end this process some seconds later, whatever it does.
 
     Raises:
-        NodeLostError: a part of it that cannot be done without has died.
+        NodeLostError: A required process of Ray has died.
     """
     from ray._private import worker
 
-    node = getattr(worker, "_global_node", None)  # Ray tells it nowhere else
+    node = getattr(worker, "_global_node", None)  # Ray has no public interface for this
     died = [kind for kind, _ in node.dead_processes()] if node is not None else []
     for kind in ("gcs_server", "raylet"):
         if kind in died:

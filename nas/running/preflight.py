@@ -1,8 +1,8 @@
-"""Before trials start on a cluster: every machine that can run them sees what they need.
+"""Check before the trials that every machine of a cluster sees the data and the search directory.
 
-A small task is sent to each of them. It imports this package there, reads the data folder's
-fingerprint, and looks for a file that was just put into the search directory, so that another
-folder under the same path does not pass for it.
+A small task runs on each machine. It imports this package, reads the data folder's fingerprint,
+and looks for a file that was just put into the search directory, so that another folder under
+the same path is noticed.
 """
 
 import os
@@ -23,20 +23,20 @@ from nas.storage.urls import is_url, split
 from search_spaces.errors import DataError, ScrfdNasError, last_line
 
 MARKER = ".preflight"
-_RETRIES = 2  # a process that was killed says nothing about its machine
+_RETRIES = 2  # a killed process says nothing about its machine
 _NODE_PATIENCE_S = 30.0
 _PATIENCE_S = 180.0  # Ray starts a process on each machine, and imports may come by network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """What a machine must see.
+    """Files that a machine must see.
 
     Attributes:
-        data: the data folder, absolute.
-        fingerprint: of the data (`trials.fingerprint`).
-        marker: a file in the search directory, absolute or a URL.
-        content: of the marker.
+        data: Data folder, absolute.
+        fingerprint: Fingerprint of the data (`trials.fingerprint`).
+        marker: File in the search directory, an absolute path or a URL.
+        content: Content of the marker.
     """
 
     data: str
@@ -46,7 +46,7 @@ class Sight:
 
 
 def look(sight: Sight) -> str:
-    """What this machine does not see of it, for people; empty if nothing is missing."""
+    """Return what this machine does not see as text; empty if nothing is missing."""
     if lacks := missing_data(sight.data, sight.fingerprint):
         return lacks
     if is_url(sight.marker):
@@ -64,7 +64,7 @@ def look(sight: Sight) -> str:
 
 
 def _look_at_url(sight: Sight) -> str:
-    """As `look`, for a search in a store: it must be readable and writable from here."""
+    """Do the same for a search in a store, which must be readable and writable from here."""
     folder, name = split(sight.marker, 1)
     hint = "it needs the credentials and options of the store in its own environment"
     try:
@@ -82,11 +82,11 @@ def _look_at_url(sight: Sight) -> str:
 def check_nodes(
     nodes: Sequence[Node], resources: Resources, request: StageRequest, directory: SearchDir
 ) -> None:
-    """Let every machine that can hold a trial look at the data and at the search's directory.
+    """Check the data and the search directory on every machine that can hold a trial.
 
     Raises:
-        DataError: a machine does not see them, names it and the path.
-        StoreError: the search lies in a store that this machine cannot write to.
+        DataError: A machine does not see them; names the machine and the path.
+        StoreError: This machine cannot write to the search's store.
     """
     able = [node for node in nodes if node.room(resources)]
     content = secrets.token_hex(8)
@@ -102,9 +102,9 @@ def check_nodes(
 
 @contextmanager
 def _marked(directory: SearchDir, content: str) -> Iterator[str]:
-    """A file with `content` in the search directory, by its path or URL."""
+    """Yield the path or URL of a file with `content` in the search directory."""
     root = directory.root.resolve()
-    for left_over in root.glob(f"{MARKER}-*"):  # of drivers that were killed here
+    for left_over in root.glob(f"{MARKER}-*"):  # from killed drivers
         left_over.unlink(missing_ok=True)
     path = root / f"{MARKER}-{os.getpid()}"
     directory.storage.write(path, content)
@@ -115,7 +115,7 @@ def _marked(directory: SearchDir, content: str) -> Iterator[str]:
 
 
 def refuse(answers: Sequence[tuple[Node, str]], asked: int) -> None:
-    """Raise DataError if any of the `asked` machines misses something."""
+    """Raise DataError if one of the `asked` machines misses something."""
     blind = [(node, text) for node, text in answers if text]
     if not blind:
         return
@@ -125,7 +125,7 @@ def refuse(answers: Sequence[tuple[Node, str]], asked: int) -> None:
 
 
 def _answers(nodes: Sequence[Node], sight: Sight) -> list[tuple[Node, str]]:
-    """What each machine misses, all asked at the same time."""
+    """Return what each machine misses; all are asked at the same time."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -140,7 +140,7 @@ def _answers(nodes: Sequence[Node], sight: Sight) -> list[tuple[Node, str]]:
         return []
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_S)
     return [
-        (node, _answer(ray, answer) if answer in answered else _silence())
+        (node, _answer(ray, answer) if answer in answered else _no_answer())
         for answer, node in asked.items()
     ]
 
@@ -154,9 +154,9 @@ def _answer(ray: Any, answer: Any) -> str:
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
         times = f"{_RETRIES + 1} times"
         return f"the process that looked there was killed {times}; is the machine out of memory?"
-    except Exception as error:  # of any kind: the machine's own, or Ray's
+    except Exception as error:  # of any kind: the machine's own or Ray's
         return f"{last_line(error)}; does it have this package, in the same version?"
 
 
-def _silence() -> str:
+def _no_answer() -> str:
     return f"it did not answer in {_PATIENCE_S:g} s; see `ray status`"

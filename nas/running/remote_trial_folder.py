@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.running.tasks import TrialTask
-from nas.search.directory import SearchDir
-from nas.search.events import TrialEvent
 from nas.storage.mirror import Stamp, local_files, stamp
 from nas.storage.object_store import Store, StoreError
 from nas.storage.scratch import scratch_folder
@@ -30,7 +28,6 @@ PATIENCE_S = 240.0
 _OWNER = ".owner"
 _OTHERS = ("seeds", "reproduced")  # other trainings in subfolders of a trial's folder
 _ORDER = {BEST: 0, LAST: 1, RESULT_FILE: 3}
-_REASON = f"{StoreError.__name__}: "
 
 
 @contextmanager
@@ -57,18 +54,6 @@ def local_folder(task: TrialTask) -> Iterator[tuple[TrialTask, Callable[[], None
                 remote.upload()
             raise
         remote.upload()
-
-
-def fetch_trial(directory: SearchDir, folder: Path, event: TrialEvent) -> None:
-    """As the driver, fetch what a trial has uploaded before its `event`.
-
-    Raises:
-        StoreError: the store does not answer, here or on the trial's machine. The trial then
-            stays unfinished instead of failed.
-    """
-    directory.storage.fetch(folder, later=event.kind in ("started", "epoch"))
-    if event.kind == "failed" and event.failure and event.failure.reason.startswith(_REASON):
-        raise StoreError(f"candidate {event.number}: {event.failure.reason[len(_REASON) :]}")
 
 
 class _RemoteFolder:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, noted, and answered where nothing is half done."""
+"""Ctrl-C and SIGTERM, recorded by a handler and acted on between two steps."""
 
 import signal
 import threading
@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-_NOTED = (signal.SIGINT, signal.SIGTERM)
-
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"
 
 
 class Terminated(SystemExit):
-    """SIGTERM arrived; the exit code tells it from a process that a signal has killed."""
+    """SIGTERM arrived; its exit code differs from that of a process killed by the signal."""
 
     def __init__(self) -> None:
         super().__init__(EXIT_RESUMABLE)
@@ -22,24 +21,24 @@ class Terminated(SystemExit):
 
 @dataclass
 class StopSignal:
-    """The first SIGINT or SIGTERM, noted; a second one is not waited for."""
+    """Record of the first SIGINT or SIGTERM; a second one raises at once."""
 
     number: int | None = None
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
+        """Handle a signal."""
         if self.number is not None:
             raise _exception_of(number)
         self.number = number
 
     def arm(self) -> None:
-        """Become the signals' handler (again, where a library has put its own)."""
+        """Install the handler (again, if a library has installed its own)."""
         if threading.current_thread() is threading.main_thread():
-            for number in _NOTED:
+            for number in _SIGNALS:
                 signal.signal(number, self.note)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt or Terminated if a signal was noted."""
+        """Raise KeyboardInterrupt or Terminated if a signal has arrived."""
         if self.number is not None:
             raise _exception_of(self.number)
 
@@ -50,7 +49,7 @@ def _exception_of(number: int) -> BaseException:
 
 @contextmanager
 def ending_tidily() -> Iterator[None]:
-    """Let SIGTERM raise Terminated, as Ctrl-C raises KeyboardInterrupt, during the block."""
+    """Raise Terminated on SIGTERM in the block, as Ctrl-C raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -67,15 +66,15 @@ def ending_tidily() -> Iterator[None]:
 
 @contextmanager
 def noting_signals() -> Iterator[StopSignal]:
-    """Note SIGINT and SIGTERM during the block; the handlers of before are back after it.
+    """Yield a record of SIGINT and SIGTERM in the block; restores the handlers after it.
 
-    Outside the main thread, where Python allows no handlers, nothing is noted.
+    Outside the main thread, where Python allows no handlers, nothing is recorded.
     """
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    previous = {number: signal.getsignal(number) for number in _NOTED}
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
     stop.arm()
     try:
         yield stop

@@ -1,7 +1,8 @@
-"""How running trials, on any machine, hear that they are to put themselves on disk and stop.
+"""Request to the running trials, on any machine, to save their state and stop.
 
-One small Ray actor a run: trials ask it a question that it answers only when the search is
-stopped, so nobody polls over the network; the driver waits there until they have left.
+Each run has one small Ray actor. A trial sends it a question that is answered only when the
+search stops, so that nothing is polled over the network; the driver waits there until all
+trials have left.
 """
 
 import asyncio
@@ -13,13 +14,13 @@ from typing import Any
 
 import ray
 
-SAVE_S = 8.0  # schedulers of clusters wait about 30 s from SIGTERM to SIGKILL, some only 10
+SAVE_S = 8.0  # cluster schedulers wait about 30 s from SIGTERM to SIGKILL, some only 10
 _LOOK_S = 0.25
 _MOST_QUESTIONS = 100_000
 
 
-class _Board:
-    """The actor. Its methods are coroutines, so that an unanswered question blocks nobody."""
+class _StopActor:
+    """Actor whose methods are coroutines, so that an unanswered question blocks no other."""
 
     def __init__(self) -> None:
         self.is_stopped = False
@@ -28,22 +29,22 @@ class _Board:
         self.left = asyncio.Condition()
 
     async def ask(self, visit: str, number: int) -> bool:
-        """Of a trial that begins: whether it is to stop. Answered when that is known."""
+        """Register a trial; returns whether it is to stop, once that is decided."""
         self.inside[visit] = number
         if not self.is_stopped:
             await self.answers.setdefault(visit, asyncio.Event()).wait()
         return self.is_stopped
 
     async def leave(self, visit: str) -> None:
-        """The trial has ended, or is on disk."""
+        """Remove a trial that has ended, or that is on disk."""
         async with self.left:
             self.inside.pop(visit, None)
             self.left.notify_all()
         if visit in self.answers:
-            self.answers.pop(visit).set()  # unanswered questions would add up
+            self.answers.pop(visit).set()  # unanswered questions would accumulate
 
     async def stop(self, numbers: Collection[int], timeout: float) -> list[int]:
-        """Stop the trials `numbers`; returns those that have not left within `timeout` seconds."""
+        """Stop all trials; returns those of `numbers` that have not left in `timeout` seconds."""
         self.is_stopped = True
         for answer in self.answers.values():
             answer.set()
@@ -57,27 +58,27 @@ class _Board:
         return sorted(late())
 
 
-def make_board() -> Any:
-    """A board, which takes no core and ends with this driver; the call waits for nothing."""
+def make_stop_actor() -> Any:
+    """Start the actor, without waiting; it takes no core and ends with this driver."""
     options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": _MOST_QUESTIONS}
-    return ray.remote(_Board).options(**options).remote()
+    return ray.remote(_StopActor).options(**options).remote()
 
 
-def stop_trials(board: Any, numbers: Collection[int], timeout: float = SAVE_S) -> list[int]:
-    """Stop running trials; returns the numbers of those that did not answer in time."""
+def stop_trials(actor: Any, numbers: Collection[int], timeout: float = SAVE_S) -> list[int]:
+    """Stop the running trials; returns the numbers of those that did not leave in time."""
     if not numbers:
         return []
     try:
-        late = ray.get(board.stop.remote(sorted(numbers), timeout), timeout=timeout + 1)
+        late = ray.get(actor.stop.remote(sorted(numbers), timeout), timeout=timeout + 1)
     except (ray.exceptions.RayError, TimeoutError):
         return sorted(numbers)
     return list(late)
 
 
 @contextmanager
-def on_board(board: Any, number: int) -> Iterator["Visit"]:
-    """In a trial's process: its place on the board."""
-    visit = Visit(board, number)
+def registered(actor: Any, number: int) -> Iterator["Visit"]:
+    """Register this process's trial with the actor during the block."""
+    visit = Visit(actor, number)
     try:
         yield visit
     finally:
@@ -85,15 +86,15 @@ def on_board(board: Any, number: int) -> Iterator["Visit"]:
 
 
 class Visit:
-    """A trial that is on the board, which asks whether it is to stop."""
+    """Registration of a running trial, which asks whether it is to stop."""
 
-    def __init__(self, board: Any, number: int) -> None:
-        self._board, self._number = board, number
+    def __init__(self, actor: Any, number: int) -> None:
+        self._actor, self._number = actor, number
         self._next_look = 0.0
         self._enter()
 
     def should_stop(self) -> bool:
-        """Whether the trial is to stop; may be asked often, and looks four times a second."""
+        """Return whether the trial is to stop; cheap, since it looks four times a second."""
         now = time.monotonic()
         if now < self._next_look:
             return False
@@ -103,13 +104,13 @@ class Visit:
             return False
         try:
             return bool(ray.get(self._answer))
-        except ray.exceptions.RayError:  # the board's process died; Ray starts it again
+        except ray.exceptions.RayError:  # the actor died; Ray starts it again
             self._enter()
             return False
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """While the trial is on disk and waits for the driver, which then waits for it no more."""
+        """Unregister the trial during the block, while it is on disk and waits for the driver."""
         self.leave()
         try:
             yield
@@ -117,9 +118,9 @@ class Visit:
             self._enter()
 
     def leave(self) -> Any:
-        """Be on the board no more; returns what Ray gives when the board knows."""
-        return self._board.leave.remote(self._name)
+        """Unregister the trial; returns Ray's reference to the answer."""
+        return self._actor.leave.remote(self._name)
 
     def _enter(self) -> None:
         self._name = uuid.uuid4().hex
-        self._answer = self._board.ask.remote(self._name, self._number)
+        self._answer = self._actor.ask.remote(self._name, self._number)

@@ -1,16 +1,20 @@
-"""Trials as plain data: what any executor is given, what it tells, and how one is run."""
+"""Trials as plain data for an executor, and the function that runs one of them."""
 
 import importlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.early_stopping.asha import RungRecords
 from nas.early_stopping.schedule import HardCurve
 from nas.running.node_requirements import missing_data, missing_search
+from nas.search.directory import SearchDir
+from nas.search.events import Subscriber
+from nas.search.request import AnyRequest
 from reports.curves import read_curve
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.errors import ConfigError, ScrfdNasError
 from trials.memory import release_free_memory
 from trials.recipe import Recipe
@@ -72,6 +76,50 @@ class Resources:
         return max(1, int(self.cpus_per_trial))
 
 
+def _check_nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """Trials for one run of an executor (see `nas.running.cluster.Cluster.run`).
+
+    Attributes:
+        tasks: A list is placed at once. Another iterable is asked for its next task whenever a
+            trial can start, in the driver, after all events so far are published.
+        resources: Resources of each trial.
+        publish: Receives every event, in the driver. An exception ends the run.
+        check: Called many times a minute, also between events. An exception ends the run.
+        retries: New attempts at a failed trial between two finished epochs.
+        records: Curves and decisions so far, by which trials stop early; None: none stops.
+    """
+
+    tasks: Iterable[TrialTask]
+    resources: Resources
+    publish: Subscriber
+    check: Callable[[], None] = _check_nothing
+    retries: int = 1
+    records: RungRecords | None = None
+
+
+def trial_task(
+    directory: SearchDir, request: AnyRequest, number: int, folder: Path, resources: Resources
+) -> TrialTask:
+    """Return the task that trains candidate `number` of a stage in `folder`."""
+    architecture = load_architecture(directory.architecture_file(request.stage, number))
+    return TrialTask(
+        number=number,
+        architecture=architecture.to_dict(),
+        recipe=request.recipe_of(number),
+        settings=asdict(request.settings(resources.threads)),
+        data_root=request.data,
+        folder=str(folder.resolve()),
+        remote=directory.url_of(folder),
+        fingerprint=request.data_fingerprint,
+        witness=directory.witness(request.stage, number),
+    )
+
+
 def run_task(
     task: TrialTask,
     on_epoch: Callable[[EpochReport], None],
@@ -123,8 +171,3 @@ def hard_curve(task: TrialTask) -> HardCurve:
         return read_curve(task.folder, task.number, architecture).hard
     except ScrfdNasError:
         return {}  # the trial writes its metrics anew, or fails and says why
-
-
-def plain_settings(settings: TrialSettings) -> dict[str, Any]:
-    """The plain form of `settings` for a `TrialTask`."""
-    return asdict(settings)

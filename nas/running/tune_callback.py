@@ -6,16 +6,15 @@ from typing import Any, cast
 
 from ray import tune
 
-from nas.early_stopping.asha import RungDecision
 from nas.early_stopping.schedule import METRIC, TIME
 from nas.running.nodes import NodeLostError
 from nas.running.scheduler import RungScheduler
-from nas.search.events import EventKind, TrialEvent
+from nas.search.events import EventKind, Subscriber, TrialEvent, decision_event
 from search_spaces.errors import last_line
 from trials.memory import HOST_ADVICE
 from trials.result import TrialFailure, failure_of
 
-OnEvent = Callable[[TrialEvent], None]
+METRICS = "metrics"  # key of an epoch's losses, rates and APs in a trial's reports
 
 _REPEATABLE = ("diverged", "data")  # a second attempt shows that it repeats; a third is waste
 
@@ -37,7 +36,7 @@ class EventCallback(tune.Callback):
 
     def __init__(
         self,
-        on_event: OnEvent,
+        on_event: Subscriber,
         check: Callable[[], None],
         save_trials: Callable[[Collection[int]], object],
         partial: Collection[int],
@@ -64,11 +63,13 @@ class EventCallback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Emit `epoch`, then the decisions that the scheduler has made on it."""
-        values = {key: result[key] for key in (TIME, "epochs", METRIC)}
+        values = {key: result[key] for key in (TIME, "epochs", METRIC, METRICS)}
         self._emit("epoch", trial, **values)
         trial.max_failures = trial.num_failures + self._retries  # counted from the last epoch
         for decision in self._scheduler.take_decisions() if self._scheduler else ():
-            self._emit_decision(decision, trial, result["epochs"])
+            if not decision.continues:
+                self._stopped.add(decision.number)
+            self._publish(decision_event(decision, result["epochs"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Emit `reached` or `finished`, unless the trial was stopped."""
@@ -89,17 +90,13 @@ class EventCallback(tune.Callback):
         """Emit `failed` after the last attempt."""
         self._emit("failed", trial, failure=_failure(_error_of(trial), trial.num_failures))
 
-    def _emit_decision(self, decision: RungDecision, trial: Any, epochs: int) -> None:
-        if not decision.continues:
-            self._stopped.add(decision.number)
-        kind: EventKind = "promoted" if decision.continues else "stopped"
-        self._emit(kind, trial, epoch=decision.rung, epochs=epochs, hard=decision.hard)
-
     def _emit(self, kind: EventKind, trial: Any, **values: Any) -> None:
-        event = TrialEvent(kind=kind, number=trial.config["number"], **values)
-        if kind == "started":
+        self._publish(TrialEvent(kind=kind, number=trial.config["number"], **values))
+
+    def _publish(self, event: TrialEvent) -> None:
+        if event.is_running:
             self._running.add(event.number)
-        elif kind not in ("epoch", "promoted"):
+        elif event.leaves:
             self._running.discard(event.number)
         self._end_on_error(lambda: self._on_event(event))
 

@@ -5,7 +5,7 @@ It holds nothing that has to last: that is in the trials' folders.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,23 +15,17 @@ from typing import Any
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
-from nas.early_stopping.asha import RungRecords
 from nas.early_stopping.schedule import METRIC, TIME
 from nas.recording.tensorboard import tensorboard_log
-from nas.recording.tracking import Tracking
-from nas.recording.tracking_callbacks import METRICS, tracking_callback
 from nas.running.nodes import check_own_processes
 from nas.running.remote_trial_folder import local_folder
 from nas.running.scheduler import CURVE, RungScheduler
 from nas.running.signals import StopSignal
-from nas.running.stop_request import make_board, on_board, stop_trials
-from nas.running.tasks import Resources, TrialTask, hard_curve, run_task
-from nas.running.tune_callback import EventCallback, OnEvent
+from nas.running.stop_request import make_stop_actor, registered, stop_trials
+from nas.running.tasks import TrialJob, TrialTask, hard_curve, run_task
+from nas.running.tune_callback import METRICS, EventCallback
 from search_spaces.errors import ScrfdNasError, TrialError, last_line
 from trials.result import EpochReport, TrialInterrupted
-
-OnStep = Callable[[], None]
-NextTask = Callable[[], TrialTask | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,69 +33,54 @@ class TuneRun:
     """Inputs of one run of Tune (see `nas.running.cluster.Cluster.run`).
 
     Attributes:
-        tasks: all tasks, unless `more` is given.
-        more: returns the next task whenever a slot is free, None at the end.
-        resources: resources of each trial.
-        slots: trials that fit at the same time.
-        retries: retries of one trial between two finished epochs.
-        records: curves and decisions so far, if trials may stop early.
-        on_event, on_step: called with each event, and after each of Tune's steps.
-        stop: set by a signal.
-        scratch: folder for Tune's bookkeeping.
-        tracking: tracker that shows the trials besides.
+        job: Trials to run.
+        slots: Number of trials that fit at the same time.
+        stop: Set by a signal.
+        scratch: Folder for Tune's files.
     """
 
-    tasks: Sequence[TrialTask]
-    more: NextTask | None
-    resources: Resources
+    job: TrialJob
     slots: int
-    retries: int
-    records: RungRecords | None
-    on_event: OnEvent
-    on_step: OnStep | None
     stop: StopSignal
     scratch: Path
-    tracking: Tracking | None = None
 
     def fit(self) -> None:
         """Run every task to its end."""
-        trackers = [tracking_callback(self.tracking)] if self.tracking else []
-        try:
-            self._fit(trackers)
-        finally:
-            for tracker in trackers:
-                tracker.leave()
-
-    def _fit(self, trackers: list[Any]) -> None:
-        board = make_board()
+        job, actor = self.job, make_stop_actor()
         # A closure travels by value, so that workers need no import by __main__'s name.
         trainable = tune.with_parameters(
-            _trainable, tasks={task.number: task for task in self.tasks}, board=board
+            _trainable, tasks={task.number: task for task in self._listed}, actor=actor
         )
-        scheduler = RungScheduler(self.records) if self.records else None
+        scheduler = RungScheduler(job.records) if job.records else None
         events = EventCallback(
-            self.on_event,
+            job.publish,
             self._check,
-            save_trials=partial(stop_trials, board),
-            partial={task.number for task in self.tasks if task.is_partial},
+            save_trials=partial(stop_trials, actor),
+            partial={task.number for task in self._listed if task.is_partial},
             scheduler=scheduler,
-            retries=self.retries,
+            retries=job.retries,
         )
         try:
-            self._tuner(trainable, scheduler, [events, *trackers]).fit()
+            self._tuner(trainable, scheduler, events).fit()
         except tune.TuneError as error:
             raise events.error or _project_error(error) or _tune_error(error) from error
         if events.error is not None:
             raise events.error
 
+    @property
+    def _listed(self) -> list[TrialTask]:
+        """Tasks that are known at the start."""
+        return self.job.tasks if isinstance(self.job.tasks, list) else []
+
     def _tuner(
-        self, trainable: Any, scheduler: RungScheduler | None, callbacks: list[Any]
+        self, trainable: Any, scheduler: RungScheduler | None, events: EventCallback
     ) -> tune.Tuner:
-        share = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
-        numbers = sorted(task.number for task in self.tasks)
+        resources = self.job.resources
+        share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+        numbers = sorted(task.number for task in self._listed)
         return tune.Tuner(
             tune.with_resources(trainable, share),
-            param_space={} if self.more else {"number": tune.grid_search(numbers)},
+            param_space={"number": tune.grid_search(numbers)} if numbers else {},
             tune_config=tune.TuneConfig(
                 scheduler=scheduler,
                 reuse_actors=True,  # torch is imported once a process, not once a trial
@@ -113,42 +92,41 @@ class TuneRun:
                 name="search",
                 storage_path=str(self.scratch / "tune"),
                 verbose=0,
-                callbacks=callbacks,
-                failure_config=tune.FailureConfig(max_failures=self.retries),
+                callbacks=[events],
+                failure_config=tune.FailureConfig(max_failures=self.job.retries),
             ),
         )
 
     def _check(self) -> None:
         check_own_processes()
         self.stop.check()
-        if self.on_step:
-            self.on_step()
+        self.job.check()
 
     def _searcher(self) -> dict[str, Any]:
         """Return Tune's options for tasks that are chosen one by one."""
-        if self.more is None:
+        if self._listed:
             return {}
         # Without the limit, Tune asks for a trial before there is room for it: it would be
         # chosen without the results of those that run.
-        limited = ConcurrencyLimiter(_TaskSearcher(self.more), max_concurrent=self.slots)
+        limited = ConcurrencyLimiter(_TaskSearcher(iter(self.job.tasks)), max_concurrent=self.slots)
         return {"search_alg": limited, "num_samples": -1}
 
 
 class _TaskSearcher(Searcher):
-    """Tune's interface to `TuneRun.more`."""
+    """Tune's interface to an iterator of tasks."""
 
-    def __init__(self, more: NextTask) -> None:
+    def __init__(self, tasks: Iterator[TrialTask]) -> None:
         super().__init__()
-        self._more = more
+        self._tasks = tasks
 
     def suggest(self, trial_id: str) -> Any:
-        task = self._more()
+        task = next(self._tasks, None)
         if task is None:
             return Searcher.FINISHED
         return {"number": task.number, "task": json.dumps(asdict(task))}
 
     def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
-        """Do nothing: `more` reads the trials' folders."""
+        """Do nothing: the tasks' source reads the trials' folders."""
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: a search resumes from its own files."""
@@ -174,13 +152,13 @@ def _tune_error(error: BaseException) -> TrialError:
 
 
 def _project_error(error: BaseException | None) -> ScrfdNasError | None:
-    """Return this project's exception, raised in `more`, from behind Tune's own."""
+    """Return this project's exception, raised by the tasks' source, from behind Tune's own."""
     while error is not None and not isinstance(error, ScrfdNasError):
         error = error.__cause__ or error.__context__
     return error
 
 
-def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], board: Any) -> None:
+def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], actor: Any) -> None:
     """Run one trial in a Ray worker, reporting after every epoch."""
     text = config.get("task")
     task = TrialTask(**json.loads(text)) if text else tasks[config["number"]]
@@ -192,10 +170,10 @@ def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], board:
             tune.report(_tune_report(report, near))
 
     # An interrupted trial is on disk, and the driver is about to leave: there is no more to do.
-    # The driver waits for those that are on the board: a folder at a URL is put there before.
+    # The driver waits for registered trials: a folder at a URL is put there before.
     with (
         suppress(TrialInterrupted),
-        on_board(board, task.number) as visit,
+        registered(actor, task.number) as visit,
         local_folder(task) as (near, put),
         tensorboard_log(Path(near.folder)) as log,
     ):
@@ -203,7 +181,7 @@ def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], board:
 
 
 def _tune_report(report: EpochReport, task: TrialTask) -> dict[str, Any]:
-    """Return what Tune is told of an epoch; `METRICS` is for a tracker."""
+    """Return what Tune is told of an epoch; `METRICS` is for subscribers."""
     names = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
     shown = {name: getattr(report, name) for name in names}
     return {

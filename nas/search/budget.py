@@ -1,17 +1,17 @@
-"""The hours that a search has cost, over all its runs, and its hard limit (`--max-gpu-hours`).
+"""Device-hours that a search has used in all its runs, and their limit (`--max-gpu-hours`).
 
-What is counted is the time that trials run, times the GPUs of each. Where trials have no GPU,
-it is the time that they run: two trials side by side for an hour are two hours. Waiting, the
-driver's own work and proposals are free.
+A trial's running time counts times its GPUs, or once if it has none: two trials without a GPU
+side by side for an hour are two hours. Waiting, the driver's own work and proposals are free.
 """
 
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from nas.search.events import TrialEvent
 from search_spaces.checks import require_number
 from search_spaces.errors import ConfigError, ScrfdNasError
 from search_spaces.files import read_text, write_json
@@ -19,67 +19,77 @@ from trials.result import Outcome, TrialResult
 
 HOURS_FILE = "hours.json"
 _STAGES = (1, 2, 3)
-SAVE_EVERY_S = 10.0  # all that a killed driver can forget of each trial
+SAVE_EVERY_S = 10.0  # a killed driver loses at most this much of each trial
 
 
-class LimitReached(ScrfdNasError):  # noqa: N818  (an end that was asked for, not an error)
-    """The search has cost the hours that it may; its trials keep their checkpoints."""
+class LimitReached(ScrfdNasError):  # noqa: N818  (a requested end, not an error)
+    """The search has used its hours; its trials keep their checkpoints."""
 
 
 class Budget:
-    """Counts the device-hours of one stage while it runs, and knows those of before.
+    """Subscriber that counts the device-hours of a running stage, added to those of earlier runs.
 
     Args:
-        path: `hours.json` of the search; made when something is counted.
-        stage: 1 or 2.
-        devices: of each trial (see `devices_of`).
-        limit: in device-hours over both stages; None: count only.
-        recorded: device-hours of the stage that its trials' own records add up to, for a
-            search whose `hours.json` is lost or older.
-        clock: seconds; for tests.
+        path: `hours.json` of the search; created with the first save.
+        stage: 1, 2 or 3.
+        gpus: GPUs of each trial; a trial without a GPU counts as one device.
+        limit: Device-hours of all stages together; None: count only.
+        outcomes: Outcomes of the stage's trials, whose own records count if `hours.json` is lost.
+        clock: Seconds; for tests.
 
     Raises:
-        ConfigError: the limit is not a number above 0.
+        ConfigError: The limit is not a number above 0.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         stage: int,
-        devices: float,
+        gpus: float,
         *,
         limit: float | None = None,
-        recorded: float = 0.0,
+        outcomes: Iterable[Outcome] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._stage, self._devices, self._clock = Path(path), stage, devices, clock
+        self._path, self._stage, self._clock = Path(path), stage, clock
+        self._devices = devices_of(gpus)
         self._limit = check_limit(limit)
         self._before = read_hours(path)
-        self._closed_s = 3600 * max(self._before.get(stage, 0.0), recorded)  # of ended attempts
+        recorded_s = sum(o.duration_s for o in outcomes if isinstance(o, TrialResult))
+        # Of ended attempts.
+        self._closed_s = max(3600 * self._before.get(stage, 0.0), self._devices * recorded_s)
         self._since: dict[int, float] = {}
         self._saved = clock()
 
     @property
     def hours(self) -> float:
-        """Device-hours of both stages until now."""
+        """Device-hours of all stages until now."""
         others = sum(hours for stage, hours in self._before.items() if stage != self._stage)
         return others + self._own()
 
+    def __call__(self, event: TrialEvent) -> None:
+        """Count the time of a trial as its events say. Raises LimitReached."""
+        if event.is_running:
+            self.started(event.number)
+        elif event.leaves:
+            self.ended(event.number)
+        self.check()
+
     def started(self, number: int) -> None:
-        """A trial runs from now on; nothing changes if it runs already."""
+        """Count a trial from now on, unless it is counted already."""
         self._since.setdefault(number, self._clock())
 
     def ended(self, number: int) -> None:
-        """A trial does not run any more."""
+        """Stop counting a trial."""
         since = self._since.pop(number, None)
         if since is not None:
             self._closed_s += self._devices * max(0.0, self._clock() - since)
 
     def check(self) -> None:
-        """Call often: saves what was counted, now and then, and compares it with the limit.
+        """Compare the hours with the limit, and save them every `SAVE_EVERY_S` seconds.
 
         Raises:
-            LimitReached: says what was spent.
+            LimitReached: The limit is reached.
         """
         if self._clock() - self._saved >= SAVE_EVERY_S:
             self.save()
@@ -90,13 +100,13 @@ class Budget:
             )
 
     def close(self) -> None:
-        """No trial runs any more; saves what was counted."""
+        """Stop counting all trials, and save the hours."""
         for number in list(self._since):
             self.ended(number)
         self.save()
 
     def save(self) -> None:
-        """Write the stage's hours beside those of the other stage."""
+        """Write the stage's hours beside those of the other stages."""
         self._saved = self._clock()
         hours = {**read_hours(self._path), self._stage: self._own()}
         write_json(self._path, {f"stage{stage}": hours[stage] for stage in sorted(hours)})
@@ -108,18 +118,12 @@ class Budget:
 
 
 def devices_of(gpus_per_trial: float) -> float:
-    """What an hour of a trial counts: its share of GPUs, or 1 where it has none."""
+    """Return the device-hours of one hour of a trial: its share of GPUs, or 1 without a GPU."""
     return gpus_per_trial if gpus_per_trial > 0 else 1.0
 
 
-def recorded_hours(outcomes: Mapping[int, Outcome], devices: float) -> float:
-    """Device-hours that the finished trials' own records add up to."""
-    finished = (o.duration_s for o in outcomes.values() if isinstance(o, TrialResult))
-    return devices * sum(finished) / 3600
-
-
 def read_hours(path: str | os.PathLike[str]) -> dict[int, float]:
-    """Device-hours by stage; empty if there is no such file or it is damaged."""
+    """Return the device-hours by stage; empty if the file is missing or damaged."""
     try:
         content = json.loads(read_text(path))
         found = {stage: content[f"stage{stage}"] for stage in _STAGES if f"stage{stage}" in content}
@@ -129,7 +133,7 @@ def read_hours(path: str | os.PathLike[str]) -> dict[int, float]:
 
 
 def check_limit(limit: float | None) -> float | None:
-    """The limit, if it is one. Raises ConfigError."""
+    """Return a valid limit. Raises ConfigError."""
     if limit is None:
         return None
     checked = require_number(limit, "max_gpu_hours", 0)

@@ -1,11 +1,11 @@
-"""Sample redistribution: how often training draws each crop scale, for one fixed network.
+"""Search of the probabilities of the crop scales in training, for one fixed network.
 
-Crops of other sizes give faces of other sizes, so that their frequencies decide how many
-positive anchors each level of the network learns from. SCRFD's paper searches them (its
-released code draws all scales alike).
+The size of a crop decides the size of its faces, so that the probabilities decide how many
+positive anchors each level of the network learns from. The SCRFD paper (arXiv 2105.04714,
+"sample redistribution") searches them; its released code draws all scales alike.
 
-Candidate 1 is the recipe as it is, so that every table shows what the others add. They are
-drawn from Dirichlet(1, ..., 1): every distribution over the scales is equally likely.
+Candidate 1 is the unchanged recipe, for comparison. The others are drawn from
+Dirichlet(1, ..., 1): every distribution over the scales is equally likely.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ import numpy as np
 from search_spaces.randomness import seeded_generator
 from trials.recipe import Recipe
 
-_PURPOSE = 1 << 32  # of its streams of random numbers, one a candidate
-_DIGITS = 4  # so that a recipe can be read; a share of 0.0001 is no crop in most trainings
+_PURPOSE = 1 << 32  # first of the random streams, one for each candidate
+_DIGITS = 4  # for readable recipes; a share of 0.0001 is no crop in most trainings
 
 
 def redistributed(recipe: Mapping[str, Any], seed: int, number: int) -> dict[str, Any]:
-    """The recipe of candidate `number`, from 1: as it is, or with other `crop_weights`."""
+    """Return the recipe of candidate `number`: unchanged for 1, else with new `crop_weights`."""
     if number == 1:
         return dict(recipe)
     return {**recipe, "crop_weights": draw_weights(seed, number, len(recipe["crop_scales"]))}
 
 
 def draw_weights(seed: int, number: int, scales: int) -> list[float]:
-    """`scales` shares that add up to about 1, uniformly drawn; the same on every machine."""
+    """Return `scales` random shares with a sum of about 1, the same on every machine."""
     words = seeded_generator(seed, _PURPOSE + number).bit_generator.random_raw(scales)
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     waiting = -np.log(uniform)  # independent exponential times, as parts of their sum
@@ -36,11 +36,11 @@ def draw_weights(seed: int, number: int, scales: int) -> list[float]:
 
 
 def crop_shares(recipe: Mapping[str, Any]) -> dict[float, float]:
-    """The probability of each crop scale under a recipe, in the recipe's order."""
+    """Return the probability of each crop scale under a recipe, in the recipe's order."""
     augmentation = Recipe.from_dict(recipe).augmentation
     scales: Sequence[float] = augmentation.crop_scales
     chances = augmentation.crop_probabilities or (1 / len(scales),) * len(scales)
     shares = dict.fromkeys(scales, 0.0)
-    for scale, chance in zip(scales, chances, strict=True):  # a scale may be named twice
+    for scale, chance in zip(scales, chances, strict=True):  # a scale may occur twice
         shares[scale] += chance
     return shares

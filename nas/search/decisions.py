@@ -1,4 +1,4 @@
-"""What a scheduler decided about a stage's trials: `decisions.csv`, a line a decision."""
+"""Decisions of a scheduler about a stage's trials: `decisions.csv`, one line for each."""
 
 import csv
 import io
@@ -17,19 +17,23 @@ _HEADER = ",".join(_COLUMNS).encode() + b"\n"
 
 
 class Decisions:
-    """The decisions of one stage, over all its runs; each is on disk when `note` returns.
+    """Subscriber that records the decisions of one stage over all its runs.
+
+    A decision is on disk when the call returns.
 
     Args:
-        folder: of the stage.
-        scheduler: that decides in this run.
+        folder: Folder of the stage.
+        scheduler: Name of the scheduler in this run.
     """
 
     def __init__(self, folder: str | os.PathLike[str], scheduler: str) -> None:
         self._path, self._scheduler = Path(folder) / DECISIONS_FILE, scheduler
         self._known = set(read_decisions(self._path))
 
-    def note(self, event: TrialEvent) -> None:
-        """Add a decision, unless it repeats one: a continued search decides some again."""
+    def __call__(self, event: TrialEvent) -> None:
+        """Record a decision, unless it repeats one: a resumed search makes some again."""
+        if event.kind not in KINDS:
+            return
         decision = Decision(candidate=event.number, epoch=event.epoch, kind=event.kind)
         if decision in self._known:
             return
@@ -43,7 +47,7 @@ class Decisions:
 
 
 def read_decisions(path: str | os.PathLike[str]) -> Iterator[Decision]:
-    """The whole lines of a decisions file, if there is one; damaged ones are passed over."""
+    """Yield the decisions in a file, if there is one; damaged and cut lines are skipped."""
     try:
         with Path(path).open(encoding="utf-8", errors="replace", newline="") as file:
             whole = (line for line in file if line.endswith("\n"))
@@ -51,11 +55,11 @@ def read_decisions(path: str | os.PathLike[str]) -> Iterator[Decision]:
                 if row.keys() == set(_COLUMNS):
                     yield from _parse(row)
     except (OSError, csv.Error):
-        return  # it is a record, and no more: the search does without
+        return  # the search does not depend on this record
 
 
 def read_decided(folder: str | os.PathLike[str]) -> dict[tuple[int, int], bool]:
-    """Return whether a candidate continues, by candidate and epoch, of a stage's decisions."""
+    """Return a stage's decisions by candidate and epoch: whether the candidate continues."""
     decisions = read_decisions(Path(folder) / DECISIONS_FILE)
     return {(found.candidate, found.epoch): found.kind == "promoted" for found in decisions}
 
@@ -70,7 +74,7 @@ def _parse(row: dict[str, str]) -> Iterator[Decision]:
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Add a whole line, after cutting off what a crash left of the last one."""
+    """Append a line, after removing an incomplete last line that a crash has left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         size = file.truncate(_sound_bytes(file))
@@ -80,11 +84,11 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def _sound_bytes(file: io.BufferedRandom) -> int:
-    """The length up to the last whole line; 0 where the file is something else."""
+    """Return the length up to the last whole line; 0 if the file is something else."""
     file.seek(0)
     if file.readline(len(_HEADER)) != _HEADER:
         return 0
     size = file.seek(0, os.SEEK_END)
-    start = max(0, size - 4096)  # no line is as long
+    start = max(0, size - 4096)  # no line is that long
     file.seek(start)
     return start + file.read().rfind(b"\n") + 1

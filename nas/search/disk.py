@@ -1,4 +1,4 @@
-"""A disk without space stops a search; otherwise it would fail its trials one after the other."""
+"""Stop a search whose disk is full; otherwise its trials would fail one after the other."""
 
 import errno
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from search_spaces.files import is_disk_full
 
 
 class DiskFullError(ScrfdNasError):
-    """No space is left; nothing that was finished is lost."""
+    """No space is left; no finished work is lost."""
 
 
 @contextmanager
 def naming_full_disks(root: Path) -> Iterator[None]:
-    """Turn whatever a full disk led to in the block into one line about it.
+    """Replace any exception that a full disk has caused in the block.
 
     Raises:
-        DiskFullError: says how to go on.
+        DiskFullError: No space is left.
     """
     try:
         yield
@@ -33,6 +33,6 @@ def naming_full_disks(root: Path) -> Iterator[None]:
 
 
 def stop_if_disk_full(event: TrialEvent) -> None:
-    """Raise what a trial met, so that it stays unfinished instead of failed."""
+    """Subscriber that raises a trial's full disk, so that the trial stays unfinished."""
     if event.failure is not None and event.failure.kind == "disk":
         raise OSError(errno.ENOSPC, event.failure.reason)

@@ -4,20 +4,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from fake_trials import ENTRY, FakeCluster, propose
 
 
 @pytest.fixture
-def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The stage commands run fake trials without Ray, in an empty folder."""
-    import fake_trials
-
+def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeCluster:
+    """The stage commands run fake trials on the returned cluster, in an empty folder."""
     from nas import stage
 
-    options = partial(
-        stage.RunOptions,
-        entry=fake_trials.ENTRY,
-        propose=fake_trials.propose,
-        connect=fake_trials.FakeCluster().connect,
-    )
+    cluster = FakeCluster()
+    options = partial(stage.RunOptions, entry=ENTRY, propose=propose, connect=cluster.connect)
     monkeypatch.setattr(stage, "RunOptions", options)
     monkeypatch.chdir(tmp_path)
+    return cluster

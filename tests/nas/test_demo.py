@@ -14,7 +14,7 @@ from nas.cli.main import run
 def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     options = partial(stage.RunOptions, entry=fake_trials.ENTRY, propose=fake_trials.propose)
     monkeypatch.setattr(demo, "RunOptions", options)
-    monkeypatch.setattr(demo.executor, "connected", lambda: FakeCluster().connect(None))
+    monkeypatch.setattr(demo.cluster, "connected", lambda: FakeCluster().connect(None))
     monkeypatch.setattr(demo, "NUM_TRAIN", 2)
     monkeypatch.setattr(demo, "NUM_VAL", 2)
     monkeypatch.chdir(tmp_path)

@@ -1,77 +1,42 @@
 import csv
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_search import FakeSearch
 from fake_trials import (
-    ENTRY,
-    FakeCluster,
+    FakeDisplay,
     hard_ap,
     make_architecture,
     make_data,
-    propose,
     set_faults,
 )
 
 from nas.search.directory import SearchDir
-from nas.stage import RunOptions, Summary, run_stage
+from nas.stage import Summary
 from nas.storage.driver_lock import BusyError
 from nas.study.study import read_study
 from search_spaces.architecture import save_architecture
 from search_spaces.errors import ConfigError, DataError, IncomparableError, InfeasibleError
 
 
-@dataclass
-class Search:
-    """A search in a temporary folder, run without Ray and without training."""
-
-    root: Path
-    data: Path
-    notes: list[str] = field(default_factory=list)
-    cluster: FakeCluster = field(default_factory=FakeCluster)
-    propose: Any = propose
-
-    @property
-    def directory(self) -> SearchDir:
-        return SearchDir(self.root / "search")
-
-    def run(self, stage: int, *, retry_failed: bool = False, **options: Any) -> Summary:
-        self.cluster = FakeCluster()
-        run = RunOptions(
-            entry=ENTRY,
-            propose=self.propose,
-            connect=self.cluster.connect,
-            retry_failed=retry_failed,
-        )
-        return run_stage(
-            self.directory, stage, options, run, update=self.update, note=self.notes.append
-        )
-
-    def begin(self, num_candidates: int = 4, **options: Any) -> Summary:
-        defaults = {"flops": 10**9, "data": str(self.data), "epochs": 3, "image_size": 64}
-        return self.run(1, num_candidates=num_candidates, **{**defaults, **options})
-
-    def update(self, status: Any, text: str) -> None:
-        self.notes.append(text)
-
-    def files(self, stage: int) -> dict[int, dict[str, Any]]:
-        numbers = self.directory.numbers(stage)
-        paths = {n: self.directory.result_file(stage, n) for n in numbers}
-        return {n: json.loads(path.read_text()) for n, path in paths.items() if path.exists()}
+def result_files(search: FakeSearch) -> dict[int, dict[str, Any]]:
+    numbers = search.directory.numbers(1)
+    paths = {n: search.directory.result_file(1, n) for n in numbers}
+    return {n: json.loads(path.read_text()) for n, path in paths.items() if path.exists()}
 
 
 @pytest.fixture
-def search(tmp_path: Path) -> Search:
-    return Search(root=tmp_path, data=make_data(tmp_path / "data"))
+def search(tmp_path: Path) -> FakeSearch:
+    return FakeSearch(root=tmp_path, data=make_data(tmp_path / "data"))
 
 
 def hards(summary: Summary) -> dict[int, float]:
     return dict(zip(summary.table["candidate"], summary.table["hard"], strict=True))
 
 
-def test_a_stage_ranks_every_candidate_by_hard_ap(search: Search) -> None:
+def test_a_stage_ranks_every_candidate_by_hard_ap(search: FakeSearch) -> None:
     summary = search.begin(4)
     expected = {number: hard_ap(make_architecture(number)) for number in range(1, 5)}
     assert hards(summary) == expected
@@ -82,39 +47,39 @@ def test_a_stage_ranks_every_candidate_by_hard_ap(search: Search) -> None:
     assert [int(row["candidate"]) for row in rows] == list(summary.table["candidate"])
 
 
-def test_a_finished_stage_is_not_run_again(search: Search) -> None:
+def test_a_finished_stage_is_not_run_again(search: FakeSearch) -> None:
     first = search.begin(3)
     again = search.begin(3)
     assert search.cluster.asked == []
     assert again.table.equals(first.table)
 
 
-def test_options_left_out_are_those_of_the_run_before(search: Search) -> None:
+def test_options_left_out_are_those_of_the_run_before(search: FakeSearch) -> None:
     search.begin(2)
     summary = search.run(1, num_candidates=3)
     assert search.cluster.asked == [3]
     assert (summary.request.flops, summary.request.epochs) == (10**9, 3)
 
 
-def test_more_candidates_are_added_to_those_there(search: Search) -> None:
+def test_more_candidates_are_added_to_those_there(search: FakeSearch) -> None:
     search.begin(2)
     search.begin(5)
     assert search.cluster.asked == [3, 4, 5]
     assert search.directory.numbers(1) == [1, 2, 3, 4, 5]
 
 
-def test_fewer_candidates_than_there_are_change_nothing(search: Search) -> None:
+def test_fewer_candidates_than_there_are_change_nothing(search: FakeSearch) -> None:
     search.begin(4)
     summary = search.begin(2)
     assert search.cluster.asked == []
     assert len(summary.table) == 4
-    assert any("4 candidates exist already" in note for note in search.notes)
+    assert any("4 candidates exist already" in note for note in search.display.lines)
 
 
-def test_a_space_with_fewer_candidates_is_taken_whole(search: Search) -> None:
+def test_a_space_with_fewer_candidates_is_taken_whole(search: FakeSearch) -> None:
     summary = search.begin(7, epochs=1)
     assert len(summary.table) == 6
-    assert "only 6; all taken" in search.notes
+    assert "only 6; all taken" in search.display.lines
 
 
 @pytest.mark.parametrize(
@@ -130,7 +95,7 @@ def test_a_space_with_fewer_candidates_is_taken_whole(search: Search) -> None:
     ],
 )
 def test_incomparable_options_are_refused_with_the_difference(
-    search: Search, option: str, value: Any, shown: str
+    search: FakeSearch, option: str, value: Any, shown: str
 ) -> None:
     search.begin(2)
     before = search.directory.search_file.read_text()
@@ -141,7 +106,7 @@ def test_incomparable_options_are_refused_with_the_difference(
 
 
 def test_the_place_of_decoded_images_may_change_and_is_every_trials_and_stage_2s(
-    search: Search, monkeypatch: pytest.MonkeyPatch
+    search: FakeSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(search.root)
     search.begin(2)
@@ -154,7 +119,7 @@ def test_the_place_of_decoded_images_may_change_and_is_every_trials_and_stage_2s
     assert search.run(2, template="best", num_candidates=2).request.cache == folder
 
 
-def test_changed_data_are_refused_and_moved_data_are_not(search: Search) -> None:
+def test_changed_data_are_refused_and_moved_data_are_not(search: FakeSearch) -> None:
     search.begin(2)
     moved = search.data.rename(search.root / "moved")
     search.begin(3, data=str(moved))
@@ -164,7 +129,7 @@ def test_changed_data_are_refused_and_moved_data_are_not(search: Search) -> None
         search.begin(4, data=str(moved))
 
 
-def test_other_data_are_refused_with_both_places(search: Search) -> None:
+def test_other_data_are_refused_with_both_places(search: FakeSearch) -> None:
     search.begin(2)
     other = make_data(search.root / "other")
     (other / "train" / "labelv2.txt").write_text("# other.jpg 10 10\n")
@@ -172,27 +137,20 @@ def test_other_data_are_refused_with_both_places(search: Search) -> None:
         search.begin(3, data=str(other))
 
 
-def test_a_request_that_nothing_satisfies_does_not_bind_the_next_one(search: Search) -> None:
+def test_a_request_that_nothing_satisfies_does_not_bind_the_next_one(search: FakeSearch) -> None:
     def none_there(request: Any, template: Any) -> Any:
         raise InfeasibleError("relax --ratio-tolerance")
 
     search.begin(2)
-    search.propose = none_there
+    search.options = {"propose": none_there}
     with pytest.raises(InfeasibleError):
         search.run(2, template="1", num_candidates=2, ratio_tolerance=0.001)
-    search.propose = propose
+    search.options = {}
     summary = search.run(2, template="2", num_candidates=2, ratio_tolerance=0.2)
     assert summary.num_finished == 2
 
 
-def test_resources_that_were_refused_are_not_asked_for_again(
-    search: Search, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(cluster: FakeCluster, resources: Any) -> None:
-        if resources.gpus_per_trial:
-            raise ConfigError("--gpus-per-trial must not exceed the 0 that Ray has, got 1")
-
-    monkeypatch.setattr(FakeCluster, "check", refuse)
+def test_resources_that_were_refused_are_not_asked_for_again(search: FakeSearch) -> None:
     with pytest.raises(ConfigError, match="--gpus-per-trial"):
         search.begin(2, gpus_per_trial=1)
     assert search.begin(2).num_finished == 2
@@ -201,14 +159,14 @@ def test_resources_that_were_refused_are_not_asked_for_again(
     assert search.begin(3).num_finished == 3
 
 
-def test_stage_2_tells_of_an_unfinished_stage_1(search: Search) -> None:
+def test_stage_2_tells_of_an_unfinished_stage_1(search: FakeSearch) -> None:
     search.begin(3)
     search.directory.result_file(1, 2).unlink()
     search.run(2, template="1", num_candidates=1)
-    assert "stage 1 has 1 candidates without a result yet" in search.notes
+    assert "stage 1 has 1 candidates without a result yet" in search.display.lines
 
 
-def test_a_failed_trial_has_a_reason_and_no_ap_and_the_search_goes_on(search: Search) -> None:
+def test_a_failed_trial_has_a_reason_and_no_ap_and_the_search_goes_on(search: FakeSearch) -> None:
     set_faults(search.data, **{"raise": {"2": 2}})
     summary = search.begin(3)
     assert summary.num_finished == 2
@@ -216,49 +174,49 @@ def test_a_failed_trial_has_a_reason_and_no_ap_and_the_search_goes_on(search: Se
     assert (last["candidate"], last["state"]) == (2, "failed")
     assert last["reason"] == "ValueError: epoch 2 is not to be"
     assert last[["rank", "hard", "medium", "easy", "duration_s"]].isna().all()
-    assert search.files(1)[2]["attempts"] == 2
-    assert "hard" not in search.files(1)[2]
+    assert result_files(search)[2]["attempts"] == 2
+    assert "hard" not in result_files(search)[2]
     states = {r.candidate: (r.state, r.hard) for r in read_study(search.directory.journal, 1)}
     assert states[2] == ("failed", None)
 
 
-def test_failed_trials_run_again_only_when_asked(search: Search) -> None:
+def test_failed_trials_run_again_only_when_asked(search: FakeSearch) -> None:
     set_faults(search.data, **{"raise": {"2": 2}})
     search.begin(3)
     set_faults(search.data)
     search.begin(3)
     assert search.cluster.asked == []
-    summary = search.run(1, retry_failed=True)
+    summary = search.run(1, search.run_options(retry_failed=True))
     assert search.cluster.asked == [2]
     assert summary.num_finished == 3
     records = read_study(search.directory.journal, 1)
     assert [(r.candidate, r.state) for r in records] == [(n, "finished") for n in (1, 2, 3)]
 
 
-def test_an_interrupted_stage_equals_an_undisturbed_one(search: Search, tmp_path: Path) -> None:
-    undisturbed = Search(root=tmp_path / "other", data=search.data).begin(4)
+def test_an_interrupted_stage_equals_an_undisturbed_one(search: FakeSearch, tmp_path: Path) -> None:
+    undisturbed = FakeSearch(root=tmp_path / "other", data=search.data).begin(4)
 
-    def interrupt(status: Any, text: str) -> None:
+    def interrupt(status: Any) -> None:
         if status.finished == 2 and status.epochs_done == 7:
             raise KeyboardInterrupt
 
-    search.update = interrupt  # type: ignore[method-assign]
+    search.display.on_show = interrupt
     with pytest.raises(KeyboardInterrupt):
         search.begin(4)
-    assert sorted(search.files(1)) == [1, 2]
-    del search.update
+    assert sorted(result_files(search)) == [1, 2]
+    search.display = FakeDisplay()
     resumed = search.begin(4)
     assert search.cluster.asked == [3, 4]
     columns = [name for name in resumed.table.columns if name != "duration_s"]
     assert resumed.table[columns].equals(undisturbed.table[columns])
 
 
-def test_an_interrupted_stage_leaves_a_leaderboard(search: Search) -> None:
-    def interrupt(status: Any, text: str) -> None:
+def test_an_interrupted_stage_leaves_a_leaderboard(search: FakeSearch) -> None:
+    def interrupt(status: Any) -> None:
         if status.finished == 1 and status.epochs_done == 4:
             raise KeyboardInterrupt
 
-    search.update = interrupt  # type: ignore[method-assign]
+    search.display.on_show = interrupt
     with pytest.raises(KeyboardInterrupt):
         search.begin(3)
     with search.directory.leaderboard_file(1).open() as file:
@@ -266,7 +224,7 @@ def test_an_interrupted_stage_leaves_a_leaderboard(search: Search) -> None:
     assert states == {1: "finished", 2: "interrupted", 3: "waiting"}
 
 
-def test_a_lost_study_is_rebuilt_from_the_folders(search: Search) -> None:
+def test_a_lost_study_is_rebuilt_from_the_folders(search: FakeSearch) -> None:
     search.begin(3)
     before = read_study(search.directory.journal, 1)
     search.directory.journal.unlink()
@@ -277,7 +235,7 @@ def test_a_lost_study_is_rebuilt_from_the_folders(search: Search) -> None:
     ]
 
 
-def test_a_damaged_result_is_earned_again(search: Search) -> None:
+def test_a_damaged_result_is_earned_again(search: FakeSearch) -> None:
     search.begin(3)
     search.directory.result_file(1, 2).write_text('{"state": "fini')
     with pytest.raises(ConfigError):  # the trial itself refuses to guess
@@ -295,7 +253,7 @@ def raise_if_unreadable(directory: SearchDir, number: int) -> None:
     load_outcome(directory.trial_folder(1, number))
 
 
-def test_stage_2_takes_the_best_of_stage_1_and_its_options(search: Search) -> None:
+def test_stage_2_takes_the_best_of_stage_1_and_its_options(search: FakeSearch) -> None:
     first = search.begin(4, batch_size=4)
     second = search.run(2, template="best", num_candidates=3)
     best = int(first.table["candidate"].iloc[0])
@@ -309,7 +267,7 @@ def test_stage_2_takes_the_best_of_stage_1_and_its_options(search: Search) -> No
     assert len(read_study(search.directory.journal, 1)) == 4
 
 
-def test_stage_2_continues_with_its_template(search: Search) -> None:
+def test_stage_2_continues_with_its_template(search: FakeSearch) -> None:
     search.begin(4)
     search.run(2, template="1", num_candidates=2)
     search.run(2, num_candidates=3)
@@ -319,20 +277,22 @@ def test_stage_2_continues_with_its_template(search: Search) -> None:
 
 
 @pytest.mark.parametrize("template", ["9", "0"])
-def test_an_unknown_template_number_is_refused(search: Search, template: str) -> None:
+def test_an_unknown_template_number_is_refused(search: FakeSearch, template: str) -> None:
     search.begin(2)
     with pytest.raises(ConfigError, match=r"number of a stage-1 candidate \(1 to 2"):
         search.run(2, template=template)
 
 
-def test_best_needs_a_finished_candidate(search: Search) -> None:
+def test_best_needs_a_finished_candidate(search: FakeSearch) -> None:
     set_faults(search.data, **{"raise": {"1": 1}})
     search.begin(1)
     with pytest.raises(ConfigError, match="finished stage-1 candidate"):
         search.run(2)
 
 
-def test_stage_2_with_other_data_than_stage_1_is_refused(search: Search, tmp_path: Path) -> None:
+def test_stage_2_with_other_data_than_stage_1_is_refused(
+    search: FakeSearch, tmp_path: Path
+) -> None:
     search.begin(2)
     other = make_data(tmp_path / "other_data")
     (other / "val" / "labelv2.txt").write_text("# else.jpg 5 5\n")
@@ -340,7 +300,7 @@ def test_stage_2_with_other_data_than_stage_1_is_refused(search: Search, tmp_pat
         search.run(2, template="1", data=str(other))
 
 
-def test_stage_2_alone_takes_a_file_and_its_flops(search: Search) -> None:
+def test_stage_2_alone_takes_a_file_and_its_flops(search: FakeSearch) -> None:
     save_architecture(make_architecture(5), search.root / "template.yaml")
     summary = search.run(
         2,
@@ -355,7 +315,7 @@ def test_stage_2_alone_takes_a_file_and_its_flops(search: Search) -> None:
     assert summary.request.flops == total(flops_by_part(make_architecture(5)))
 
 
-def test_nothing_is_created_for_a_mistyped_option(search: Search) -> None:
+def test_nothing_is_created_for_a_mistyped_option(search: FakeSearch) -> None:
     with pytest.raises(ConfigError, match="image_size must be a multiple of 32"):
         search.begin(2, image_size=33)
     with pytest.raises(ConfigError, match="unknown keys"):
@@ -365,13 +325,15 @@ def test_nothing_is_created_for_a_mistyped_option(search: Search) -> None:
     assert not search.directory.root.exists()
 
 
-def test_missing_data_say_how_to_get_some(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_say_how_to_get_some(
+    search: FakeSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(search.root)
     with pytest.raises(DataError, match="scrfd-nas data generate"):
         search.run(1, flops=10**9)
 
 
-def test_a_second_driver_is_refused(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_driver_is_refused(search: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     search.begin(2)
     monkeypatch.setattr("nas.storage.driver_lock._LOCK_WAIT_S", 0.1)
     with (
@@ -381,19 +343,18 @@ def test_a_second_driver_is_refused(search: Search, monkeypatch: pytest.MonkeyPa
         search.begin(3)
 
 
-def test_resources_of_the_first_run_are_kept(search: Search) -> None:
+def test_resources_of_the_first_run_are_kept(search: FakeSearch) -> None:
     search.begin(2, cpus_per_trial=2.0)
     search.begin(3)
-    assert search.cluster.resources is not None
-    assert search.cluster.resources.cpus_per_trial == 2.0
+    assert search.cluster.job.resources.cpus_per_trial == 2.0
 
 
-def sizes(search: Search) -> dict[str, int]:
+def sizes(search: FakeSearch) -> dict[str, int]:
     files = [path for path in search.directory.root.rglob("*") if path.is_file()]
     return {str(path.relative_to(search.directory.root)): path.stat().st_size for path in files}
 
 
-def test_starting_a_finished_search_again_makes_nothing_grow(search: Search) -> None:
+def test_starting_a_finished_search_again_makes_nothing_grow(search: FakeSearch) -> None:
     search.begin()
     before = sizes(search)
     for _ in range(20):
@@ -401,8 +362,10 @@ def test_starting_a_finished_search_again_makes_nothing_grow(search: Search) -> 
     assert sizes(search) == before
 
 
-def test_an_interrupted_search_grows_by_no_more_than_a_few_lines_a_start(search: Search) -> None:
-    def interrupt(status: Any, text: str) -> None:
+def test_an_interrupted_search_grows_by_no_more_than_a_few_lines_a_start(
+    search: FakeSearch,
+) -> None:
+    def interrupt(status: Any) -> None:
         if status.running:
             raise KeyboardInterrupt
 
@@ -411,7 +374,7 @@ def test_an_interrupted_search_grows_by_no_more_than_a_few_lines_a_start(search:
             search.begin()
         return sizes(search)
 
-    search.update = interrupt  # type: ignore[method-assign]
+    search.display.on_show = interrupt
     before = begin_and_stop()
     for _ in range(20):
         begin_and_stop()

@@ -19,9 +19,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ import numpy as np
 import tiny
 from tiny import make_report, make_result
 
+from nas.running.nodes import Node
 from nas.running.remote_trial_folder import local_folder
-from nas.running.tasks import Resources, TrialTask, run_task
+from nas.running.tasks import TrialJob, TrialTask, run_task
 from nas.search.events import TrialEvent
 from search_spaces.architecture import Architecture
 from search_spaces.files import write_text
@@ -43,6 +44,7 @@ from trials.result import (
     load_result,
     save_outcome,
 )
+from trials.settings import TrialSettings
 from trials.training.metrics import read_metrics, write_metrics
 from trials.trial import NO_CALLBACKS, Callbacks, Trial
 
@@ -111,8 +113,8 @@ def run(
         _sleep(faults.get("epoch_s", 0.0), callbacks.should_stop, folder)
         _misbehave(faults, folder, epoch, attempt)
         hard = curve[min(epoch, len(curve)) - 1]
-        found = hard if settings.is_evaluated(epoch) else None
-        reports.append(make_report(epoch, settings.epochs, found))
+        evaluated = hard if settings.is_evaluated(epoch) else None
+        reports.append(make_report(epoch, settings.epochs, evaluated))
         write_metrics(reports, folder)
         if callbacks.on_epoch is not None:
             callbacks.on_epoch(reports[-1])
@@ -170,68 +172,73 @@ def _count(path: Path) -> int:
     return attempt
 
 
+def make_task(root: Path, number: int = 1, *, epochs: int = 3, **changes: Any) -> TrialTask:
+    """A fake trial in `root`, whose data are in `root/data`."""
+    settings = TrialSettings(epochs=epochs, image_size=64, threads=1)
+    task = TrialTask(
+        number=number,
+        architecture=make_architecture(number).to_dict(),
+        recipe={},
+        settings=asdict(settings),
+        data_root=str(root / "data"),
+        folder=str(root / f"{number:04d}"),
+        entry=ENTRY,
+    )
+    return replace(task, **changes)
+
+
+@dataclass
+class FakeDisplay:
+    """What a display was given; `on_show` is called with every status."""
+
+    lines: list[str] = field(default_factory=list)
+    statuses: list[Any] = field(default_factory=list)
+    on_show: Callable[[Any], None] = lambda status: None
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+
+    def show(self, status: Any) -> None:
+        self.statuses.append(status)
+        self.on_show(status)
+
+
 @dataclass
 class FakeCluster:
     """The executor's interface without Ray: one trial after the other, in this process."""
 
-    cpus: float = 2.0
-    gpus: float = 0.0
+    nodes: tuple[Node, ...] = (Node(cpus=2.0),)
     asked: list[int] = field(default_factory=list)
-    resources: Resources | None = None
-    records: Any = None
-    tracking: Any = None
+    job: Any = None
 
-    def default_resources(self, num_trials: int) -> Resources:
-        return Resources(cpus_per_trial=1)
-
-    def check(self, resources: Resources) -> None:
-        pass
-
-    def run(
-        self,
-        tasks: Sequence[TrialTask],
-        resources: Resources,
-        *,
-        on_event: Callable[[TrialEvent], None],
-        retries: int = 1,
-        more: Callable[[], TrialTask | None] | None = None,
-        records: Any = None,
-        on_step: Callable[[], None] | None = None,
-        tracking: Any = None,
-    ) -> None:
-        self.tracking = tracking
-        self.resources, self.records = resources, records
-        if on_step:
-            on_step()
-        for task in iter(more, None) if more else tasks:
+    def run(self, job: TrialJob) -> None:
+        self.job = job
+        job.check()
+        for task in job.tasks:
             self.asked.append(task.number)
-            for attempt in range(1, retries + 2):
-                if self._attempt(task, on_event, attempt, is_last=attempt > retries):
+            for attempt in range(1, job.retries + 2):
+                if self._attempt(task, job.publish, attempt, is_last=attempt > job.retries):
                     break
 
-    def _attempt(self, task: TrialTask, on_event: Any, attempt: int, is_last: bool) -> bool:
-        on_event(TrialEvent(kind="started", number=task.number))
-
-        def on_epoch(report: EpochReport) -> None:
-            hard = report.aps.hard if report.aps else None
-            epochs = {"epoch": report.epoch, "epochs": report.epochs}
-            on_event(TrialEvent(kind="epoch", number=task.number, hard=hard, **epochs))
-
+    def _attempt(self, task: TrialTask, publish: Any, attempt: int, is_last: bool) -> bool:
+        publish(TrialEvent(kind="started", number=task.number))
         try:
             with local_folder(task) as (near, put):
 
-                def tell(report: EpochReport) -> None:
+                def on_epoch(report: EpochReport) -> None:
                     put()
-                    on_epoch(report)
+                    hard = report.aps.hard if report.aps else None
+                    epochs = {"epoch": report.epoch, "epochs": report.epochs}
+                    publish(TrialEvent(kind="epoch", number=task.number, hard=hard, **epochs))
 
-                run_task(near, tell)
+                run_task(near, on_epoch)
         except Exception as error:
             kind: Any = "failed" if is_last else "retried"
             failure = failure_of(error, attempt)
-            on_event(TrialEvent(kind=kind, number=task.number, failure=failure))
+            publish(TrialEvent(kind=kind, number=task.number, failure=failure))
             return False
         kind = "reached" if task.is_partial else "finished"
-        on_event(TrialEvent(kind=kind, number=task.number))
+        publish(TrialEvent(kind=kind, number=task.number))
         return True
 
     def connect(self, address: str | None) -> Any:

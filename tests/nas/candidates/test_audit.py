@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from fake_trials import make_architecture, make_data, make_result
+from fake_trials import make_architecture, make_data
+from tiny import make_result
 
 from nas.candidates import audit
 from nas.candidates.audit import audit_proxies, finished_trials

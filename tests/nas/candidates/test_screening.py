@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_data, propose
+from fake_trials import (
+    ENTRY,
+    FakeCluster,
+    FakeDisplay,
+    hard_ap,
+    make_architecture,
+    make_data,
+    propose,
+)
 
 from nas.candidates import audit, screening
 from nas.candidates.pool import Pool
@@ -36,8 +44,7 @@ class Search:
     root: Path
     data: Path
     name: str = "search"
-    notes: list[str] = field(default_factory=list)
-    shown: list[Any] = field(default_factory=list)
+    display: FakeDisplay = field(default_factory=FakeDisplay)
 
     @property
     def directory(self) -> SearchDir:
@@ -60,14 +67,8 @@ class Search:
             screen_force=force,
         )
         given = {"flops": 10**9, "data": str(self.data), "epochs": 2, "image_size": 64}
-        return run_stage(
-            self.directory,
-            1,
-            {**given, "num_candidates": num, **options},
-            run,
-            update=lambda status, _: self.shown.append(status),
-            note=self.notes.append,
-        )
+        given |= {"num_candidates": num, **options}
+        return run_stage(self.directory, 1, given, run, self.display)
 
     def depths(self) -> list[int]:
         """Return a number that identifies each candidate, in their order."""
@@ -108,7 +109,7 @@ def test_best_of_the_pool_follow_existing_candidates(search: Search) -> None:
     search.run(10, screen="zen", screen_from=POOL)
     others = [n for n in best(range(1, POOL + 1), POOL) if n > 6]
     assert search.depths() == [1, 2, 3, 4, 5, 6, *others[:4]]
-    (note,) = (note for note in search.notes if note.startswith("the best"))
+    (note,) = (note for note in search.display.lines if note.startswith("the best"))
     assert note.startswith("the best 4 of 40 candidates by zen (tau +1.00, ")
 
 
@@ -150,7 +151,11 @@ def test_scores_audit_and_pool_are_written_and_progress_is_shown(search: Search)
     assert (content["audit"]["num"], content["audit"]["verdict"]) == (6, "usable")
     assert content["audit"]["tau"] == pytest.approx(1)
     assert content["pool"] == {"scored": 40, "chosen": 2, "before": 6}
-    shown = [status for status in search.shown if isinstance(status, screening.ScreeningStatus)]
+    shown = [
+        status
+        for status in search.display.statuses
+        if isinstance(status, screening.ScreeningStatus)
+    ]
     assert [status.done for status in shown] == list(range(1, POOL + 1))
     assert shown[0].describe().startswith("screening by zen: 1/40 scores, ")
     assert shown[-1].describe() == "screening by zen: 40/40 scores"
@@ -190,7 +195,7 @@ def test_refused_proxy_can_be_forced_and_is_audited_again(search: Search) -> Non
     found = recorded(search.directory, 1)
     assert found is not None
     assert (found.forced, found.audit["verdict"]) == (True, "reversed")
-    assert any("zen (forced, tau -1.00" in note for note in search.notes)
+    assert any("zen (forced, tau -1.00" in note for note in search.display.lines)
     with pytest.raises(ScreeningError):
         search.run(9)
     search.run(9, force=True)

@@ -5,32 +5,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import fake_trials
 import pytest
-from fake_trials import ENTRY, FakeCluster, hard_ap, make_data
+from fake_search import FakeSearch
+from fake_trials import hard_ap, make_data
 
 from nas.candidates import audit
 from nas.candidates.proposals import propose_stage1
 from nas.cli.main import run
-from nas.search.directory import SearchDir
-from nas.stage import RunOptions, run_stage
+from nas.stage import RunOptions
 from trials.proxies.registry import PROXIES, score
 
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """A search of 6 finished trials."""
-    options = {"flops": 10**9, "data": str(make_data(tmp_path / "data")), "epochs": 2}
-    root = tmp_path / "search"
-    run_stage(
-        SearchDir(root),
-        1,
-        {**options, "image_size": 64, "num_candidates": 6},
-        RunOptions(entry=ENTRY, propose=fake_trials.propose, connect=FakeCluster().connect),
-        update=lambda status, text: None,
-        note=lambda text: None,
-    )
-    return root
+    search = FakeSearch(tmp_path, make_data(tmp_path / "data"), asked={"epochs": 2})
+    search.begin(6)
+    return search.directory.root
 
 
 @pytest.fixture
@@ -129,7 +120,7 @@ def test_the_stages_take_the_screens_flags(
 ) -> None:
     asked: list[RunOptions] = []
 
-    def stop(directory: Any, stage: int, options: Any, run: RunOptions, **_: Any) -> None:
+    def stop(directory: Any, stage: int, options: Any, run: RunOptions, *_: Any) -> None:
         asked.append(run)
         assert (options["screen"], options["screen_from"]) == ("zen", 50)
         raise KeyboardInterrupt

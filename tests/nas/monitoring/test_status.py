@@ -1,25 +1,36 @@
 import io
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fake_trials import make_architecture
+from fake_trials import FakeDisplay, make_architecture
 from rich.console import Console
 from tiny import make_report, make_result
 
 from nas.monitoring.progress import SearchProgress, shown
-from nas.monitoring.status import StageStatus, describe_seconds, read_status, stage_rows
+from nas.monitoring.status import (
+    StageCounts,
+    StageStatus,
+    describe_seconds,
+    read_status,
+    stage_rows,
+)
 from nas.search.directory import SearchDir
 from nas.search.events import TrialEvent
 from nas.search.request import Stage1Request
 from nas.study.study import Study
 from nas.study.trials import Entry
 from search_spaces.architecture import save_architecture
-from trials.result import TrialFailure, save_outcome
+from trials.result import Outcome, TrialFailure, TrialResult, save_outcome
 
 EPOCHS = 10
 FAILED = TrialFailure(reason="ValueError: no")
+
+
+def result(hard: float) -> TrialResult:
+    return make_result(hard, EPOCHS, duration_s=2.0)
 
 
 @pytest.fixture
@@ -120,28 +131,29 @@ def test_equal_aps_make_the_lower_number_best(directory: SearchDir) -> None:
     assert read_status(directory, 1).best_candidate == 1
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+def make_progress(
+    done: dict[int, int], outcomes: dict[int, Outcome], clock: Callable[[], float] = time.monotonic
+) -> SearchProgress:
+    counts = StageCounts(stage=1, epochs=EPOCHS, done=done, outcomes=dict(outcomes))
+    return SearchProgress(counts, FakeDisplay(), outcomes.get, clock=clock)
 
 
 def test_progress_counts_events_like_the_files() -> None:
-    clock = Clock()
-    progress = SearchProgress(1, EPOCHS, {1: 10, 2: 0, 3: 0}, {1: make_result(0.25, EPOCHS)}, clock)
+    now = 0.0
+    outcomes: dict[int, Outcome] = {1: result(0.25)}
+    progress = make_progress({1: 10, 2: 0, 3: 0}, outcomes, lambda: now)
     assert progress.status().seconds_left is None
     for number in (2, 3):
-        progress.note(TrialEvent(kind="started", number=number), None)
-    clock.now = 50.0
-    progress.note(TrialEvent(kind="epoch", number=2, epoch=5, epochs=EPOCHS), None)
+        progress(TrialEvent(kind="started", number=number))
+    now = 50.0
+    progress(TrialEvent(kind="epoch", number=2, epoch=5, epochs=EPOCHS))
     status = progress.status()
     assert (status.finished, status.running, status.waiting) == (1, 2, 0)
     assert (status.epochs_done, status.epochs_total) == (15, 30)
     assert status.seconds_left == pytest.approx(15 * 10.0)  # 5 epochs in 50 s
-    progress.note(TrialEvent(kind="failed", number=3, failure=FAILED), FAILED)
-    progress.note(TrialEvent(kind="finished", number=2), make_result(0.5, EPOCHS))
+    outcomes |= {2: result(0.5), 3: FAILED}
+    progress(TrialEvent(kind="failed", number=3, failure=FAILED))
+    progress(TrialEvent(kind="finished", number=2))
     status = progress.status()
     assert (status.finished, status.failed, status.running) == (2, 1, 0)
     assert (status.best_hard, status.best_candidate) == (0.5, 2)
@@ -149,9 +161,9 @@ def test_progress_counts_events_like_the_files() -> None:
 
 
 def test_a_retried_trial_keeps_its_epochs() -> None:
-    progress = SearchProgress(1, EPOCHS, {1: 0}, {})
-    progress.note(TrialEvent(kind="epoch", number=1, epoch=5, epochs=EPOCHS), None)
-    progress.note(TrialEvent(kind="retried", number=1, failure=FAILED), None)
+    progress = make_progress({1: 0}, {})
+    progress(TrialEvent(kind="epoch", number=1, epoch=5, epochs=EPOCHS))
+    progress(TrialEvent(kind="retried", number=1, failure=FAILED))
     assert (progress.status().running, progress.status().waiting) == (0, 1)
     assert progress.status().epochs_done == 5
 
@@ -181,13 +193,15 @@ def test_durations_are_readable(seconds: float, text: str) -> None:
 def test_notes_are_shown_everywhere(directory: SearchDir, is_terminal: bool) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=is_terminal, width=150, highlight=False)
-    with shown(console) as update:
-        for note in ("", "candidate [3] failed: no", ""):
-            update(read_status(directory, 1), note)
+    with shown(console) as display:
+        display.show(read_status(directory, 1))
+        display.log("candidate [3] failed: no")
+        for _ in range(2):
+            display.show(read_status(directory, 1))
     text = output.getvalue()
     assert "candidate [3] failed: no" in text
     assert "2/6 finished" in text
-    if not is_terminal:  # the third update came too soon after the second
+    if not is_terminal:  # the third status came too soon after the second
         assert len(text.splitlines()) == 3
 
 

@@ -10,7 +10,8 @@ import pytest
 from fake_trials import FakeCluster, hard_ap, make_architecture, make_data, set_faults
 
 from nas.cli.main import run
-from nas.recording.event_hooks import Hook, split_command
+from nas.recording.background import Background
+from nas.recording.event_hooks import call_command, split_command
 from search_spaces.errors import ConfigError
 
 PYTHON = sys.executable
@@ -112,15 +113,16 @@ def test_no_shell_reads_the_command() -> None:
         split_command("$HOME")
 
 
-def test_a_slow_command_is_ended_and_holds_nobody_up() -> None:
-    notes: list[str] = []
-    hook = Hook(f"{PYTHON} -S -c 'import time; time.sleep(60)'", notes.append, limit_s=0.2)
+def test_a_slow_command_is_ended_and_delays_nothing() -> None:
+    lines: list[str] = []
+    command = [PYTHON, "-S", "-c", "import time; time.sleep(60)"]
+    calls = Background("--on-event", lines.append)
     begun = time.monotonic()
     for _ in range(3):
-        hook.tell({"event": "started"})
+        calls.submit(lambda: call_command(command, {"event": "started"}, limit_s=0.2))
     assert time.monotonic() - begun < 0.15
-    hook.close(20)
-    assert notes == [
+    calls.close(20)
+    assert lines == [
         "--on-event: it took longer than 0.2 s and was ended (further failures are not shown)"
     ]
     assert time.monotonic() - begun < 10

@@ -1,143 +1,139 @@
-"""Trials in a tracker: what it is shown, and that its failures do not end a search."""
+"""Trials in a tracker: what it is given, and that its failures do not end a search."""
 
 import importlib.util
-import pickle
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_trials import make_data
-from ray import tune
-from ray.tune.logger import LoggerCallback
+from fake_search import FakeSearch
+from fake_trials import make_architecture, make_data, set_faults
 
 from nas.cli.main import run
-from nas.recording.tracking import PAUSE_S, Patience, Tracking, require_tracker
-from nas.recording.tracking_callbacks import _made
+from nas.recording import tracking
+from nas.recording.background import Background
+from nas.recording.tracking import TrackedRuns, require_tracker
+from nas.search.events import TrialEvent
 from search_spaces.errors import ConfigError
 
 
-class Recording(LoggerCallback):
-    """What one of Tune's callbacks would be told; fails where it is told to."""
+class FakeTracker:
+    """A tracker that keeps its calls, and fails at the kinds of calls in `fails`."""
 
-    def __init__(self, experiment_name: str) -> None:
-        self.told: list[Any] = []
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
         self.fails: set[str] = set()
-        self.name = experiment_name
 
-    def _tell(self, kind: str, *values: Any) -> None:
+    def _keep(self, kind: str, *values: Any) -> None:
         if kind in self.fails:
             raise ConnectionError(f"no server\nfor {kind}")
-        self.told.append((kind, *values))
+        self.calls.append((kind, *values))
 
-    def setup(self, *args: Any, **kwargs: Any) -> None:
-        self._tell("setup")
+    def start(self, name: str, parameters: Mapping[str, Any]) -> str:
+        self._keep("start", name, dict(parameters))
+        return f"run {name}"
 
-    def log_trial_start(self, trial: Any) -> None:
-        self._tell("start", str(trial), dict(trial.config))
+    def log(self, run: str, step: int, metrics: Mapping[str, float]) -> None:
+        self._keep("log", run, step, dict(metrics))
 
-    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        self._tell("result", str(trial), result)
-
-    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        self._tell("end", str(trial), failed)
-
-
-@dataclass(eq=False)
-class Trial:
-    number: int
-    config: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.config = {"number": self.number, "task": "a long text"}
-
-    def __str__(self) -> str:
-        return f"{self.number:04d}"
-
-
-def result(epoch: int, **more: Any) -> dict[str, Any]:
-    return {"epoch": epoch, "training_iteration": 1, "metrics": {}} | more
+    def end(self, run: str, *, failed: bool) -> None:
+        self._keep("end", run, failed)
 
 
 @pytest.fixture
-def notes() -> list[str]:
-    return []
+def tracker() -> FakeTracker:
+    return FakeTracker()
 
 
 @pytest.fixture
-def callback(notes: list[str]) -> Any:
-    shown = Tracking(
-        tracker="mlflow",
-        name="s/stage1",
-        parameters=lambda number: {"candidate": number, "block": "basic"},
-        note=notes.append,
-    )
-    made = _made(Recording, shown, {"experiment_name": shown.name})
-    made.setup()
-    return made
+def runs(tracker: FakeTracker) -> TrackedRuns:
+    return TrackedRuns(tracker, lambda number: {"candidate": number})
 
 
-def test_a_candidate_is_shown_by_its_numbers_and_epochs(callback: Any) -> None:
-    trial = Trial(7)
-    callback.on_trial_start(1, [], trial)
-    callback.on_trial_result(1, [], trial, result(4, metrics={"loss": 0.5, "hard": None}))
-    callback.on_trial_complete(1, [], trial)
-    assert callback.told == [
-        ("setup",),
-        ("start", "0007", {"candidate": 7, "block": "basic"}),
-        ("result", "0007", {"loss": 0.5, "epoch": 4, "training_iteration": 4}),
-        ("end", "0007", False),
+def test_a_candidate_is_shown_by_its_number_parameters_and_epochs(
+    tracker: FakeTracker, runs: TrackedRuns
+) -> None:
+    runs.record(TrialEvent(kind="started", number=7))
+    metrics = {"loss": 0.5, "hard": None}
+    runs.record(TrialEvent(kind="epoch", number=7, epoch=4, metrics=metrics))
+    runs.record(TrialEvent(kind="finished", number=7))
+    assert tracker.calls == [
+        ("start", "0007", {"candidate": 7}),
+        ("log", "run 0007", 4, {"loss": 0.5}),
+        ("end", "run 0007", False),
     ]
-    assert trial.config["task"] == "a long text"
 
 
-def test_what_is_open_at_the_end_was_interrupted(callback: Any) -> None:
+def test_runs_that_are_open_at_the_end_have_failed(tracker: FakeTracker, runs: TrackedRuns) -> None:
     for number in (1, 2):
-        callback.on_trial_start(1, [], trial := Trial(number))
-    callback.on_trial_error(1, [], trial)
-    callback.leave()
-    assert callback.told[-2:] == [("end", "0002", True), ("end", "0001", True)]
+        runs.record(TrialEvent(kind="started", number=number))
+    runs.record(TrialEvent(kind="retried", number=1))
+    runs.record(TrialEvent(kind="failed", number=2))
+    runs.end_all()
+    assert tracker.calls[-2:] == [("end", "run 0002", True), ("end", "run 0001", True)]
 
 
-def test_a_trial_whose_start_was_missed_is_begun_later(callback: Any, notes: list[str]) -> None:
-    clock = [0.0]
-    callback.patience._clock = lambda: clock[0]
-    callback.fails = {"start"}
-    trial = Trial(1)
-    callback.on_trial_start(1, [], trial)
-    callback.fails = set()
-    callback.on_trial_result(1, [], trial, result(1))
-    assert callback.told == [("setup",)]
-    clock[0] = PAUSE_S
-    callback.on_trial_result(1, [], trial, result(2))
-    assert [item[0] for item in callback.told] == ["setup", "start", "result"]
-    assert notes == ["--track: no server; the search goes on without it for now"]
+def test_a_run_whose_start_failed_begins_with_a_later_epoch(
+    tracker: FakeTracker, runs: TrackedRuns
+) -> None:
+    tracker.fails = {"start"}
+    with pytest.raises(ConnectionError):
+        runs.record(TrialEvent(kind="started", number=1))
+    tracker.fails = set()
+    runs.record(TrialEvent(kind="epoch", number=1, epoch=2, metrics={"loss": 0.5}))
+    assert [call[0] for call in tracker.calls] == ["start", "log"]
 
 
-def test_a_tracker_that_does_not_answer_at_the_start_is_an_error(callback: Any) -> None:
-    callback.fails = {"setup"}
-    message = r"--track mlflow cannot begin \(no server\); see MLFLOW_TRACKING_URI"
-    with pytest.raises(ConfigError, match=message):
-        callback.setup()
-
-
-def test_tune_can_pickle_it(callback: Any) -> None:
-    assert type(pickle.loads(pickle.dumps(callback))) is tune.Callback  # noqa: S301
-
-
-def test_failures_are_noted_once_and_followed_by_a_pause() -> None:
-    notes, calls, clock = [], [], [0.0]
-
+def failing(calls: list[str]) -> Callable[[], None]:
     def fail() -> None:
-        calls.append(clock[0])
+        calls.append("call")
         raise OSError("gone")
 
-    patience = Patience(notes.append, lambda: clock[0])
-    for now in (0.0, 1.0, PAUSE_S - 1, PAUSE_S, PAUSE_S + 1):
-        clock[0] = now
-        patience.call(fail)
-    assert calls == [0.0, PAUSE_S]
-    assert len(notes) == 1
+    return fail
+
+
+@pytest.mark.parametrize(("pause_s", "count"), [(300.0, 1), (0.0, 3)])
+def test_a_failure_is_logged_once_and_followed_by_a_pause(pause_s: float, count: int) -> None:
+    lines: list[str] = []
+    calls: list[str] = []
+    background = Background("--track", lines.append, pause_s)
+    for _ in range(3):
+        background.submit(failing(calls))
+    background.close(10.0)
+    assert len(calls) == count
+    assert lines == ["--track: gone (further failures are not shown)"]
+
+
+def test_a_search_is_shown_in_the_tracker(
+    tracker: FakeTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "require_tracker", lambda name: None)
+    monkeypatch.setattr(tracking, "MLflow", lambda name: tracker)
+    search = FakeSearch(tmp_path, make_data(tmp_path / "data"), options={"track": "mlflow"})
+    set_faults(search.data, **{"raise": {"2": 1}})
+    search.begin(2, retries=0)
+    (_, name, parameters) = tracker.calls[0]
+    assert name == "0001"
+    assert parameters["hash"] == make_architecture(1).content_hash
+    assert (parameters["epochs"], parameters["seed"], parameters["depth_c5"]) == (3, 0, 1)
+    assert [call[1:] for call in tracker.calls if call[0] == "end"] == [
+        ("run 0001", False),
+        ("run 0002", True),
+    ]
+
+
+def test_a_tracker_that_does_not_answer_is_an_error_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(name: str) -> None:
+        raise ConnectionError("no server\nat all")
+
+    monkeypatch.setattr(tracking, "require_tracker", lambda name: None)
+    monkeypatch.setattr(tracking, "MLflow", unreachable)
+    search = FakeSearch(tmp_path, make_data(tmp_path / "data"), options={"track": "mlflow"})
+    message = r"--track mlflow cannot begin \(no server\); see MLFLOW_TRACKING_URI"
+    with pytest.raises(ConfigError, match=message):
+        search.begin(2)
 
 
 def test_unknown_and_missing_trackers_are_refused_before_anything_is_made(

@@ -4,22 +4,21 @@ import csv
 import errno
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fake_trials
 import pandas as pd
 import pytest
-from fake_trials import ENTRY, FakeCluster, make_data, propose, set_faults
+from fake_search import FakeSearch
+from fake_trials import FakeCluster, make_data, set_faults
 
 from nas.monitoring.housekeeping import clean
 from nas.resolve_request import stage1_template
 from nas.results.confirm import Confirmation, confirm
-from nas.search.directory import SearchDir
 from nas.search.disk import DiskFullError
 from nas.search.request import Stage1Request
-from nas.stage import RunOptions, run_stage
 from nas.storage.driver_lock import BusyError
 from nas.study.study import read_study
 from reports.leaderboard import to_records
@@ -32,50 +31,25 @@ CURVES = {"1": 0.60, "1/6": 0.60, "1/7": 0.61, "2": 0.59, "2/6": 0.60, "2/7": 0.
 CURVES |= {"3": 0.64, "3/6": 0.55, "3/7": 0.56, "4": 0.30, "4/6": 0.31, "4/7": 0.29}
 
 
-@dataclass
-class Search:
-    """A finished search of four candidates, without Ray and without training."""
-
-    root: Path
-    data: Path
-    texts: list[str] = field(default_factory=list)
-    cluster: FakeCluster = field(default_factory=FakeCluster)
-
-    @property
-    def directory(self) -> SearchDir:
-        return SearchDir(self.root / "search")
-
-    def options(self) -> RunOptions:
-        self.cluster = FakeCluster()
-        return RunOptions(entry=ENTRY, propose=propose, connect=self.cluster.connect)
-
-    def begin(self, num_candidates: int = 4) -> None:
-        asked = {"flops": 10**9, "data": str(self.data), "epochs": 2, "image_size": 64}
-        asked |= {"num_candidates": num_candidates, "seed": SEED}
-        run_stage(
-            self.directory, 1, asked, self.options(), update=self.update, note=self.texts.append
-        )
+class Search(FakeSearch):
+    """A search whose candidates are confirmed."""
 
     def confirm(self, top: int = 3, seeds: int = 3) -> pd.DataFrame:
-        return confirm(
-            self.directory,
-            Confirmation(stage=1, top=top, seeds=seeds),
-            self.options(),
-            update=self.update,
-            note=self.texts.append,
-        )
-
-    def update(self, status: Any, text: str) -> None:
-        self.texts.append(text)
+        asked = Confirmation(stage=1, top=top, seeds=seeds)
+        return confirm(self.directory, asked, self.run_options(), self.display)
 
 
 def curves(hards: Mapping[str, float]) -> dict[str, list[float]]:
     return {key: [hard] for key, hard in hards.items()}
 
 
+def make_search(root: Path, **faults: Any) -> Search:
+    return Search(root, make_data(root / "data", **faults), asked={"epochs": 2, "seed": SEED})
+
+
 @pytest.fixture
 def search(tmp_path: Path) -> Search:
-    made = Search(tmp_path, make_data(tmp_path / "data", curves=curves(CURVES)))
+    made = make_search(tmp_path, curves=curves(CURVES))
     made.begin()
     return made
 
@@ -132,7 +106,7 @@ def test_a_training_differs_from_its_candidate_in_the_seed_alone(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks: list[Any] = []
-    monkeypatch.setattr(FakeCluster, "run", lambda self, given, *_, **__: tasks.extend(given))
+    monkeypatch.setattr(FakeCluster, "run", lambda self, job: tasks.extend(job.tasks))
     search.confirm(top=1)
     assert [task.settings["seed"] for task in tasks] == [6, 7]
     request = search.directory.requests()[1]
@@ -149,7 +123,7 @@ def test_asked_again_it_trains_nothing(search: Search) -> None:
     first = search.confirm()
     assert search.confirm().equals(first)
     assert search.cluster.asked == []
-    assert "all 6 trainings with other seeds are done" in search.texts
+    assert "all 6 trainings with other seeds are done" in search.display.lines
 
 
 def test_more_candidates_and_more_seeds_are_added(search: Search) -> None:
@@ -167,7 +141,7 @@ def test_a_failed_training_counts_for_nothing_and_is_tried_again(search: Search)
     assert isinstance(failure, TrialFailure)
     assert failure.attempts == 2
     assert {row["candidate"]: row["seeds"] for row in to_records(table)}[1] == 2
-    assert any("candidate 1, seed 6: failed, ValueError" in text for text in search.texts)
+    assert any("candidate 1, seed 6 failed: ValueError" in text for text in search.display.lines)
     set_faults(search.data, curves=curves(CURVES))
     assert ranks(search.confirm(top=2, seeds=3))[0] == (1, 1, 3)
     assert len(search.cluster.asked) == 1
@@ -176,8 +150,8 @@ def test_a_failed_training_counts_for_nothing_and_is_tried_again(search: Search)
 def test_interrupted_it_continues(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = FakeCluster.run
 
-    def run(self: FakeCluster, tasks: Any, *arguments: Any, **options: Any) -> None:
-        whole(self, tasks[:2], *arguments, **options)
+    def run(self: FakeCluster, job: Any) -> None:
+        whole(self, replace(job, tasks=job.tasks[:2]))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -209,8 +183,7 @@ def test_two_drivers_cannot_confirm_at_once(search: Search) -> None:
 
 
 def test_what_is_not_there_cannot_be_confirmed(tmp_path: Path) -> None:
-    data = make_data(tmp_path / "data", **{"raise": {"1": 1}})
-    made = Search(tmp_path, data)
+    made = make_search(tmp_path, **{"raise": {"1": 1}})
     with pytest.raises(ConfigError, match="stage 1 has not begun"):
         made.confirm()
     made.begin(num_candidates=1)
@@ -230,7 +203,7 @@ def test_the_command_prints_means_and_ties(
     from nas import stage
     from nas.cli.main import run
 
-    monkeypatch.setattr(stage, "RunOptions", lambda address: search.options())
+    monkeypatch.setattr(stage, "RunOptions", lambda address: search.run_options())
     command = ["confirm", "--top", "2", "--search-dir", str(search.directory.root)]
     assert run(command) == 0
     output = capsys.readouterr().out

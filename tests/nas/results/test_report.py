@@ -137,17 +137,17 @@ def test_latencies_are_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch) -
         return replace(LATENCY, median_ms=float(len(timed)))
 
     for _ in range(2):
-        measure_latencies(directory, 1, measure, note=lambda _: None)
+        measure_latencies(directory, 1, measure, log=lambda _: None)
     assert len(timed) == 3
     assert sorted(x.median_ms for x in read_latencies(directory, 1).values()) == [1.0, 2.0, 3.0]
     monkeypatch.setattr(latency_cache.platform, "node", lambda: "another")
-    measure_latencies(directory, 1, measure, note=lambda _: None)
+    measure_latencies(directory, 1, measure, log=lambda _: None)
     assert len(timed) == 6  # times of two machines do not stand in one figure
 
 
 def test_a_latency_of_another_network_does_not_count() -> None:
     directory = search()
-    measure_latencies(directory, 1, lambda _: LATENCY, note=lambda _: None)
+    measure_latencies(directory, 1, lambda _: LATENCY, log=lambda _: None)
     path = directory.trial_folder(1, 1) / LATENCY_FILE
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "hash": make_architecture(5).content_hash}))

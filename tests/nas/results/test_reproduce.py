@@ -11,7 +11,15 @@ import pytest
 from tiny import TINY
 
 from nas.cli.main import run as run_cli
-from nas.results.reproduce import DIFFERENT, IDENTICAL, WITHIN, compare, read_record, reproduce
+from nas.results.reproduce import (
+    DIFFERENT,
+    IDENTICAL,
+    WITHIN,
+    Record,
+    compare,
+    read_record,
+    reproduce,
+)
 from nas.search.directory import SearchDir
 from nas.search.request import Stage1Request
 from search_spaces.errors import ConfigError, IncomparableError
@@ -59,19 +67,23 @@ def search(trained: Path, tmp_path: Path) -> Iterator[Path]:
     return root
 
 
+def on_cpu(record: Record) -> Record:
+    return replace(record, settings=replace(record.settings, device="cpu"))
+
+
 def test_everything_needed_is_read_from_the_folder_and_its_search(search: Path, data: Path) -> None:
     record = read_record(search / "stage1" / "0007")
     assert replace(record.architecture, name="tiny") == TINY
     assert record.recipe == RECIPE
     assert (record.settings.epochs, record.settings.image_size) == (2, 64)
     assert [record.settings.is_evaluated(epoch) for epoch in (1, 2)] == [True, True]
-    assert (record.data, record.threads) == (data, 1)
+    assert (record.data, record.settings.threads) == (data, 1)
     assert record.versions["torch"]
 
 
 def test_here_and_now_it_is_the_same_to_the_bit(search: Path, data: Path) -> None:
     folder = search / "stage1" / "0007"
-    found = reproduce(read_record(folder), data, folder / "reproduced", device="cpu")
+    found = reproduce(on_cpu(read_record(folder)), data, folder / "reproduced")
     assert found.verdict == IDENTICAL
     assert found.before.aps == found.after.aps
     assert found.same_weights
@@ -84,7 +96,7 @@ def test_here_and_now_it_is_the_same_to_the_bit(search: Path, data: Path) -> Non
 def test_another_seed_is_another_training(search: Path, data: Path) -> None:
     folder = search / "stage1" / "0007"
     record = read_record(folder)
-    settings = replace(record.settings, seed=1, threads=1, device="cpu")
+    settings = replace(record.settings, seed=1, device="cpu")
     result = run_trial(TINY, RECIPE, data, search / "other", settings=settings)
     found = compare(record, search / "other", result)
     assert not found.same_weights
@@ -138,7 +150,9 @@ def test_other_data_are_refused_before_anything_is_written(
     assert not (tmp_path / "again").exists()
 
 
-def test_data_may_have_moved(search: Path, data: Path, tmp_path: Path) -> None:
+def test_data_may_have_moved(
+    search: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(data, copy)
     asked: list[Any] = []
@@ -148,8 +162,8 @@ def test_data_may_have_moved(search: Path, data: Path, tmp_path: Path) -> None:
         shutil.copytree(search / "stage1" / "0007", arguments[3])
         return load_result(arguments[3])
 
-    record = read_record(search / "stage1" / "0007")
-    found = reproduce(record, copy, tmp_path / "again", run=run)
+    monkeypatch.setattr("nas.results.reproduce.run_trial", run)
+    found = reproduce(read_record(search / "stage1" / "0007"), copy, tmp_path / "again")
     assert asked == [(copy, 1)]
     assert found.verdict == IDENTICAL
 

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_trials import ENTRY, FakeCluster, hard_ap, make_architecture, make_data
+from fake_trials import FakeCluster, hard_ap, make_architecture, make_data, make_task
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
 from nas.running import cluster
-from nas.running.cluster import Cluster, connected
-from nas.running.nodes import Node, NodeLostError, check_own_processes
+from nas.running.cluster import connected
+from nas.running.nodes import NodeLostError, check_own_processes
 from nas.running.signals import StopSignal, Terminated, ending_tidily
-from nas.running.tasks import Resources, TrialTask, plain_settings, run_task
+from nas.running.tasks import Resources, TrialJob, TrialTask, run_task
 from nas.running.tune_callback import _failure
 from nas.search.events import TrialEvent
 from search_spaces.errors import ConfigError
 from trials.result import TrialFailure, TrialFault, load_result
-from trials.settings import TrialSettings
 
 ONE_CORE = Resources(cpus_per_trial=1)
 
@@ -53,35 +52,27 @@ class Run:
         return [e.failure for e in self.events if e.number == number and e.failure]
 
 
-def make_tasks(tmp_path: Path, count: int, **faults: Any) -> list[TrialTask]:
-    data = make_data(tmp_path / "data", **faults)
-    settings = plain_settings(TrialSettings(epochs=3, image_size=64, threads=1))
-    return [
-        TrialTask(
-            number=number,
-            architecture=make_architecture(number).to_dict(),
-            recipe={},
-            settings=settings,
-            data_root=str(data),
-            folder=str(tmp_path / f"{number:04d}"),
-            entry=ENTRY,
-        )
-        for number in range(1, count + 1)
-    ]
+def make_tasks(root: Path, count: int, **faults: Any) -> list[TrialTask]:
+    make_data(root / "data", **faults)
+    return [make_task(root, number) for number in range(1, count + 1)]
+
+
+def job(tasks: list[TrialTask], publish: Any = print, **options: Any) -> TrialJob:
+    return TrialJob(**{"tasks": tasks, "resources": ONE_CORE, "publish": publish, **options})
 
 
 @pytest.fixture(scope="module")
 def ray_run(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Starting Ray's workers takes seconds: several tests look at the same run."""
     run = Run(make_tasks(tmp_path_factory.mktemp("ray"), 7, **FAULTS), [])
-    ray_cluster.run(run.tasks, ONE_CORE, on_event=run.events.append, retries=1)
+    ray_cluster.run(job(run.tasks, run.events.append))
     return run
 
 
 @pytest.fixture
 def fake_run(tmp_path: Path) -> Run:
     run = Run(make_tasks(tmp_path, 2, **{"raise": {"2": 2}}), [])
-    FakeCluster().run(run.tasks, ONE_CORE, on_event=run.events.append, retries=1)
+    FakeCluster().run(job(run.tasks, run.events.append))
     return run
 
 
@@ -156,7 +147,7 @@ def test_an_exception_of_the_listener_stops_the_run(
     faults = {"raise": {str(n): 1 for n in range(1, 5)}} if kind in ("retried", "failed") else {}
     tasks = make_tasks(tmp_path, 4, epoch_s=0.3, **faults)
     with pytest.raises(InterruptedError, match="enough"):
-        ray_cluster.run(tasks, ONE_CORE, on_event=stop, retries=int(kind == "retried"))
+        ray_cluster.run(job(tasks, stop, retries=int(kind == "retried")))
     assert [event.kind for event in heard].count(kind) == 1
     assert heard[-1].kind == kind
     assert sum(load_result(task.folder) is not None for task in tasks) < 4
@@ -174,7 +165,7 @@ def test_what_is_called_between_events_can_stop_a_run_in_the_middle_of_an_epoch(
 
     begun = time.monotonic()
     with pytest.raises(InterruptedError, match="enough"):
-        ray_cluster.run(tasks, ONE_CORE, on_event=events.append, on_step=stop_when_both_train)
+        ray_cluster.run(job(tasks, events.append, check=stop_when_both_train))
     assert {event.kind for event in events} == {"started"}
     assert time.monotonic() - begun < 250
     # They were told before they were ended, so that real ones are on disk.
@@ -208,21 +199,19 @@ def test_sigterm_raises_in_a_command_and_only_there() -> None:
 
 
 def test_nothing_to_do_is_done(ray_cluster: Any) -> None:
-    ray_cluster.run([], ONE_CORE, on_event=print)
+    ray_cluster.run(job([]))
 
 
 def test_ray_says_what_it_has(ray_cluster: Any) -> None:
     assert (ray_cluster.cpus, ray_cluster.gpus) == (2.0, 0.0)
-    assert ray_cluster.default_resources(8) == Resources(cpus_per_trial=1)
-    assert ray_cluster.default_resources(1) == Resources(cpus_per_trial=2)
 
 
 def test_a_trial_that_never_fits_is_refused(ray_cluster: Any, tmp_path: Path) -> None:
     tasks = make_tasks(tmp_path, 1)
     with pytest.raises(ConfigError, match="--gpus-per-trial must not exceed the 0 that Ray has"):
-        ray_cluster.run(tasks, Resources(cpus_per_trial=1, gpus_per_trial=1), on_event=print)
+        ray_cluster.run(job(tasks, resources=Resources(cpus_per_trial=1, gpus_per_trial=1)))
     with pytest.raises(ConfigError, match="--cpus-per-trial"):
-        ray_cluster.run(tasks, Resources(cpus_per_trial=3), on_event=print)
+        ray_cluster.run(job(tasks, resources=Resources(cpus_per_trial=3)))
 
 
 @pytest.mark.slow
@@ -233,10 +222,10 @@ def test_ray_writes_nothing_to_standard_output(tmp_path: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from nas.running.cluster import connected\n"
-        "from test_executor import ONE_CORE, make_tasks\n"
+        "from test_cluster import job, make_tasks\n"
         "with connected(cpus=1) as cluster:\n"
         "    tasks = make_tasks(Path(sys.argv[1]), 1, kill={'1': 1})\n"
-        "    cluster.run(tasks, ONE_CORE, on_event=lambda event: None, retries=1)\n"
+        "    cluster.run(job(tasks, lambda event: None))\n"
         "print('done')\n"
     )
     here = str(Path(__file__).parent)
@@ -244,21 +233,6 @@ def test_ray_writes_nothing_to_standard_output(tmp_path: Path) -> None:
     command = [sys.executable, str(script), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "trials", "expected"),
-    [
-        (64.0, 8.0, 64, Resources(cpus_per_trial=8, gpus_per_trial=1)),
-        (2.0, 4.0, 64, Resources(cpus_per_trial=1, gpus_per_trial=1)),
-        (16.0, 0.0, 4, Resources(cpus_per_trial=4)),
-        (16.0, 0.0, 64, Resources(cpus_per_trial=1)),
-        (1.0, 0.0, 64, Resources(cpus_per_trial=1)),
-    ],
-)
-def test_default_resources(cpus: float, gpus: float, trials: int, expected: Resources) -> None:
-    cluster = Cluster(nodes=(Node(cpus=cpus, gpus=gpus),), scratch=Path(), stop=StopSignal())
-    assert cluster.default_resources(trials) == expected
 
 
 @pytest.mark.parametrize(

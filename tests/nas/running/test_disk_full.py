@@ -3,17 +3,14 @@
 import errno
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_trials import ENTRY, FakeCluster, make_data, propose
+from fake_search import FakeSearch
+from fake_trials import make_data
 
-from nas.search.directory import SearchDir
 from nas.search.disk import DiskFullError, naming_full_disks
 from nas.search.events import TrialEvent
-from nas.stage import RunOptions, Summary, run_stage
 from nas.study.study import read_study
 from search_spaces.files import write_text
 from trials.result import TrialResult
@@ -46,49 +43,28 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-@dataclass
-class Search:
-    """A search on a small disk, which is filled when a trial has come to an event."""
-
-    disk: Path
-    data: Path
-    fill_at: str = ""
-
-    @property
-    def directory(self) -> SearchDir:
-        return SearchDir(self.disk / "search")
-
-    def run(self) -> tuple[Summary, FakeCluster]:
-        cluster = FakeCluster()
-        run = RunOptions(entry=ENTRY, propose=propose, connect=cluster.connect, watch=self.watch)
-        options = {"flops": 10**9, "data": str(self.data), "epochs": 3, "num_candidates": 4}
-        return run_stage(self.directory, 1, options, run, update=ignore, note=ignore), cluster
-
-    def watch(self, event: TrialEvent) -> None:
-        if event.number == 2 and event.kind == self.fill_at:
-            fill(self.disk)
-
-
-def ignore(*_: Any) -> None:
-    """Hears nothing."""
-
-
 @pytest.mark.parametrize("moment", ["started", "epoch", "finished"])
 def test_a_search_stops_when_its_disk_is_full_and_continues_when_it_is_not(
     tmp_path: Path, small_disk: Path, moment: str
 ) -> None:
-    search = Search(small_disk, make_data(tmp_path / "data"), moment)
+
+    def fill_disk(event: TrialEvent) -> None:
+        if (event.number, event.kind) == (2, moment):
+            fill(small_disk)
+
+    data = make_data(tmp_path / "data")
+    search = FakeSearch(small_disk, data, options={"subscribers": [fill_disk]})
     with pytest.raises(DiskFullError, match=r"no space is left .* continues the search") as fault:
-        search.run()
+        search.begin()
     assert "\n" not in str(fault.value)
     kept = search.directory.outcomes(1)
     assert {1} <= set(kept) <= {1, 2}
     assert all(isinstance(outcome, TrialResult) for outcome in kept.values())  # nobody failed
     (small_disk / "filler").unlink()
-    search.fill_at = ""
-    summary, cluster = search.run()
+    search.options = {}
+    summary = search.begin()
     assert summary.num_finished == 4
-    assert not set(cluster.asked) & set(kept)
+    assert not set(search.cluster.asked) & set(kept)
     assert {n: search.directory.outcome(1, n) for n in kept} == kept
     assert [r.state for r in read_study(search.directory.journal, 1)] == ["finished"] * 4
 

@@ -36,7 +36,7 @@ from trials.result import TrialFault, load_result, save_outcome
 from trials.settings import TrialSettings
 from trials.training.metrics import write_metrics
 from trials.training.schedule import learning_rate
-from trials.trial import Trial, claim
+from trials.trial import Callbacks, Trial, claim
 
 RECIPE = Recipe(batch_size=2)
 SETTINGS = TrialSettings(epochs=2, image_size=64, device="cpu", threads=1, eval_every=1)
@@ -50,23 +50,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def make_trial(data: Path, workers: int = 1) -> Trial:
+    settings = replace(SETTINGS, workers=workers)
+    return Trial(architecture=TINY, recipe=RECIPE, data_root=data, settings=settings)
+
+
 def make_training(data: Path, folder: Path, workers: int = 1) -> FinalTraining:
-    return FinalTraining(
-        architecture=TINY,
-        recipe=RECIPE,
-        data=data,
-        folder=folder,
-        settings=replace(SETTINGS, workers=workers),
-        group=WorkerGroup(count=workers),
-    )
+    group = WorkerGroup(count=workers)
+    return FinalTraining(trial=make_trial(data, workers), folder=folder, group=group)
 
 
 def no_ray(address: str | None) -> AbstractContextManager[Cluster]:
     raise AssertionError("Ray must not be started")
-
-
-def ignore(*_: object) -> None:
-    pass
 
 
 def test_the_reference_recipe_drops_at_epochs_440_and_544_of_640() -> None:
@@ -140,8 +135,6 @@ def test_a_group_that_cannot_start_leaves_nothing_behind(data: Path, tmp_path: P
     with pytest.raises(ConfigError, match="--workers must not exceed the 2 cores"):
         train(
             make_training(data, tmp_path / "run", workers=3),
-            on_epoch=ignore,
-            on_step=ignore,
             connect=lambda address: nullcontext(cluster(2, 0, tmp_path)),
         )
     assert not (tmp_path / "run").exists()
@@ -149,15 +142,17 @@ def test_a_group_that_cannot_start_leaves_nothing_behind(data: Path, tmp_path: P
 
 def test_a_single_worker_trains_here_and_reports_every_epoch(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    heard: list[int] = []
+    epochs: list[int] = []
     steps: list[tuple[int, int]] = []
     result = train(
         make_training(data, folder),
-        on_epoch=lambda report: heard.append(report.epoch),
-        on_step=lambda done, total: steps.append((done, total)),
+        Callbacks(
+            on_epoch=lambda report: epochs.append(report.epoch),
+            on_step=lambda done, total: steps.append((done, total)),
+        ),
         connect=no_ray,
     )
-    assert heard == [1, 2]
+    assert epochs == [1, 2]
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert result.epochs == 2
     found = dict(read_scalars(folder / "tensorboard"))
@@ -179,44 +174,29 @@ def test_a_worker_runs_its_task_as_a_search_would(
     assert result.epochs == 2
 
 
-def request_of(data: Path, workers: int) -> dict[str, Any]:
-    settings = replace(SETTINGS, workers=workers)
-    return Trial(architecture=TINY, recipe=RECIPE, data_root=data, settings=settings).request()
-
-
 def test_a_finished_group_is_not_run_again(data: Path, tmp_path: Path) -> None:
     training = make_training(data, tmp_path, workers=2)
-    claim(tmp_path, request_of(data, workers=2))
+    claim(tmp_path, make_trial(data, workers=2).request())
     save_outcome(RESULT, tmp_path)
-    assert train(training, on_epoch=ignore, on_step=ignore, connect=no_ray) == RESULT
+    assert train(training, connect=no_ray) == RESULT
 
 
 def test_another_number_of_workers_is_refused_before_ray_starts(data: Path, tmp_path: Path) -> None:
-    claim(tmp_path, request_of(data, workers=2))
+    claim(tmp_path, make_trial(data, workers=2).request())
     with pytest.raises(IncomparableError, match=r"settings\.workers: 2 -> 4"):
-        train(
-            make_training(data, tmp_path, workers=4),
-            on_epoch=ignore,
-            on_step=ignore,
-            connect=no_ray,
-        )
+        train(make_training(data, tmp_path, workers=4), connect=no_ray)
 
 
 def test_data_that_cannot_be_evaluated_are_refused_before_ray_starts(tmp_path: Path) -> None:
     generate(tmp_path / "set", num_train=1, num_val=1, seed=0, long_side=(64, 64))
     (tmp_path / "set" / "val" / "gt" / "wider_face_val.mat").unlink()
     with pytest.raises(DataError, match=r"wider_face_val\.mat"):
-        train(
-            make_training(tmp_path / "set", tmp_path / "run", workers=2),
-            on_epoch=ignore,
-            on_step=ignore,
-            connect=no_ray,
-        )
+        train(make_training(tmp_path / "set", tmp_path / "run", workers=2), connect=no_ray)
     assert not (tmp_path / "run").exists()
 
 
 def test_the_default_folder_belongs_to_the_request(data: Path) -> None:
-    one, two = (training_folder(TINY, RECIPE, data, replace(SETTINGS, workers=n)) for n in (1, 2))
+    one, two = (training_folder(make_trial(data, n)) for n in (1, 2))
     assert one.parent == Path("runs/train")
     assert one.name.startswith("tiny-")
     assert one != two
@@ -225,22 +205,22 @@ def test_the_default_folder_belongs_to_the_request(data: Path) -> None:
 def test_a_follower_reads_each_epoch_once(tmp_path: Path) -> None:
     write_metrics([make_report(1, 3)], tmp_path)  # of a run before
     follower = MetricsFollower(tmp_path, epochs=3)
-    assert follower.news() == []
+    assert follower.new_reports() == []
     write_metrics([make_report(1, 3), make_report(2, 3), make_report(3, 3, 0.125)], tmp_path)
-    news = follower.news()
+    news = follower.new_reports()
     assert news == [make_report(2, 3), make_report(3, 3, 0.125)]
-    assert follower.news() == []
+    assert follower.new_reports() == []
 
 
 def test_a_follower_waits_for_the_file_and_survives_its_rewinding(tmp_path: Path) -> None:
     follower = MetricsFollower(tmp_path, epochs=3)
-    assert follower.news() == []
+    assert follower.new_reports() == []
     write_metrics([make_report(1, 3), make_report(2, 3)], tmp_path)
-    assert [r.epoch for r in follower.news()] == [1, 2]
+    assert [r.epoch for r in follower.new_reports()] == [1, 2]
     write_metrics([make_report(1, 3)], tmp_path)  # a checkpoint was damaged: epoch 2 comes again
-    assert follower.news() == []
+    assert follower.new_reports() == []
     write_metrics([make_report(1, 3), make_report(2, 3), make_report(3, 3)], tmp_path)
-    assert [r.epoch for r in follower.news()] == [3]
+    assert [r.epoch for r in follower.new_reports()] == [3]
 
 
 class GroupError(Exception):
@@ -298,7 +278,7 @@ def read_scalars(folder: Path) -> Iterator[tuple[tuple[str, int], float]]:
 
 def test_weights_are_evaluated_files(data: Path, tmp_path: Path) -> None:
     """`best.pt` of a training is a model file: a candidate for everything that follows."""
-    train(make_training(data, tmp_path / "run"), on_epoch=ignore, on_step=ignore, connect=no_ray)
+    train(make_training(data, tmp_path / "run"), connect=no_ray)
     assert resolve_candidate(str(tmp_path / "run")).content_hash == TINY.content_hash
     content = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
     assert content["meta"]["epoch"] in (1, 2)

@@ -7,41 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fake_trials
 import pytest
-from fake_trials import ENTRY, FakeCluster, make_architecture, make_data, propose
+from fake_search import FakeSearch
+from fake_trials import FakeDisplay, make_data
 
 from nas.running.cluster import connected
-from nas.running.node_requirements import MOST_IN_A_ROW, Misplacements, missing_data
-from nas.running.tasks import Resources, TrialTask, plain_settings, run_task
-from nas.search.directory import SearchDir
+from nas.running.node_requirements import MOST_IN_A_ROW, NodeFailures, missing_data
+from nas.running.tasks import Resources, TrialJob, TrialTask, run_task
 from nas.search.events import TrialEvent
-from nas.stage import RunOptions, run_stage
 from search_spaces.errors import DataError
 from trials.fingerprint import data_fingerprint
 from trials.result import TrialFailure, TrialFault, load_result
-from trials.settings import TrialSettings
 
 ONE_CORE = Resources(cpus_per_trial=1)
 
 
-def make_task(root: Path, number: int = 1) -> TrialTask:
-    data = root / "data"
-    if not data.exists():
-        make_data(data)
-    witness = root / "search" / f"{number}.yaml"
-    witness.parent.mkdir(exist_ok=True)
+def make_task(root: Path) -> TrialTask:
+    data, witness = make_data(root / "data"), root / "search" / "1.yaml"
+    witness.parent.mkdir()
     witness.write_text("here\n")
-    return TrialTask(
-        number=number,
-        architecture=make_architecture(number).to_dict(),
-        recipe={},
-        settings=plain_settings(TrialSettings(epochs=2, image_size=64, threads=1)),
-        data_root=str(data),
-        folder=str(root / "search" / str(number)),
-        entry=ENTRY,
-        fingerprint=data_fingerprint(data),
-        witness=str(witness),
-    )
+    found = {"fingerprint": data_fingerprint(data), "witness": str(witness)}
+    return fake_trials.make_task(root, epochs=2, folder=str(root / "search" / "1"), **found)
 
 
 def fault_of(task: TrialTask) -> TrialFault:
@@ -96,45 +83,38 @@ def event(kind: Any, failure_kind: str = "node") -> TrialEvent:
 
 
 def test_the_search_stops_when_no_trial_finds_a_place() -> None:
-    misplacements = Misplacements()
+    failures = NodeFailures()
     for _ in range(MOST_IN_A_ROW - 1):
-        misplacements.note(event("retried"))
-        misplacements.note(event("started"))
+        failures(event("retried"))
+        failures(event("started"))
     with pytest.raises(DataError, match="10 times in a row a trial found no place: node a: blind"):
-        misplacements.note(event("retried"))
+        failures(event("retried"))
 
 
 @pytest.mark.parametrize("progress", ["epoch", "finished"])
 def test_it_goes_on_while_trials_get_further_elsewhere(progress: str) -> None:
-    misplacements = Misplacements()
+    failures = NodeFailures()
     for _ in range(3 * MOST_IN_A_ROW):
-        misplacements.note(event("retried"))
-        misplacements.note(event("retried", "killed"))
-        misplacements.note(event(progress))
+        failures(event("retried"))
+        failures(event("retried", "killed"))
+        failures(event(progress))
 
 
 def test_a_trial_is_not_recorded_as_failed_for_its_machines_sake(tmp_path: Path) -> None:
-    data, directory = make_data(tmp_path / "data"), SearchDir(tmp_path / "search")
-    cluster = FakeCluster()
-    asked = {"flops": 10**9, "data": str(data), "epochs": 2, "image_size": 64, "retries": 0}
+    search = FakeSearch(tmp_path, make_data(tmp_path / "data"), asked={"retries": 0})
+    labels = search.data / "train" / "labelv2.txt"
 
-    def begin(on_note: Any = None) -> Any:
-        run = RunOptions(entry=ENTRY, propose=propose, connect=cluster.connect)
-        return run_stage(
-            directory, 1, asked | {"num_candidates": 3}, run, update=on_note, note=lambda _: None
-        )
-
-    labels = data / "train" / "labelv2.txt"
-
-    def lose_data(status: Any, text: str) -> None:
+    def lose_data(status: Any) -> None:
         if status.finished and labels.exists():
-            labels.rename(data / "gone")
+            labels.rename(search.data / "gone")
 
+    search.display.on_show = lose_data
     with pytest.raises(DataError, match=r"a trial found no place: .* does not see"):
-        begin(lose_data)
-    assert list(directory.outcomes(1)) == [1]
-    (data / "gone").rename(labels)
-    assert begin(lambda *_: None).table["state"].tolist() == ["finished"] * 3
+        search.begin(3)
+    assert list(search.directory.outcomes(1)) == [1]
+    search.display = FakeDisplay()
+    (search.data / "gone").rename(labels)
+    assert search.begin(3).table["state"].tolist() == ["finished"] * 3
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +139,7 @@ def test_retries_are_not_spent_on_machines_that_lack_something(
         if heard.count("node") == 2 and not labels.exists():
             (tmp_path / "gone").rename(labels)
 
-    ray_cluster.run([task], ONE_CORE, on_event=listen, retries=1)
+    ray_cluster.run(TrialJob(tasks=[task], resources=ONE_CORE, publish=listen, retries=1))
     told = [text for text in heard if text != "started"]
     assert told == ["node", "node", "killed", "epoch", "epoch", "finished"]
 
@@ -171,5 +151,6 @@ def test_what_a_listener_raises_ends_the_run_as_it_is(
 ) -> None:
     monkeypatch.setattr("nas.running.node_requirements.MOST_IN_A_ROW", 2)
     task = replace(make_task(tmp_path), witness=str(tmp_path / "nowhere"))
+    job = TrialJob(tasks=[task], resources=ONE_CORE, publish=NodeFailures(), retries=retries)
     with pytest.raises(DataError, match=r"a trial found no place: node .* does not see"):
-        ray_cluster.run([task], ONE_CORE, on_event=Misplacements().note, retries=retries)
+        ray_cluster.run(job)

@@ -49,6 +49,11 @@ def test_a_trial_that_fits_on_one_node_is_not_refused() -> None:
 @pytest.mark.parametrize(
     ("sizes", "trials", "expected"),
     [
+        ([(64, 8)], 64, (8, 1)),
+        ([(2, 4)], 64, (1, 1)),
+        ([(16, 0)], 4, (4, 0)),
+        ([(16, 0)], 64, (1, 0)),
+        ([(2, 0)], 8, (1, 0)),
         ([(64, 8), (4, 1)], 9, (4, 1)),  # the poorer node with GPUs decides
         ([(64, 0), (8, 4)], 9, (2, 1)),  # cores of nodes without GPUs do not count
         ([(2, 0), (2, 0)], 1, (2, 0)),  # not 4, which no node has

@@ -4,14 +4,16 @@ import os
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_trials import ENTRY, make_architecture, make_data, set_faults
+from fake_trials import make_data, make_task, set_faults
 
-from nas.running.remote_trial_folder import fetch_trial, local_folder
-from nas.running.tasks import TrialTask, plain_settings, run_task
+from nas.recording.subscribers import FolderRecorder
+from nas.running.remote_trial_folder import local_folder
+from nas.running.tasks import TrialTask, run_task
 from nas.search.directory import SearchDir
 from nas.search.events import TrialEvent
 from nas.search.resolve_url import search_path
@@ -20,7 +22,6 @@ from nas.storage.lease import Times
 from nas.storage.object_store import Store, StoreError
 from trials.recipe import Recipe
 from trials.result import EpochReport, TrialFailure, TrialFault
-from trials.settings import TrialSettings
 
 FILES = ["attempts", "metrics.csv", "parents", "pid", "result.json"]
 
@@ -45,16 +46,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def task(store: Store, data: Path, tmp_path: Path) -> TrialTask:
-    return TrialTask(
-        number=1,
-        architecture=make_architecture(1).to_dict(),
-        recipe=Recipe.named("quick").to_dict(),
-        settings=plain_settings(TrialSettings(epochs=3, image_size=64)),
-        data_root=str(data),
-        folder=str(tmp_path / "driver" / "stage1" / "0001"),
-        entry=ENTRY,
-        remote=store.url,
-    )
+    recipe, folder = Recipe.named("quick").to_dict(), tmp_path / "driver" / "stage1" / "0001"
+    return make_task(tmp_path, recipe=recipe, folder=str(folder), remote=store.url)
 
 
 def run(task: TrialTask, reported: list[int] | None = None, **at_epoch: Any) -> None:
@@ -190,7 +183,7 @@ def test_driver_fetches_the_files_of_a_finished_trial(
     with directory.held(1):
         run(task)
         folder = directory.trial_folder(1, 1)
-        fetch_trial(directory, folder, TrialEvent(kind="finished", number=1))
+        FolderRecorder(directory, lambda _: folder)(TrialEvent(kind="finished", number=1))
         assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
@@ -201,10 +194,10 @@ def test_trial_without_access_to_the_store_is_not_failed(directory: SearchDir) -
         directory.held(1),
         pytest.raises(StoreError, match="candidate 3: s3://b/x: cannot be written"),
     ):
-        fetch_trial(directory, directory.trial_folder(1, 3), event)
+        FolderRecorder(directory, partial(directory.trial_folder, 1))(event)
 
 
 def test_trial_that_failed_for_another_reason_is_failed(directory: SearchDir) -> None:
     event = TrialEvent(kind="failed", number=3, failure=TrialFailure(reason="ValueError: x"))
     with directory.held(1):
-        fetch_trial(directory, directory.trial_folder(1, 3), event)
+        FolderRecorder(directory, partial(directory.trial_folder, 1))(event)

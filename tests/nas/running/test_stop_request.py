@@ -12,7 +12,7 @@ def in_order(*steps: str) -> list[object]:
     """Plays `steps` on a board: "ask N", "leave N" or "stop" (of trials 1 to 3)."""
 
     async def play() -> list[object]:
-        board = stop_request._Board()
+        board = stop_request._StopActor()
         questions: dict[str, asyncio.Task[bool]] = {}
         found: list[object] = []
         for step in steps:
@@ -49,7 +49,7 @@ def test_questions_are_answered_when_it_is_known(steps: list[str], found: list[o
 
 def test_the_driver_is_answered_as_soon_as_the_last_has_left() -> None:
     async def play() -> tuple[list[int], float]:
-        board = stop_request._Board()
+        board = stop_request._StopActor()
         asked = asyncio.create_task(board.ask("visit", 1))
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()

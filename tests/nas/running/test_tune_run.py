@@ -1,19 +1,19 @@
 """Early stopping, partial tasks and tasks on demand, on a real Ray with fake trials."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_trials import ENTRY, make_architecture, make_data
+from fake_trials import make_data, make_task
 
 from nas.early_stopping.asha import RungRecords
 from nas.early_stopping.schedule import Schedule
 from nas.running.cluster import Cluster, connected
 from nas.running.nodes import Node
 from nas.running.signals import StopSignal
-from nas.running.tasks import Resources, TrialTask, hard_curve, plain_settings
+from nas.running.tasks import Resources, TrialJob, TrialTask, hard_curve
 from nas.search.events import TrialEvent
 from trials.result import TrialFailure, load_result
 from trials.settings import TrialSettings
@@ -34,25 +34,15 @@ def ray_cluster() -> Iterator[Any]:
 def make_tasks(
     root: Path, curves: dict[int, list[float]], schedule: Schedule = FIFO, **faults: Any
 ) -> list[TrialTask]:
-    data = make_data(root / "data", curves=curves, **faults)
+    make_data(root / "data", curves=curves, **faults)
     settings = TrialSettings(epochs=EPOCHS, image_size=64, threads=1, eval_at=schedule.milestones)
-    return [
-        TrialTask(
-            number=number,
-            architecture=make_architecture(number).to_dict(),
-            recipe={},
-            settings=plain_settings(settings),
-            data_root=str(data),
-            folder=str(root / f"{number:04d}"),
-            entry=ENTRY,
-        )
-        for number in curves
-    ]
+    return [make_task(root, number, settings=asdict(settings)) for number in curves]
 
 
 def run(cluster: Any, tasks: list[TrialTask], **options: Any) -> list[TrialEvent]:
     events: list[TrialEvent] = []
-    cluster.run(tasks, ONE_CORE, on_event=events.append, **options)
+    given = {"resources": ONE_CORE, "publish": events.append, **options}
+    cluster.run(TrialJob(tasks=tasks, **given))
     return events
 
 
@@ -96,15 +86,15 @@ def test_a_trial_continues_past_its_rungs_from_where_it_was(
 
 def test_tasks_on_demand_are_asked_for_when_there_is_room(tmp_path: Path, ray_cluster: Any) -> None:
     tasks = make_tasks(tmp_path, {n: [0.5] for n in range(1, 6)})
-    left, known = list(tasks), []
+    known: list[int] = []
     events: list[TrialEvent] = []
 
-    def more() -> TrialTask | None:
-        over = {event.number for event in events if event.kind == "finished"}
-        known.append(len(over))
-        return left.pop(0) if left else None
+    def on_demand() -> Iterator[TrialTask]:
+        for task in tasks:
+            known.append(len({event.number for event in events if event.kind == "finished"}))
+            yield task
 
-    ray_cluster.run([], ONE_CORE, on_event=events.append, more=more)
+    ray_cluster.run(TrialJob(tasks=on_demand(), resources=ONE_CORE, publish=events.append))
     assert finished(tasks) == [1, 2, 3, 4, 5]
     # Two at once: the third is chosen when one has ended, the fifth when three have.
     assert [known[0], known[1]] == [0, 0]
@@ -137,7 +127,7 @@ def test_a_worker_does_not_grow_with_the_trials_it_has_run(
     count, images_mb = 16, 60
     curves = {number: [0.5] for number in range(1, count + 1)}
     tasks = make_tasks(tmp_path, curves, images_mb=images_mb)
-    ray_cluster.run(tasks, Resources(cpus_per_trial=2), on_event=lambda event: None)
+    run(ray_cluster, tasks, resources=Resources(cpus_per_trial=2))
     files = [Path(task.folder) for task in tasks]
     assert len({(file / "pid").read_text() for file in files}) == 1
     before = [int((file / "resident_mb").read_text()) for file in files]

@@ -1,26 +1,22 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_trials import ENTRY, FakeCluster, make_data, propose
-from tiny import make_result
+import tiny
+from fake_search import FakeSearch
+from fake_trials import make_data
 
-from nas import stage_trials
+from nas import stage
 from nas.search.budget import (
     SAVE_EVERY_S,
     Budget,
     LimitReached,
-    devices_of,
     read_hours,
-    recorded_hours,
 )
-from nas.search.directory import SearchDir
 from nas.search.events import TrialEvent
-from nas.stage import RunOptions, Summary, run_stage
 from search_spaces.errors import ConfigError
-from trials.result import TrialFailure
+from trials.result import TrialFailure, TrialResult
 
 
 class Clock:
@@ -44,6 +40,10 @@ def clock() -> Clock:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "hours.json"
+
+
+def make_result(duration_s: float) -> TrialResult:
+    return tiny.make_result(0.5, 1, duration_s=duration_s)
 
 
 def test_the_time_of_running_trials_is_counted_times_their_devices(
@@ -80,8 +80,14 @@ def test_a_trial_that_is_heard_of_twice_is_counted_once(path: Path, clock: Clock
     assert budget.hours == 2.0
 
 
-def test_a_trial_without_gpus_counts_its_own_hours() -> None:
-    assert (devices_of(0.0), devices_of(0.25), devices_of(2.0)) == (1.0, 0.25, 2.0)
+@pytest.mark.parametrize(("gpus", "hours"), [(0.0, 1.0), (0.25, 0.25), (2.0, 2.0)])
+def test_a_trial_without_gpus_counts_its_own_hours(
+    path: Path, clock: Clock, gpus: float, hours: float
+) -> None:
+    budget = Budget(path, 1, gpus, clock=clock)
+    budget.started(1)
+    clock.pass_hours(1)
+    assert budget.hours == hours
 
 
 def test_the_limit_is_reached_when_the_hours_are_not_before(path: Path, clock: Clock) -> None:
@@ -143,16 +149,10 @@ def test_a_killed_driver_forgets_seconds(path: Path, clock: Clock) -> None:
 
 
 def test_without_a_file_the_trials_own_records_count(path: Path, clock: Clock) -> None:
-    outcomes = {
-        1: make_result(0.5, duration_s=3600.0),
-        2: make_result(0.5, duration_s=1800.0),
-        3: TrialFailure(reason="killed"),
-    }
-    recorded = recorded_hours(outcomes, devices=0.5)
-    assert recorded == 0.75
-    assert Budget(path, 1, 0.5, recorded=recorded, clock=clock).hours == 0.75
-    path.write_text('{"stage1": 1.25}')  # knows of the failed one too
-    assert Budget(path, 1, 0.5, recorded=recorded, clock=clock).hours == 1.25
+    outcomes = [make_result(3600.0), make_result(1800.0), TrialFailure(reason="killed")]
+    assert Budget(path, 1, 0.5, outcomes=outcomes, clock=clock).hours == 0.75
+    path.write_text('{"stage1": 1.25}')  # it counts the failed one too
+    assert Budget(path, 1, 0.5, outcomes=outcomes, clock=clock).hours == 1.25
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_without_a_file_the_trials_own_records_count(path: Path, clock: Clock) -
 def test_a_damaged_file_counts_as_none(path: Path, clock: Clock, content: str) -> None:
     path.write_text(content)
     assert read_hours(path) == {}
-    budget = Budget(path, 1, 1.0, recorded=0.5, clock=clock)
+    budget = Budget(path, 1, 1.0, outcomes=[make_result(1800.0)], clock=clock)
     assert budget.hours == 0.5
     budget.close()
     assert read_hours(path) == {1: 0.5}
@@ -193,67 +193,50 @@ def test_a_clock_that_is_set_back_takes_nothing_away(path: Path, clock: Clock) -
     assert budget.hours == 0.0
 
 
-class Search:
+@pytest.fixture
+def search(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> FakeSearch:
     """A search of fake trials whose every epoch takes an hour."""
 
-    def __init__(self, root: Path, clock: Clock) -> None:
-        self.directory, self.clock = SearchDir(root / "search"), clock
-        self.data = make_data(root / "data")
-        self.cluster = FakeCluster()
-
-    def run(self, **options: Any) -> Summary:
-        self.cluster = FakeCluster()
-        run = RunOptions(
-            entry=ENTRY, propose=propose, connect=self.cluster.connect, watch=self.take_an_hour
-        )
-        shared = {"flops": 10**9, "data": str(self.data), "epochs": 3, "image_size": 64}
-        options = {"num_candidates": 4, **shared, **options}
-        return run_stage(
-            self.directory, 1, options, run, update=lambda *_: None, note=lambda _: None
-        )
-
-    def take_an_hour(self, event: TrialEvent) -> None:
+    def take_an_hour(event: TrialEvent) -> None:
         if event.kind == "epoch":
-            self.clock.pass_hours(1)
+            clock.pass_hours(1)
 
-    @property
-    def hours(self) -> dict[int, float]:
-        return read_hours(self.directory.root / "hours.json")
-
-
-@pytest.fixture
-def search(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Search:
-    monkeypatch.setattr(stage_trials, "Budget", partial(Budget, clock=clock))
-    return Search(tmp_path, clock)
+    monkeypatch.setattr(stage, "Budget", partial(Budget, clock=clock))
+    data = make_data(tmp_path / "data")
+    return FakeSearch(tmp_path, data, options={"subscribers": [take_an_hour]})
 
 
-def test_a_search_stops_at_its_limit_and_a_larger_one_continues_it(search: Search) -> None:
+def hours(search: FakeSearch) -> dict[int, float]:
+    return read_hours(search.directory.root / "hours.json")
+
+
+def test_a_search_stops_at_its_limit_and_a_larger_one_continues_it(search: FakeSearch) -> None:
     with pytest.raises(LimitReached, match=r"the limit of 4 GPU-hours is reached \(4 spent\)"):
-        search.run(max_gpu_hours=4)
+        search.begin(max_gpu_hours=4)
     assert search.cluster.asked == [1, 2]
     assert set(search.directory.outcomes(1)) == {1}
     assert search.directory.epochs_done(1, 2) == 1  # it keeps what it has
-    assert search.hours == {1: 4.0}
+    assert hours(search) == {1: 4.0}
     assert search.directory.leaderboard_file(1).is_file()
 
     with pytest.raises(LimitReached):
-        search.run()  # the limit is that of the run before
+        search.begin()  # the limit is that of the run before
     assert search.cluster.asked == []
 
-    summary = search.run(max_gpu_hours=100)
+    summary = search.begin(max_gpu_hours=100)
     assert search.cluster.asked == [2, 3, 4]
     assert summary.num_finished == 4
-    assert search.hours == {1: 4 * 3.0}
+    assert hours(search) == {1: 4 * 3.0}
 
 
-def test_a_search_without_a_limit_counts_its_hours_too(search: Search) -> None:
-    search.run(num_candidates=2)
-    assert search.hours == {1: 6.0}
-    search.run(num_candidates=3)
-    assert search.hours == {1: 9.0}
+def test_a_search_without_a_limit_counts_its_hours_too(search: FakeSearch) -> None:
+    search.begin(num_candidates=2)
+    assert hours(search) == {1: 6.0}
+    search.begin(num_candidates=3)
+    assert hours(search) == {1: 9.0}
 
 
-def test_a_limit_of_nothing_is_refused_before_anything_is_made(search: Search) -> None:
+def test_a_limit_of_nothing_is_refused_before_anything_is_made(search: FakeSearch) -> None:
     with pytest.raises(ConfigError, match="max_gpu_hours must be above 0"):
-        search.run(max_gpu_hours=0)
+        search.begin(max_gpu_hours=0)
     assert not search.directory.root.exists()

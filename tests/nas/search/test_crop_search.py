@@ -1,16 +1,13 @@
 """Searching how often crop scales are drawn: the draws, and the stage around them."""
 
 import json
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import fake_trials
 import numpy as np
 import pytest
-from fake_trials import FakeCluster, make_data
+from fake_trials import FakeCluster, FakeDisplay, make_data
 
-from nas import run_options, stage
+from nas import stage
 from nas.cli.main import run
 from nas.results.confirm import Confirmation, confirm
 from nas.search.crop_search import crop_shares, draw_weights, redistributed
@@ -57,22 +54,13 @@ def test_shares_are_what_training_draws() -> None:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
-    made = FakeCluster()
-    options = partial(
-        run_options.RunOptions,
-        entry=fake_trials.ENTRY,
-        propose=fake_trials.propose,
-        connect=made.connect,
-    )
-    monkeypatch.setattr(stage, "RunOptions", options)
-    monkeypatch.chdir(tmp_path)
+def cluster(without_training: FakeCluster, tmp_path: Path) -> FakeCluster:
     # The fake's APs by candidate, of both stages.
     make_data(tmp_path / "data", curves={"1": [0.3], "2": [0.5], "3": [0.4]})
     command = ["stage1", "--flops", "0.5G", "--data", "data", "--num-candidates", "3"]
     assert run([*command, "--epochs", "2", "--image-size", "64"]) == 0
-    made.asked.clear()
-    return made
+    without_training.asked.clear()
+    return without_training
 
 
 def directory() -> SearchDir:
@@ -84,18 +72,12 @@ def stage_sr(*more: str, num: int = 3) -> list[str]:
 
 
 def test_candidates_share_a_network_and_differ_in_their_recipe(
-    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tasks: list[Any] = []
-    whole = FakeCluster.run
-    monkeypatch.setattr(
-        FakeCluster,
-        "run",
-        lambda self, given, *a, **b: (tasks.extend(given), whole(self, given, *a, **b))[1],
-    )
     capsys.readouterr()
     assert run(stage_sr("--json")) == 0
     rows = json.loads(capsys.readouterr().out)["stage3"]
+    tasks = cluster.job.tasks
     template = directory().candidates(1)[2]  # stage 1's best
     assert set(directory().candidates(3).values()) == {template}
     assert [row["candidate"] for row in rows] == [2, 3, 1]
@@ -140,19 +122,9 @@ def test_people_see_the_scales(cluster: FakeCluster, capsys: pytest.CaptureFixtu
 
 def test_a_confirmation_keeps_the_candidates_recipe(cluster: FakeCluster) -> None:
     assert run(stage_sr()) == 0
-    tasks: list[Any] = []
-
-    class Watching(FakeCluster):
-        def run(self, given: Any, *arguments: Any, **options: Any) -> None:
-            tasks.extend(given)
-
-    confirm(
-        directory(),
-        Confirmation(stage=3, top=1, seeds=2),
-        stage.RunOptions(connect=Watching().connect),
-        update=lambda status, text: None,
-        note=lambda text: None,
-    )
+    options = stage.RunOptions()
+    confirm(directory(), Confirmation(stage=3, top=1, seeds=2), options, FakeDisplay())
+    tasks = cluster.job.tasks
     assert [Path(task.folder).parts[-3:] for task in tasks] == [("0002", "seeds", "1")]
     assert tasks[0].recipe == directory().requests()[3].recipe_of(2)
     assert tasks[0].recipe["crop_weights"]

@@ -16,7 +16,7 @@ def note(folder: Path, *numbers: int, kind: Any = "stopped", epoch: int = 3) -> 
     record = Decisions(folder, "asha")
     for number in numbers:
         event = TrialEvent(kind=kind, number=number, epoch=epoch, epochs=9, hard=number / 10)
-        record.note(event)
+        record(event)
 
 
 def candidates(folder: Path) -> list[int]:

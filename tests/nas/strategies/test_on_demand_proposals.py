@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from fake_trials import make_data, make_result
+from fake_trials import make_data
+from tiny import make_result
 
 from nas.candidates.flops import confirm_flops
 from nas.candidates.proposals import propose

@@ -2,7 +2,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_trials import make_architecture, make_result
+from fake_trials import make_architecture
+from tiny import make_result
 
 from nas.storage.study_storage import StudyPlace
 from nas.study.study import Study, read_study
