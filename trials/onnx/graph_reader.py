@@ -145,8 +145,8 @@ def _append(graph: Graph, proto: Any, inputs: tuple[int, ...], constants: dict[s
     if node.operation == "BatchNormalization":
         _fold(graph, node)
         return inputs[0]
-    nodes = _expanded(node, len(graph.nodes)) if node.operation == "GroupNormalization" else [node]
-    graph.nodes += nodes
+    is_group_norm = node.operation == "GroupNormalization"
+    graph.nodes += _expanded(node, len(graph.nodes)) if is_group_norm else [node]
     return len(graph.nodes) - 1
 
 
@@ -162,12 +162,14 @@ def _node(proto: Any, inputs: tuple[int, ...], constants: dict[str, Array]) -> N
         attributes = {name: attributes.get(name, value) for name, value in defaults.items()}
     elif not operation.endswith("Normalization"):
         attributes = {}
+    is_conv = operation == "Conv"
     values = [constants[name] for name in names]
-    flat = tuple(
-        value if value.ndim == 4 and operation == "Conv" else value.reshape(-1) for value in values
-    )
     return Node(
-        operation=operation, inputs=inputs, attributes=attributes, names=names, constants=flat
+        operation=operation,
+        inputs=inputs,
+        attributes=attributes,
+        names=names,
+        constants=tuple(v if v.ndim == 4 and is_conv else v.reshape(-1) for v in values),
     )
 
 
@@ -179,14 +181,17 @@ def _fold(graph: Graph, norm: Node) -> None:
     conv = graph.nodes[position]
     weight, *bias = (value.astype(np.float64) for value in conv.constants)
     gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.constants)
+    if gamma.shape != weight.shape[:1]:
+        raise graph.fault(f"a BatchNormalization of {gamma.size} channels follows {conv}")
     factor = gamma / np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
     folded = weight * factor[:, None, None, None], (sum(bias) - mean) * factor + beta
     graph.nodes[position] = replace(conv, constants=tuple(v.astype(np.float32) for v in folded))
 
 
 def _expanded(norm: Node, position: int) -> list[Node]:
-    """Return what older files have for a GroupNormalization that comes to `position`."""
+    """Return the nodes from `position` on that opset 11 has for a GroupNormalization."""
     groups, (weight, bias) = norm.attributes["num_groups"], norm.constants
+    groups = min(groups, weight.size)
     epsilon = norm.attributes.get("epsilon", _DEFAULTS["InstanceNormalization"]["epsilon"])
     return [
         Node(

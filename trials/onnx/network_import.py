@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.architecture import NUM_STAGES, Architecture, Backbone, Head, Neck
+from search_spaces.cost.detector import params_by_part, total
+from search_spaces.errors import DataError
 from search_spaces.network.detector import Detector
 from search_spaces.network.reference_keys import reference_key
 from trials.model_file import build_claimed
@@ -36,10 +38,12 @@ def read_onnx(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, Ten
     graph = read_graph(path)
     try:
         architecture = _recognise(graph)
-    except (ArithmeticError, LookupError, ValueError) as error:
+        _check_size(graph, architecture)
+        weights = _matched_weights(graph, build_claimed(architecture, path))
+    except DataError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise graph.fault(str(error)) from error
-    detector = build_claimed(architecture, path)
-    weights = _matched_weights(graph, detector)
     shared = _shared_head(weights)
     if shared is None:
         return architecture, weights
@@ -106,6 +110,14 @@ def _kernel(conv: Node) -> int:
 
 def _is_depthwise(conv: Node) -> bool:
     return _kernel(conv) > 1 and conv.attributes["group"] == _width(conv)
+
+
+def _check_size(graph: Graph, architecture: Architecture) -> None:
+    """Refuse a network much larger than the graph before it is built."""
+    claimed = int(total(params_by_part(architecture)))
+    held = sum(value.size for node in graph.nodes for value in node.constants)
+    if claimed > 2 * held:
+        raise graph.fault(f"it has {held:,} weights for a network of {claimed:,} parameters")
 
 
 def _matched_weights(graph: Graph, detector: Detector) -> dict[str, Tensor]:
