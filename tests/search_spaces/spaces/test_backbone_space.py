@@ -30,6 +30,8 @@ RESNETS = BackboneRanges.of_family("resnet", stem=(8, 24), **SMALL)
 
 MOBILES = BackboneRanges.of_family("mobile", stem=(8, 16), stem_ratio=(1.0, 2.0), **SMALL)
 
+Small = tuple[BackboneRanges, Head, dict[Architecture, int]]
+
 
 def wider(width: int) -> range:
     """Return the multiples of 8 for ratios in [1, 2)."""
@@ -57,7 +59,7 @@ def brute_force(ranges: BackboneRanges, head: Head) -> dict[Architecture, int]:
 
 
 @pytest.fixture(scope="module", params=["resnet", "mobile"])
-def small(request: pytest.FixtureRequest) -> tuple[BackboneRanges, Head, dict[Architecture, int]]:
+def small(request: pytest.FixtureRequest) -> Small:
     ranges = RESNETS if request.param == "resnet" else MOBILES
     head = HEAD if request.param == "resnet" else MOBILE_HEAD
     return ranges, head, brute_force(ranges, head)
@@ -67,9 +69,7 @@ def space_of(ranges: BackboneRanges, head: Head, flops: int, tolerance: float) -
     return BackboneSpace(ranges=ranges, neck=NECK, head=head, flops=flops, tolerance=tolerance)
 
 
-def test_count_and_full_sample_equal_brute_force(
-    small: tuple[BackboneRanges, Head, dict[Architecture, int]],
-) -> None:
+def test_count_and_full_sample_equal_brute_force(small: Small) -> None:
     ranges, head, all_flops = small
     for share, tolerance in ((0.5, 0.02), (0.1, 0.01), (0.9, 0.1)):
         target = int(np.quantile(list(all_flops.values()), share))
@@ -85,9 +85,7 @@ def test_count_and_full_sample_equal_brute_force(
         )
 
 
-def test_window_ends_are_inclusive(
-    small: tuple[BackboneRanges, Head, dict[Architecture, int]],
-) -> None:
+def test_window_ends_are_inclusive(small: Small) -> None:
     ranges, head, all_flops = small
     some = sorted(set(all_flops.values()))[len(all_flops) // 20]
     count = sum(flops == some for flops in all_flops.values())
@@ -100,9 +98,7 @@ def test_window_ends_are_inclusive(
     assert sum(chain_counts) == count > 0
 
 
-def test_nearest_flops_equals_brute_force(
-    small: tuple[BackboneRanges, Head, dict[Architecture, int]],
-) -> None:
+def test_nearest_flops_equals_brute_force(small: Small) -> None:
     ranges, head, all_flops = small
     block = ranges.blocks[-1]
     rest = space_of(ranges, head, 10**9, 0.5)._rest(block)
@@ -113,9 +109,7 @@ def test_nearest_flops_equals_brute_force(
         assert abs(nearest_flops(chain, target - rest) + rest - target) == expected
 
 
-def test_rejection_and_listing_give_equal_sets(
-    small: tuple[BackboneRanges, Head, dict[Architecture, int]],
-) -> None:
+def test_rejection_and_listing_give_equal_sets(small: Small) -> None:
     ranges, head, all_flops = small
     target = int(np.median(list(all_flops.values())))
     space = space_of(ranges, head, target, 0.01)
