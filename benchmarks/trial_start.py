@@ -114,7 +114,7 @@ def memory_mib():
 
 
 class OneByOne:
-    """As `nas.running.cluster.Cluster`, without Ray: one trial after the other, in here."""
+    """Stand-in for `nas.running.cluster.Cluster`: one trial after the other in this process."""
 
     def __init__(self):
         from nas.running.nodes import Node
