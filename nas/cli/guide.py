@@ -1,10 +1,10 @@
-"""How the commands are presented: grouped by what they are for, each with an example."""
+"""Presentation of the commands in the help: in groups, each with an example."""
 
 from typing import Any
 
 import typer
 
-# Heading -> command -> one line that can be typed; in the order of the help.
+# Heading -> command -> example, in the order of the help.
 GUIDE = {
     "Search": {
         "demo": "scrfd-nas demo",
@@ -51,16 +51,16 @@ GUIDE = {
 }
 EPILOG = """Begin with `scrfd-nas demo`, a whole search in six minutes on two cores.
 
-Then `scrfd-nas stage1 --flops 2.5G --data DIR`, `scrfd-nas stage2`, `scrfd-nas report`.
+Then run `scrfd-nas stage1 --flops 2.5G --data DIR`, `scrfd-nas stage2`, `scrfd-nas report`.
 
-Every command explains itself: `scrfd-nas stage1 --help`. What prints a table takes --json.
+`scrfd-nas stage1 --help` describes a command. Commands that print a table take --json.
 
 Exit codes: 0 done, 1 an error that you can act on, 2 wrong usage, 75 ended by SIGTERM, 130
-interrupted; a search or training that was ended goes on with the same command."""
+interrupted; the same command resumes a search or training that was ended."""
 
 
 def present(app: typer.Typer) -> None:
-    """Put the app's commands into the order and groups of `GUIDE`, with their examples."""
+    """Sort and group the commands of an app as in `GUIDE`, and add their examples."""
     places = {
         name: (order, panel, example)
         for order, (name, panel, example) in enumerate(
@@ -77,5 +77,5 @@ def present(app: typer.Typer) -> None:
 
 
 def _name(item: Any) -> str:
-    """Of a command or a group of commands, as it is typed."""
+    """Return the name of a command or a group of commands on the command line."""
     return str(item.name or item.callback.__name__)

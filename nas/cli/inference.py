@@ -1,4 +1,4 @@
-"""Commands that run a model: detect faces, measure the latency."""
+"""Commands that run a model: `detect` faces, measure the `latency`."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -84,12 +84,12 @@ def detect(options: DetectOptions) -> None:
 
 
 def find_images(inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Image files, those of folders in order of their names, each with a name for drawing.
+    """Return image files, those of folders sorted by name, each with a name for its drawing.
 
-    Drawings keep the place below the folder; no two get the same name.
+    Drawings keep their path below the folder; no two have the same name.
 
     Raises:
-        DataError: a folder without images.
+        DataError: a folder holds no images.
     """
     found: list[tuple[Path, Path]] = []
     taken: set[Path] = set()
@@ -111,13 +111,13 @@ def find_images(inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 
 def _drawable(name: Path) -> Path:
-    """`name` with a suffix that can be written."""
+    """Return `name` with a suffix that can be written."""
     is_plain = name.suffix.lower() in SUFFIXES and name.suffix.lower() != ".ppm"
     return name if is_plain else name.with_suffix(".png")
 
 
 def _detect_one(detector: "FaceDetector", path: Path, drawn: Path | None) -> dict[str, Any]:
-    """The JSON entry of an image; its drawing is written on the way."""
+    """Return the JSON entry of an image, and write its drawing to `drawn`."""
     from trials.data.images import read_image, write_image
     from trials.detection.drawing import draw_detections
 
@@ -149,7 +149,7 @@ def _best(boxes: list[list[float]]) -> str:
 
 @contextmanager
 def _progress(total: int) -> "Iterator[Callable[[], None]]":
-    """A bar on a terminal's standard error; nothing elsewhere."""
+    """Show a progress bar on a terminal's standard error."""
     from rich.progress import Progress
 
     with Progress(console=common.console, disable=not common.console.is_terminal) as bar:
@@ -201,7 +201,7 @@ def latency(
 def _measure(
     model: str, size: tuple[int, int], threads: int, runs: int, runtime: str | None
 ) -> "list[Latency]":
-    """One result a runtime."""
+    """Return the latency in each runtime."""
     import torch
 
     from trials.evaluation.latency import onnxruntime_latency, torch_latency
@@ -221,7 +221,7 @@ def _measure(
 
 
 def _subject(model: str) -> "Detector | str":
-    """A detector (an architecture's has random weights), or the path of an ONNX file."""
+    """Return a detector, with random weights for an architecture, or an ONNX file's path."""
     from search_spaces.network.detector import build_detector
     from trials.candidate import resolve_candidate
     from trials.model_file import load_model

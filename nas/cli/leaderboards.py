@@ -1,4 +1,4 @@
-"""How `stage1`, `stage2`, `report` and `demo` show leaderboards."""
+"""Leaderboards as the commands print them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ def print_leaderboards(
     as_json: bool,
     report: "Path | None" = None,
 ) -> None:
-    """Print the leaderboards of some stages, and where they and their `report` lie."""
+    """Print the leaderboards of some stages, and the paths of their files and of the report."""
     from reports.leaderboard import to_records
 
     records = {number: to_records(table) for number, table in tables.items()}
@@ -43,7 +43,7 @@ def print_leaderboards(
 
 
 def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One table that fits 80 columns, unless some candidates are not finished."""
+    """Print the leaderboard of a stage, in 80 columns if all candidates are finished."""
     from search_spaces.cost.detector import PARTS
 
     finished = [row for row in rows if row["state"] == "finished"]
@@ -60,7 +60,7 @@ def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print_crops(rows: Sequence[Mapping[str, Any]]) -> None:
-    """How often each crop scale is drawn, where that was searched."""
+    """Print the probability of each crop scale, for a search of them."""
     names = [name for name in rows[0] if name.startswith("crop_")] if rows else []
     if not names:
         return
@@ -74,7 +74,7 @@ def _print_crops(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print_confirmed(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Means over seeds, where `scrfd-nas confirm` has trained more than one."""
+    """Print the means over seeds of candidates that `scrfd-nas confirm` has trained."""
     if not rows:
         return
     columns = ("rank", "cand.", "seeds", "mean hard", "95 % interval")
@@ -101,6 +101,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _state(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Epochs behind it, and what became of it."""
+    """Return the epochs done, and the state with its reason."""
     state = f"{row['state']}: {row['reason']}" if row["reason"] else row["state"]
     return str(row["epochs"]), state

@@ -1,9 +1,9 @@
-"""Entry point of `scrfd-nas`: builds the command line and turns faults into one line.
+"""Entry point of `scrfd-nas`: builds the command line and reports errors in one line.
 
 Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 75 ended by SIGTERM
-(the same command continues), 130 interrupted.
-Every command file has a `register(app)` function and imports heavy packages (torch, Ray)
-only inside its commands, so that `--help` answers at once.
+(the same command resumes), 130 interrupted.
+Every command file has a function `register(app)` and imports heavy packages (torch, Ray)
+only inside its commands, so that `--help` is fast.
 """
 
 import os
@@ -41,13 +41,13 @@ EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-# typer brings its own click in newer versions: reach its exceptions through typer's.
+# Newer versions of typer include their own click: its exceptions are found through typer's.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 _ClickException: Any = _UsageError.__mro__[1]
 
 
 def build_app() -> typer.Typer:
-    """The command line with the commands of all `COMMAND_FILES`."""
+    """Return the command line with the commands of all `COMMAND_FILES`."""
     app = typer.Typer(
         name="scrfd-nas",
         help="Neural architecture search for SCRFD face detectors on Ray and Optuna.",
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; faults print one line on standard error."""
+    """Run one command and return its exit code; errors print one line on standard error."""
     try:
         command = typer.main.get_command(build_app())
         code = command.main(args=arguments, prog_name="scrfd-nas", standalone_mode=False)
@@ -98,7 +98,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _fail_usage(error: Any) -> int:
-    """A wrong flag or argument; the line says where its help is."""
+    """Print a usage error and the command that shows the help."""
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help text
         print(error.format_message(), file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
@@ -109,13 +109,13 @@ def _fail_usage(error: Any) -> int:
 
 
 def _os_error_text(error: OSError) -> str:
-    """`name: reason` where the system says which file it was about."""
+    """Return `name: reason` if the system names the file, else the reason."""
     reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename is not None else reason
 
 
 def _leave_pipe() -> int:
-    """The reader of a pipe left: stop quietly, also when Python flushes at its end."""
+    """Stop quietly after the reader of a pipe has left, also when Python flushes at exit."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     return EXIT_ERROR

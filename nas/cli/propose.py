@@ -46,7 +46,7 @@ _RUN_FLAGS = ("search_dir", "screen_audit", "screen_force", "config", "as_json")
 
 @dataclass(frozen=True, kw_only=True)
 class _RangeOption(StageOption):
-    """A range of a search space; `of` is its field in `BackboneRanges` or `NetworkRanges`."""
+    """Declaration of a range; `of` is its field in `BackboneRanges` or `NetworkRanges`."""
 
     of: str
 

@@ -21,7 +21,7 @@ _KINDS = {bool: "true or false", Path: "a path", str: "text"}
 
 @dataclass(frozen=True, kw_only=True)
 class StageInput:
-    """What flags and a file ask for.
+    """Input of a stage from flags and a file.
 
     Attributes:
         stage: 1, 2, or 3 for `stage-sr`.
