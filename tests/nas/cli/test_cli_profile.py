@@ -3,15 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from images import save_image
-from tiny import TINY
+from tiny import TINY, make_data
 
 from nas.cli import main
 from search_spaces.architecture import save_architecture
 from search_spaces.errors import ConfigError
-from trials.data.widerface_mat import write_ground_truth
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
 from trials.training.profiling import PARTS, StepProfile, profile_training
@@ -20,20 +17,7 @@ from trials.trial import Trial
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Five images of noise with a face each, for training and for validation."""
-    root, rng, names = tmp_path / "data", np.random.default_rng(0), [f"e/{n}" for n in range(5)]
-    for split in ("train", "val"):
-        (root / split / "images" / "e").mkdir(parents=True)
-        lines = []
-        for name in names:
-            pixels = rng.integers(0, 255, (64, 64, 3), np.uint8)
-            save_image(root / split / "images" / f"{name}.png", pixels)
-            lines += [f"# {name}.png 64 64", "10 10 40 40"]
-        (root / split / "labelv2.txt").write_text("\n".join(lines) + "\n")
-    every = {name: [0] for name in names}
-    boxes = {name: np.array([[10.0, 10.0, 30.0, 30.0]]) for name in names}
-    write_ground_truth(root / "val" / "gt", boxes, easy=every, medium=every, hard=every)
-    return root
+    return make_data(tmp_path / "data", 5, 5)
 
 
 def arguments(data: Path, *more: str) -> list[str]:
@@ -43,9 +27,7 @@ def arguments(data: Path, *more: str) -> list[str]:
     return ["profile", str(file), "--data", str(data), "--device", "cpu", *fixed, *more]
 
 
-def test_json_has_every_part_and_their_shares_add_up(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shares_of_the_parts_add_up_to_1(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(arguments(data, "--json")) == 0
     content = json.loads(capsys.readouterr().out)
     assert list(content["parts_s"]) == list(PARTS)
@@ -58,19 +40,17 @@ def test_json_has_every_part_and_their_shares_add_up(
     assert (content["device"], content["threads"], content["precision"]) == ("cpu", 1, "fp32")
 
 
-def test_the_table_names_the_parts(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(arguments(data)) == 0
-    shown = capsys.readouterr().out
-    for word in ("input", "forward", "backward", "assignment and loss", "optimiser", "evaluation"):
-        assert word in shown
-    assert "training images a second" in shown
-
-
-def test_nothing_is_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_names_the_parts_and_nothing_is_written(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = arguments(data)
     before = sorted(data.rglob("*"))
     assert main.run(command) == 0
     assert sorted(data.rglob("*")) == before
+    shown = capsys.readouterr().out
+    for word in ("input", "forward", "backward", "assignment and loss", "optimiser", "evaluation"):
+        assert word in shown
+    assert "training images a second" in shown
 
 
 def test_missing_data_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,20 +58,14 @@ def test_missing_data_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "labelv2.txt: there is no such label file" in capsys.readouterr().err
 
 
-def test_no_steps_are_refused(data: Path) -> None:
+def test_zero_steps_are_refused(data: Path) -> None:
+    settings = TrialSettings(image_size=64)
+    trial = Trial(architecture=TINY, recipe=Recipe(), data_root=data, settings=settings)
     with pytest.raises(ConfigError, match="steps must be at least 1, got 0"):
-        profile_training(
-            Trial(
-                architecture=TINY,
-                recipe=Recipe(),
-                data_root=data,
-                settings=TrialSettings(image_size=64),
-            ),
-            steps=0,
-        )
+        profile_training(trial, steps=0)
 
 
-def test_rates_by_hand() -> None:
+def test_rates_follow_from_the_seconds() -> None:
     found = StepProfile(
         seconds={"input": 0.1, "forward": 0.3},
         steps=2, images=16, evaluation_s=0.0, device="cpu",

@@ -19,12 +19,6 @@ def closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flops, "confirm_flops", lambda a: total(flops_by_part(a)))
 
 
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    if "propose" not in main.COMMAND_FILES:
-        monkeypatch.setattr(main, "COMMAND_FILES", (*main.COMMAND_FILES, "propose"))
-
-
 def stage1(out: Path, *flags: str) -> list[str]:
     return ["propose", "--stage", "1", "--flops", "0.5G", "--num", "2", "--out", str(out), *flags]
 
@@ -104,13 +98,14 @@ def test_template_may_be_a_file_or_a_number(
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("name", ["num", "num_candidates"])
 def test_config_file_holds_options_and_flags_override_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(
-        "flops: 2.5G\nnum: 3\nseed: 5\nspace: resnet\n"
-        "ranges: {blocks: [basic], depth: [1, 6], stem: [16, 40]}\n"
+        f"flops: 2.5G\n{name}: 3\nseed: 5\nspace: resnet\nblocks: basic\n"
+        "ranges: {depth: [1, 6], stem: [16, 40]}\n"
     )
     command = ["propose", "--stage", "1", "--config", str(config), "--out", str(tmp_path / "out")]
     assert main.run([*command, "--seed", "6", "--depth-range", "2", "5", "--json"]) == 0

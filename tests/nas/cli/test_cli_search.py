@@ -74,17 +74,10 @@ def test_stage_2_and_report_show_both_stages(
     assert "stage1" not in read_json(capsys)
 
 
-def test_report_of_a_stage_not_begun_is_an_error(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_is_a_text_or_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(stage1(data)) == 0
     assert run(["report", "--stage", "2"]) == 1
     assert "stage 2 has not begun" in capsys.readouterr().err
-
-
-def test_status_is_for_people_and_programs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(stage1(data)) == 0
-    capsys.readouterr()
     assert run(["status"]) == 0
     text = capsys.readouterr().out
     assert "not running" in text
@@ -93,19 +86,6 @@ def test_status_is_for_people_and_programs(data: Path, capsys: pytest.CaptureFix
     content = read_json(capsys)
     assert content["driver"] is None
     assert content["stage1"]["finished"] == 3
-
-
-def test_the_same_command_continues_and_another_is_refused(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(stage1(data)) == 0
-    assert run(stage1(data, num=4)) == 0
-    capsys.readouterr()
-    assert run([*stage1(data, num=4), "--epochs", "3"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert "epochs: 2 -> 3" in error
-    assert len(error.splitlines()) == 1
 
 
 def test_a_failed_candidate_is_shown_with_its_reason(
@@ -159,14 +139,6 @@ def test_options_come_from_a_file_and_flags_override_them(
     assert request.ranges == {"depth": [1, 6]}
 
 
-def test_another_searchs_file_repeats_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(stage1(data, "--seed", "3")) == 0
-    first = SearchDir(Path("runs/scrfdgen0.5g"))
-    again = ["stage1", "--config", str(first.search_file), "--search-dir", "again"]
-    assert run(again) == 0
-    assert SearchDir(Path("again")).requests() == first.requests()
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -188,7 +160,7 @@ def test_a_wrong_config_is_named(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["stage1"], "begin one with `scrfd-nas stage1 --flops"),
+        (["stage1"], "start one with `scrfd-nas stage1 --flops"),
         (["stage1", "--flops", "1G"], "scrfd-nas data generate"),
         (["stage1", "--search-dir", "new", "--data", "data"], "--flops is needed"),
         (["stage2", "--search-dir", "new", "--template", "1"], "number of a stage-1 candidate"),

@@ -103,16 +103,18 @@ def test_only_what_is_unfinished_runs_again(
     assert counted == [b"1", b"1", b"3"]
 
 
-def test_stage_2_goes_on_at_the_url(search: str, store: Store) -> None:
-    assert run(["stage2", "--num-candidates", "2", "--search-dir", search]) == 0
+def test_stage_2_confirmed_seeds_and_a_report_are_stored_at_the_url(
+    search: str, store: Store
+) -> None:
+    where = ["--search-dir", search]
+    assert run(["stage2", "--num-candidates", "2", *where]) == 0
     assert store.read("stage2/leaderboard.csv") is not None
     assert store.read("stage2/0002/result.json") is not None
-
-
-def test_confirmed_seeds_lie_at_the_url(search: str, store: Store) -> None:
-    assert run(["confirm", "--top", "1", "--seeds", "2", "--search-dir", search]) == 0
+    assert run(["confirm", "--stage", "1", "--top", "1", "--seeds", "2", *where]) == 0
     seeds = [name for name in store.list() if "/seeds/" in name and name.endswith("result.json")]
     assert len(seeds) == 1
+    assert run(["report", *where]) == 0
+    assert store.read("report.html") is not None
 
 
 def test_status_list_and_logs_see_it(search: str, store: Store, capsys: Output) -> None:
@@ -139,11 +141,6 @@ def test_clean_removes_training_states_at_the_url(
     assert json.loads(capsys.readouterr().out)["files"] == 2
     weights = [name for name in store.list() if name.endswith(".pt")]
     assert weights == ["stage1/0001/best.pt", "stage1/0001/seeds/1/last.pt"]
-
-
-def test_a_report_is_put_to_the_url(search: str, store: Store) -> None:
-    assert run(["report", "--search-dir", search]) == 0
-    assert store.read("report.html") is not None
 
 
 def test_searches_at_urls_are_compared(search: str, data: Path, capsys: Output) -> None:
