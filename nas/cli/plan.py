@@ -78,13 +78,14 @@ def _plan(given: dict[str, Any]) -> None:
     request, template = resolve_request(directory, own.stage, asked.options)
     from nas.candidates.pool import sample_pool
     from nas.planning.plan import make_plan
-    from nas.planning.plan_measuring import count_work, this_machine, trial_resources
+    from nas.planning.plan_measuring import count_work, this_machine
+    from nas.running.nodes import choose_resources
 
     with common.console.status("proposing candidates") as status:
         pool = sample_pool(request, template)
         work = count_work(request, pool, directory)
         machine = this_machine(own.gpus)
-        resources = trial_resources(machine, request, work.candidates)
+        resources = choose_resources([machine], request, work.candidates)
         slots = min(machine.room(resources), max(1, work.trials))
         status.update("timing some steps")
         pace = _pace(own.images_per_second, pool.architectures, request, resources, slots)

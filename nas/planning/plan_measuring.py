@@ -14,7 +14,7 @@ import torch
 
 from nas.candidates.pool import Pool
 from nas.planning.plan import Pace, Work
-from nas.running.nodes import Node, check_room, default_resources
+from nas.running.nodes import Node
 from nas.running.tasks import Resources
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest
@@ -43,20 +43,6 @@ def this_machine(gpus: int | None = None) -> Node:
     if gpus is None or gpus == there:
         return Node(cpus=cores, gpus=there)
     return Node(cpus=cores * max(1, math.ceil(gpus / max(there, 1))), gpus=gpus)
-
-
-def trial_resources(machine: Node, request: AnyRequest, trials: int) -> Resources:
-    """Return the resources of each trial: those asked for, or those that a search would choose.
-
-    Raises:
-        ConfigError: no trial fits on the machine.
-    """
-    default = default_resources([machine], trials)
-    names = ("cpus_per_trial", "gpus_per_trial")
-    asked = {name: getattr(request, name) for name in names}
-    chosen = replace(default, **{k: v for k, v in asked.items() if v is not None})
-    check_room([machine], chosen)
-    return chosen
 
 
 def count_work(request: AnyRequest, pool: Pool, directory: SearchDir) -> Work:

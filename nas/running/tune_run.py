@@ -181,7 +181,7 @@ def _trainable(config: Mapping[str, Any], tasks: Mapping[int, TrialTask], actor:
 
 
 def _tune_report(report: EpochReport, task: TrialTask) -> dict[str, Any]:
-    """Return what Tune is told of an epoch; `METRICS` is for subscribers."""
+    """Return the report of an epoch to Tune; `METRICS` is for subscribers."""
     names = ("loss", "cls_loss", "box_loss", "keypoint_loss", "learning_rate", "images_per_second")
     shown = {name: getattr(report, name) for name in names}
     return {

@@ -6,8 +6,8 @@ from fake_trials import make_architecture
 
 from nas.early_stopping.schedule import Schedule
 from nas.planning.plan import Pace, Work, expected_epochs, make_plan, makespan
-from nas.planning.plan_measuring import this_machine, trial_resources, typical
-from nas.running.nodes import Node
+from nas.planning.plan_measuring import this_machine, typical
+from nas.running.nodes import Node, choose_resources
 from nas.running.tasks import Resources
 from nas.search.request import Stage1Request
 from search_spaces.cost.detector import params_by_part, total
@@ -130,7 +130,7 @@ def make_request(**options: Any) -> Stage1Request:
         ((2, 0), {"cpus_per_trial": 1}, 64, (1, 0), 2),
     ],
 )
-def test_trials_have_the_resources_of_a_search(
+def test_resources_of_trials_on_one_machine(
     machine: tuple[int, int],
     options: dict[str, float],
     trials: int,
@@ -138,7 +138,7 @@ def test_trials_have_the_resources_of_a_search(
     slots: int,
 ) -> None:
     node = Node(cpus=machine[0], gpus=machine[1])
-    resources = trial_resources(node, make_request(**options), trials)
+    resources = choose_resources([node], make_request(**options), trials)
     assert (resources.cpus_per_trial, resources.gpus_per_trial) == expected
     assert node.room(resources) == slots
 
