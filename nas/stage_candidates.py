@@ -95,7 +95,7 @@ class StageCandidates:
         return {number: self._curve(number) for number in sorted(numbers)}
 
     def counts(self) -> StageCounts:
-        """Return the counts from which the stage's progress goes on."""
+        """Return the counts with which the stage's progress starts."""
         return StageCounts(
             stage=self.stage,
             epochs=self.request.epochs,

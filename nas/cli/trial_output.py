@@ -74,10 +74,10 @@ def stoppable() -> "Iterator[ShouldStop]":
     Raises:
         KeyboardInterrupt, Terminated: the training has stopped, and its state is on disk.
     """
-    from nas.running.signals import noting_signals
+    from nas.running.signals import recording_signals
     from trials.result import TrialInterrupted
 
-    with noting_signals() as stop:
+    with recording_signals() as stop:
         try:
             yield lambda: stop.number is not None
         except TrialInterrupted as interrupted:

@@ -130,7 +130,7 @@ def stop_driver(directory: SearchDir, wait_s: float) -> int | None:
     while directory.driver() is not None:
         if time.monotonic() >= deadline:
             raise BusyError(
-                f"process {driver.pid} was told to stop {wait_s:g} s ago and still runs"
+                f"process {driver.pid} received SIGTERM {wait_s:g} s ago and still runs"
             )
         time.sleep(_POLL_S)
     return driver.pid

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.running.nodes import Node, check_room, nodes_of
-from nas.running.signals import StopSignal, noting_signals
+from nas.running.signals import StopSignal, recording_signals
 from nas.running.tasks import Resources, TrialJob
 from nas.storage.scratch import scratch_folder
 from search_spaces.errors import ConfigError, first_line
@@ -110,7 +110,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
     ray = _import_ray(address)
     with scratch_folder(Path(_temporary_root())) as scratch:
         try:
-            with noting_signals() as stop, _without_ray_output(scratch):
+            with recording_signals() as stop, _without_ray_output(scratch):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", FutureWarning)  # about later versions of Ray
                     _start(ray, address, cpus, scratch)

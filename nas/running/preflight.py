@@ -104,8 +104,8 @@ def check_nodes(
 def _marked(directory: SearchDir, content: str) -> Iterator[str]:
     """Yield the path or URL of a file with `content` in the search directory."""
     root = directory.root.resolve()
-    for left_over in root.glob(f"{MARKER}-*"):  # from killed drivers
-        left_over.unlink(missing_ok=True)
+    for old in root.glob(f"{MARKER}-*"):  # from killed drivers
+        old.unlink(missing_ok=True)
     path = root / f"{MARKER}-{os.getpid()}"
     directory.storage.write(path, content)
     try:
@@ -150,7 +150,7 @@ def _answer(ray: Any, answer: Any) -> str:
     try:
         return str(ray.get(answer))
     except lost:
-        return "it has left the cluster meanwhile; start it again, or the search without it"
+        return "it has left the cluster; start it again, or the search without it"
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
         times = f"{_RETRIES + 1} times"
         return f"the process that looked there was killed {times}; is the machine out of memory?"

@@ -25,7 +25,7 @@ class StopSignal:
 
     number: int | None = None
 
-    def note(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self.number is not None:
             raise _exception_of(number)
@@ -35,7 +35,7 @@ class StopSignal:
         """Install the handler (again, if a library has installed its own)."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                signal.signal(number, self.note)
+                signal.signal(number, self.handle)
 
     def check(self) -> None:
         """Raise KeyboardInterrupt or Terminated if a signal has arrived."""
@@ -65,7 +65,7 @@ def ending_tidily() -> Iterator[None]:
 
 
 @contextmanager
-def noting_signals() -> Iterator[StopSignal]:
+def recording_signals() -> Iterator[StopSignal]:
     """Yield a record of SIGINT and SIGTERM in the block; restores the handlers after it.
 
     Outside the main thread, where Python allows no handlers, nothing is recorded.

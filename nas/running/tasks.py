@@ -28,15 +28,15 @@ class TrialTask:
     """One trial as plain data, so that any machine can run it.
 
     Attributes:
-        number: the candidate's number, from 1.
-        architecture, recipe, settings: their `to_dict` forms (settings: the fields).
-        data_root: absolute path that every machine sees.
-        folder: the same, unless there is `remote`: then it is the driver's copy.
-        remote: URL of the folder, where the search lies in a store (`nas.storage`).
+        number: Number of the candidate, from 1.
+        architecture, recipe, settings: Plain forms (`to_dict`; of the settings the fields).
+        data_root: Absolute path of the data on every machine.
+        folder: Absolute path of the trial's folder on every machine; with `remote` the driver's.
+        remote: URL of the folder, for a search in a store (`nas.storage`).
         entry: `module:function` with the signature of `trials.run.advance_trial`.
-        until: the epoch to train up to; None: to the end.
-        fingerprint: of the data that must lie there; empty: not looked at.
-        witness: a file that the machine sees if it sees the search; empty: not looked for.
+        until: Epoch to train up to; None: to the end.
+        fingerprint: Fingerprint that the data must have; empty: not checked.
+        witness: File that a machine sees if it sees the search directory; empty: not checked.
     """
 
     number: int
@@ -53,13 +53,13 @@ class TrialTask:
 
     @property
     def is_partial(self) -> bool:
-        """Whether it ends before the trial does."""
+        """Whether the task ends before the trial does."""
         return self.until is not None and self.until < self.settings["epochs"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What Ray sets aside for one trial; fractions of a GPU share it."""
+    """Resources that Ray reserves for one trial; fractions of a GPU share it."""
 
     cpus_per_trial: float
     gpus_per_trial: float = 0.0
@@ -72,7 +72,7 @@ class Resources:
 
     @property
     def threads(self) -> int:
-        """CPU threads that a trial may keep busy."""
+        """Number of CPU threads for a trial."""
         return max(1, int(self.cpus_per_trial))
 
 
@@ -128,11 +128,11 @@ def run_task(
     """Run one task in this process.
 
     Raises:
-        TrialInterrupted: `should_stop` said so, and the trial is on disk.
-        TrialFault: whatever went wrong, as an exception that survives pickling.
+        TrialInterrupted: `should_stop` returned True, and the trial is on disk.
+        TrialFault: The trial failed in any way; this exception survives pickling.
     """
     release_free_memory()
-    _look_around(task)
+    _check_node(task)
     module, _, function = task.entry.partition(":")
     try:
         settings = TrialSettings(**task.settings)
@@ -155,8 +155,8 @@ def run_task(
         raise TrialFault(failure.reason, failure.kind, failure.epoch) from error
 
 
-def _look_around(task: TrialTask) -> None:
-    """Raise TrialFault where this machine lacks what the task needs."""
+def _check_node(task: TrialTask) -> None:
+    """Raise TrialFault if this machine lacks a requirement of the task."""
     lacks = missing_data(task.data_root, task.fingerprint) if task.fingerprint else ""
     if not lacks and task.witness:
         lacks = missing_search(task.witness)
@@ -165,9 +165,9 @@ def _look_around(task: TrialTask) -> None:
 
 
 def hard_curve(task: TrialTask) -> HardCurve:
-    """What the trial's folder says that it was evaluated to; empty if that is damaged."""
+    """Return the hard APs by epoch in the trial's folder; empty if it is damaged."""
     try:
         architecture = Architecture.from_dict(task.architecture)
         return read_curve(task.folder, task.number, architecture).hard
     except ScrfdNasError:
-        return {}  # the trial writes its metrics anew, or fails and says why
+        return {}  # the trial rewrites its metrics, or fails with a reason

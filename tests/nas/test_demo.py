@@ -27,7 +27,7 @@ def _data(root: Path) -> Path:
     return data
 
 
-def test_the_demo_runs_both_stages_and_says_where_everything_lies(
+def test_the_demo_runs_both_stages_and_prints_its_folders(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(["demo", "--num-candidates", "2", "--epochs", "1"]) == 0

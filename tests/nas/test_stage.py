@@ -73,7 +73,7 @@ def test_fewer_candidates_than_there_are_change_nothing(search: FakeSearch) -> N
     summary = search.begin(2)
     assert search.cluster.asked == []
     assert len(summary.table) == 4
-    assert any("4 candidates exist already" in note for note in search.display.lines)
+    assert any("4 candidates exist already" in line for line in search.display.lines)
 
 
 def test_a_space_with_fewer_candidates_is_taken_whole(search: FakeSearch) -> None:
@@ -105,7 +105,7 @@ def test_incomparable_options_are_refused_with_the_difference(
     assert search.directory.search_file.read_text() == before
 
 
-def test_the_place_of_decoded_images_may_change_and_is_every_trials_and_stage_2s(
+def test_the_image_cache_may_change_and_is_used_by_all_trials_and_stage_2(
     search: FakeSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(search.root)
@@ -137,7 +137,7 @@ def test_other_data_are_refused_with_both_places(search: FakeSearch) -> None:
         search.begin(3, data=str(other))
 
 
-def test_a_request_that_nothing_satisfies_does_not_bind_the_next_one(search: FakeSearch) -> None:
+def test_an_infeasible_request_does_not_constrain_the_next_run(search: FakeSearch) -> None:
     def none_there(request: Any, template: Any) -> Any:
         raise InfeasibleError("relax --ratio-tolerance")
 
@@ -159,14 +159,14 @@ def test_resources_that_were_refused_are_not_asked_for_again(search: FakeSearch)
     assert search.begin(3).num_finished == 3
 
 
-def test_stage_2_tells_of_an_unfinished_stage_1(search: FakeSearch) -> None:
+def test_stage_2_logs_an_unfinished_stage_1(search: FakeSearch) -> None:
     search.begin(3)
     search.directory.result_file(1, 2).unlink()
     search.run(2, template="1", num_candidates=1)
     assert "stage 1 has 1 candidates without a result yet" in search.display.lines
 
 
-def test_a_failed_trial_has_a_reason_and_no_ap_and_the_search_goes_on(search: FakeSearch) -> None:
+def test_a_failed_trial_has_a_reason_and_no_ap_and_the_search_continues(search: FakeSearch) -> None:
     set_faults(search.data, **{"raise": {"2": 2}})
     summary = search.begin(3)
     assert summary.num_finished == 2
@@ -235,7 +235,7 @@ def test_a_lost_study_is_rebuilt_from_the_folders(search: FakeSearch) -> None:
     ]
 
 
-def test_a_damaged_result_is_earned_again(search: FakeSearch) -> None:
+def test_a_trial_with_a_damaged_result_is_trained_again(search: FakeSearch) -> None:
     search.begin(3)
     search.directory.result_file(1, 2).write_text('{"state": "fini')
     with pytest.raises(ConfigError):  # the trial itself refuses to guess
@@ -325,7 +325,7 @@ def test_nothing_is_created_for_a_mistyped_option(search: FakeSearch) -> None:
     assert not search.directory.root.exists()
 
 
-def test_missing_data_say_how_to_get_some(
+def test_the_error_about_missing_data_names_the_generator(
     search: FakeSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(search.root)
@@ -354,7 +354,7 @@ def sizes(search: FakeSearch) -> dict[str, int]:
     return {str(path.relative_to(search.directory.root)): path.stat().st_size for path in files}
 
 
-def test_starting_a_finished_search_again_makes_nothing_grow(search: FakeSearch) -> None:
+def test_restarting_a_finished_search_lets_no_file_grow(search: FakeSearch) -> None:
     search.begin()
     before = sizes(search)
     for _ in range(20):

@@ -93,7 +93,7 @@ def test_the_same_command_again_runs_nothing(search: FakeSearch) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 8, 18, 19, 22, 24, 26, 32, 33, 38])
-def test_rounds_go_on_wherever_they_were_interrupted(search: FakeSearch, after: int) -> None:
+def test_rounds_continue_after_any_interruption(search: FakeSearch, after: int) -> None:
     events = []
 
     def interrupt(event: TrialEvent) -> None:
@@ -119,7 +119,7 @@ def test_a_larger_field_leaves_finished_candidates_as_they_are(search: FakeSearc
     assert [n for n, state in states(summary).items() if state == "finished"] == [4, 3]
 
 
-def test_a_stopped_candidate_that_now_belongs_to_the_best_goes_on(search: FakeSearch) -> None:
+def test_a_stopped_candidate_that_now_belongs_to_the_best_continues(search: FakeSearch) -> None:
     set_faults(search.data, curves={**CURVES, 4: [0.01], 5: [0.01], 6: [0.01]})
     first = search.begin(3, **COMPLETE)
     assert states(first)[2] == "stopped"
@@ -144,7 +144,7 @@ def test_a_candidate_that_fails_is_not_replaced(search: FakeSearch) -> None:
     assert [n for n, s in states(summary).items() if s == "finished"] == [5]
 
 
-def test_complete_rungs_are_part_of_what_must_not_change(search: FakeSearch) -> None:
+def test_complete_rungs_must_not_change(search: FakeSearch) -> None:
     search.begin(3, **COMPLETE)
     with pytest.raises(IncomparableError, match="rungs: 'complete' -> 'shared'"):
         search.begin(3, rungs="shared")
@@ -175,7 +175,7 @@ def test_a_trial_interrupted_at_a_rung_is_decided_before_it_continues(search: Fa
     assert decisions(search) == [(2, 1, "stopped")]
 
 
-def test_stopped_trials_stand_below_the_finished_ones(search: FakeSearch) -> None:
+def test_stopped_trials_rank_below_the_finished_ones(search: FakeSearch) -> None:
     summary = search.begin(4, search.run_options(StoppingCluster(stop=(2, 3))), scheduler="asha")
     table = summary.table
     assert list(table["candidate"]) == [4, 1, 2, 3]
@@ -200,7 +200,7 @@ def test_stopped_trials_are_counted_and_stay(search: FakeSearch) -> None:
 
 
 def choosing(limit: int = 100) -> Callable[..., Any]:
-    """A strategy that repeats the best depth so far plus one, and says what it saw."""
+    """A strategy whose candidates encode the number of outcomes that it was given."""
 
     def strategy(request: Any, template: Any) -> Any:
         def ask(
@@ -230,7 +230,7 @@ def test_a_strategy_chooses_with_all_results_so_far(search: FakeSearch) -> None:
     assert [r.state for r in read_study(search.directory.journal, 1)] == ["finished"] * 4
 
 
-def test_a_strategy_goes_on_after_a_kill_with_the_candidates_there(search: FakeSearch) -> None:
+def test_a_strategy_continues_with_the_existing_candidates_after_a_kill(search: FakeSearch) -> None:
     def interrupt(event: TrialEvent) -> None:
         if event.number == 3:
             raise InterruptedError
@@ -256,7 +256,7 @@ def test_a_random_search_is_continued_by_a_strategy(search: FakeSearch) -> None:
     assert chosen(search)[2:] == [2, 3]
 
 
-def test_a_strategy_that_runs_dry_says_so(search: FakeSearch) -> None:
+def test_an_exhausted_strategy_is_logged(search: FakeSearch) -> None:
     search.options = {"strategy": choosing(limit=2)}
     summary = search.begin(4)
     assert sorted(states(summary)) == [1, 2]

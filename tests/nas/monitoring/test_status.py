@@ -66,7 +66,7 @@ def driven(directory: SearchDir, *running: int) -> Iterator[None]:
         yield
 
 
-def test_status_without_a_driver_is_what_the_files_say(directory: SearchDir) -> None:
+def test_status_without_a_driver_is_read_from_the_files(directory: SearchDir) -> None:
     assert read_status(directory, 1) == StageStatus(
         stage=1,
         candidates=6,
@@ -168,7 +168,7 @@ def test_a_retried_trial_keeps_its_epochs() -> None:
     assert progress.status().epochs_done == 5
 
 
-def test_the_description_has_what_a_user_asks_for(directory: SearchDir) -> None:
+def test_the_description_has_counts_and_best(directory: SearchDir) -> None:
     text = read_status(directory, 1).describe()
     assert text == ("stage 1: 2/6 finished, 0 running, 1 failed, best hard AP 0.5000 (candidate 2)")
 
@@ -190,7 +190,7 @@ def test_durations_are_readable(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_notes_are_shown_everywhere(directory: SearchDir, is_terminal: bool) -> None:
+def test_lines_are_printed_everywhere(directory: SearchDir, is_terminal: bool) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=is_terminal, width=150, highlight=False)
     with shown(console) as display:

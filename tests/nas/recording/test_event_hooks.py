@@ -1,4 +1,4 @@
-"""What the command of --on-event is told, and that it can neither stop nor slow a search."""
+"""Events of the command of --on-event, which can neither stop nor slow a search."""
 
 import json
 import sys
@@ -34,10 +34,10 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command(tmp_path: Path) -> str:
-    """Appends what it is told to `told.jsonl`; there is a space in its path."""
+    """A command with a space in its path that appends its input to `events.jsonl`."""
     script = tmp_path / "my hook.py"
     script.write_text(APPEND)
-    return f"{PYTHON} -S '{script}' told.jsonl"
+    return f"{PYTHON} -S '{script}' events.jsonl"
 
 
 def stage1(data: Path, command: str, num: int = 3) -> int:
@@ -45,22 +45,22 @@ def stage1(data: Path, command: str, num: int = 3) -> int:
     return run([*options, "--epochs", "2", "--image-size", "64", "--on-event", command])
 
 
-def told() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path("told.jsonl").read_text().splitlines()]
+def events() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path("events.jsonl").read_text().splitlines()]
 
 
-def test_the_command_hears_of_every_trial_and_of_the_end(data: Path, command: str) -> None:
+def test_the_command_receives_every_trial_and_the_end(data: Path, command: str) -> None:
     set_faults(data, **{"raise": {"2": 1}})
     assert stage1(data, command) == 0
-    heard = [(item["event"], item.get("candidate")) for item in told()]
+    received = [(item["event"], item.get("candidate")) for item in events()]
     first, third = hard_ap(make_architecture(1)), hard_ap(make_architecture(3))
     better = [("best", 3)] if third > first else []
-    assert heard == [
+    assert received == [
         ("started", 1), ("finished", 1), ("best", 1),
         ("started", 2), ("retried", 2), ("started", 2), ("failed", 2),
         ("started", 3), ("finished", 3), *better, ("ended", None),
     ]  # fmt: skip
-    by_event = {item["event"]: item for item in told()}
+    by_event = {item["event"]: item for item in events()}
     assert by_event["failed"]["reason"] == "ValueError: epoch 1 is not to be"
     assert by_event["best"]["hard"] == max(first, third)
     end = by_event["ended"]
@@ -69,16 +69,16 @@ def test_the_command_hears_of_every_trial_and_of_the_end(data: Path, command: st
     assert (end["status"]["finished"], end["status"]["failed"]) == (2, 1)
 
 
-def test_a_continued_search_does_not_call_the_old_best_new(data: Path, command: str) -> None:
+def test_a_resumed_search_does_not_announce_the_old_best(data: Path, command: str) -> None:
     numbers = sorted(range(1, 4), key=lambda number: -hard_ap(make_architecture(number)))
     assert stage1(data, command, num=3) == 0
-    Path("told.jsonl").unlink()
+    Path("events.jsonl").unlink()
     assert stage1(data, command, num=4) == 0
     is_better = hard_ap(make_architecture(4)) > hard_ap(make_architecture(numbers[0]))
-    assert ("best" in {item["event"] for item in told()}) == is_better
+    assert ("best" in {item["event"] for item in events()}) == is_better
 
 
-def test_an_interrupted_run_tells_so(
+def test_an_interrupted_run_ends_as_interrupted(
     data: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: Any, **more: Any) -> None:
@@ -86,10 +86,10 @@ def test_an_interrupted_run_tells_so(
 
     monkeypatch.setattr(FakeCluster, "run", interrupt)
     assert stage1(data, command) == 130
-    assert [(item["event"], item["state"]) for item in told()] == [("ended", "interrupted")]
+    assert [(item["event"], item["state"]) for item in events()] == [("ended", "interrupted")]
 
 
-def test_a_failing_command_is_noted_once_and_the_search_goes_on(
+def test_a_failing_command_is_logged_once_and_the_search_continues(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stage1(data, f"{PYTHON} -S -c 'import sys; sys.exit(\"no mail today\")'") == 0
@@ -107,7 +107,7 @@ def test_a_command_that_cannot_be_run_is_refused_at_once(
     assert not Path("runs").exists()
 
 
-def test_no_shell_reads_the_command() -> None:
+def test_the_command_runs_without_a_shell() -> None:
     assert split_command("echo 'a b' $HOME; ls") == ["echo", "a b", "$HOME;", "ls"]
     with pytest.raises(ConfigError):
         split_command("$HOME")

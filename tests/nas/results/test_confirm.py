@@ -1,4 +1,4 @@
-"""Confirming a search's best with more seeds: what is trained, what is shown, what continues."""
+"""Confirmation of the best candidates with other seeds."""
 
 import csv
 import errno
@@ -88,7 +88,7 @@ def test_the_best_are_trained_with_new_seeds_and_ranked_by_their_means(search: S
     assert "seeds" in search.directory.leaderboard_file(1).read_text().splitlines()[0]
 
 
-def test_who_is_worse_for_certain_is_not_tied(search: Search) -> None:
+def test_a_clearly_worse_candidate_is_not_tied(search: Search) -> None:
     assert ranks(search.confirm(top=4))[-1] == (4, 4, 3)
 
 
@@ -119,7 +119,7 @@ def test_a_training_differs_from_its_candidate_in_the_seed_alone(
     assert [Path(task.folder).parent.parent.name for task in tasks] == ["0003", "0003"]
 
 
-def test_asked_again_it_trains_nothing(search: Search) -> None:
+def test_a_repeated_call_trains_nothing(search: Search) -> None:
     first = search.confirm()
     assert search.confirm().equals(first)
     assert search.cluster.asked == []
@@ -147,7 +147,9 @@ def test_a_failed_training_counts_for_nothing_and_is_tried_again(search: Search)
     assert len(search.cluster.asked) == 1
 
 
-def test_interrupted_it_continues(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_confirmation_continues(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = FakeCluster.run
 
     def run(self: FakeCluster, job: Any) -> None:
@@ -182,7 +184,7 @@ def test_two_drivers_cannot_confirm_at_once(search: Search) -> None:
         search.confirm()
 
 
-def test_what_is_not_there_cannot_be_confirmed(tmp_path: Path) -> None:
+def test_an_unfinished_stage_cannot_be_confirmed(tmp_path: Path) -> None:
     made = make_search(tmp_path, **{"raise": {"1": 1}})
     with pytest.raises(ConfigError, match="stage 1 has not begun"):
         made.confirm()

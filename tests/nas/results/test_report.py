@@ -193,7 +193,7 @@ def test_compare_warns_of_searches_that_are_not_comparable(
         (["one", "two", "--stage", "2"], "got none"),
     ],
 )
-def test_compare_says_what_it_cannot_compare(
+def test_compare_refuses_what_it_cannot_compare(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search(Path("one"))

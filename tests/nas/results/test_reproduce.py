@@ -1,4 +1,4 @@
-"""Training a candidate again: the same to the bit here, and what is said where it is not."""
+"""Repeated training of a candidate, and the comparison with the first one."""
 
 import json
 import shutil
@@ -81,7 +81,7 @@ def test_everything_needed_is_read_from_the_folder_and_its_search(search: Path, 
     assert record.versions["torch"]
 
 
-def test_here_and_now_it_is_the_same_to_the_bit(search: Path, data: Path) -> None:
+def test_the_repetition_is_identical_to_the_bit(search: Path, data: Path) -> None:
     folder = search / "stage1" / "0007"
     found = reproduce(on_cpu(read_record(folder)), data, folder / "reproduced")
     assert found.verdict == IDENTICAL
@@ -169,7 +169,7 @@ def test_data_may_have_moved(
 
 
 @pytest.mark.parametrize("name", ["result.json", "request.json"])
-def test_what_has_not_finished_cannot_be_reproduced(search: Path, name: str) -> None:
+def test_an_unfinished_trial_cannot_be_reproduced(search: Path, name: str) -> None:
     folder = search / "stage1" / "0007"
     (folder / name).unlink()
     with pytest.raises(ConfigError, match="must hold a finished trial"):
@@ -191,7 +191,7 @@ def test_a_damaged_request_is_named(search: Path, text: str, message: str) -> No
         read_record(folder)
 
 
-def test_it_must_not_be_trained_into_itself(search: Path, data: Path) -> None:
+def test_the_trials_own_folder_is_refused(search: Path, data: Path) -> None:
     folder = search / "stage1" / "0007"
     with pytest.raises(ConfigError, match="is the trial's own folder"):
         reproduce(read_record(folder), data, folder)
@@ -212,7 +212,7 @@ def test_a_trial_outside_a_search_needs_its_data_named(
     assert "--data is needed" in capsys.readouterr().err
 
 
-def test_the_command_says_what_it_found(search: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_verdict(search: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = search / "stage1" / "0007"
     assert run_cli(["reproduce", str(folder), "--device", "cpu"]) == 0
     output = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Ray's executor and the tests' own tell the same story of the same trials."""
+"""The Ray executor and the fake one publish the same events for the same trials."""
 
 import os
 import signal
@@ -38,12 +38,12 @@ def ray_cluster() -> Iterator[Any]:
 
 @dataclass
 class Run:
-    """One run of some trials, of which two misbehave, and what was heard of it."""
+    """One run of some trials, of which two misbehave, and its events."""
 
     tasks: list[TrialTask]
     events: list[TrialEvent]
 
-    def story(self, number: int) -> list[str]:
+    def events_of(self, number: int) -> list[str]:
         """The kinds of a candidate's events, with the epoch's number."""
         mine = [event for event in self.events if event.number == number]
         return [f"epoch {event.epoch}" if event.kind == "epoch" else event.kind for event in mine]
@@ -83,7 +83,7 @@ def any_run(request: pytest.FixtureRequest) -> Run:
 
 
 def test_a_trial_reports_its_epochs_and_finishes(any_run: Run) -> None:
-    assert any_run.story(1) == ["started", "epoch 1", "epoch 2", "epoch 3", "finished"]
+    assert any_run.events_of(1) == ["started", "epoch 1", "epoch 2", "epoch 3", "finished"]
     result = load_result(any_run.tasks[0].folder)
     assert result is not None
     assert result.hard == hard_ap(make_architecture(1))
@@ -98,7 +98,7 @@ def test_tensorboard_finds_the_curves_in_a_trials_folder(ray_run: Run) -> None:
 
 def test_a_trial_that_raises_is_retried_and_then_failed(any_run: Run) -> None:
     # The second attempt continues: epoch 1 is not repeated.
-    assert any_run.story(2) == ["started", "epoch 1", "retried", "started", "failed"]
+    assert any_run.events_of(2) == ["started", "epoch 1", "retried", "started", "failed"]
     failures = any_run.failures(2)
     assert [failure.attempts for failure in failures] == [1, 2]
     assert {failure.reason for failure in failures} == {"ValueError: epoch 2 is not to be"}
@@ -106,12 +106,12 @@ def test_a_trial_that_raises_is_retried_and_then_failed(any_run: Run) -> None:
 
 def test_a_killed_process_is_retried_from_its_epoch(ray_run: Run) -> None:
     after = ["started", "epoch 2", "epoch 3", "finished"]
-    assert ray_run.story(3) == ["started", "epoch 1", "retried", *after]
+    assert ray_run.events_of(3) == ["started", "epoch 1", "retried", *after]
     assert [failure.kind for failure in ray_run.failures(3)] == ["killed"]
     assert "process died" in ray_run.failures(3)[0].reason
 
 
-def test_a_failure_says_what_ray_knows() -> None:
+def test_failure_has_the_reason_that_ray_knows() -> None:
     memory = _failure(OutOfMemoryError("details\nof many lines"), 2)
     assert (memory.kind, memory.attempts) == ("memory", 2)
     assert _failure(ActorDiedError(), 1).kind == "killed"
@@ -121,12 +121,12 @@ def test_a_failure_says_what_ray_knows() -> None:
     assert (other.kind, other.reason) == ("error", "last line")
 
 
-def test_failing_trials_leave_the_others_alone(ray_run: Run) -> None:
+def test_other_trials_finish_beside_failing_ones(ray_run: Run) -> None:
     for number in (1, 4, 5, 6, 7):
-        assert ray_run.story(number)[-1] == "finished"
+        assert ray_run.events_of(number)[-1] == "finished"
 
 
-def test_a_process_runs_trial_after_trial(ray_run: Run) -> None:
+def test_a_process_runs_several_trials(ray_run: Run) -> None:
     # At most five processes: two at first, and one for each of the three failed attempts.
     finished = [task for task in ray_run.tasks if load_result(task.folder)]
     assert len(finished) == 6
@@ -134,13 +134,13 @@ def test_a_process_runs_trial_after_trial(ray_run: Run) -> None:
 
 
 @pytest.mark.parametrize("kind", ["started", "epoch", "retried", "failed", "finished"])
-def test_an_exception_of_the_listener_stops_the_run(
+def test_an_exception_of_a_subscriber_stops_the_run(
     tmp_path: Path, ray_cluster: Any, kind: str
 ) -> None:
-    heard: list[TrialEvent] = []
+    events: list[TrialEvent] = []
 
     def stop(event: TrialEvent) -> None:
-        heard.append(event)
+        events.append(event)
         if event.kind == kind:
             raise InterruptedError("enough")
 
@@ -148,14 +148,12 @@ def test_an_exception_of_the_listener_stops_the_run(
     tasks = make_tasks(tmp_path, 4, epoch_s=0.3, **faults)
     with pytest.raises(InterruptedError, match="enough"):
         ray_cluster.run(job(tasks, stop, retries=int(kind == "retried")))
-    assert [event.kind for event in heard].count(kind) == 1
-    assert heard[-1].kind == kind
+    assert [event.kind for event in events].count(kind) == 1
+    assert events[-1].kind == kind
     assert sum(load_result(task.folder) is not None for task in tasks) < 4
 
 
-def test_what_is_called_between_events_can_stop_a_run_in_the_middle_of_an_epoch(
-    tmp_path: Path, ray_cluster: Any
-) -> None:
+def test_check_can_stop_a_run_during_an_epoch(tmp_path: Path, ray_cluster: Any) -> None:
     events: list[TrialEvent] = []
     tasks = make_tasks(tmp_path, 2, epoch_s=300.0)
 
@@ -168,41 +166,41 @@ def test_what_is_called_between_events_can_stop_a_run_in_the_middle_of_an_epoch(
         ray_cluster.run(job(tasks, events.append, check=stop_when_both_train))
     assert {event.kind for event in events} == {"started"}
     assert time.monotonic() - begun < 250
-    # They were told before they were ended, so that real ones are on disk.
+    # The request to stop arrived before the end, so that real trials are on disk.
     assert all((Path(task.folder) / "interrupted").exists() for task in tasks)
 
 
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 )
-def test_a_signal_is_noted_and_a_second_one_is_not_waited_for(
+def test_a_first_signal_is_recorded_and_a_second_one_raises(
     number: signal.Signals, error: type[BaseException]
 ) -> None:
     stop = StopSignal()
     stop.check()
-    stop.note(number, None)
+    stop.handle(number, None)
     with pytest.raises(error):
         stop.check()
     with pytest.raises(error):
-        stop.note(number, None)
+        stop.handle(number, None)
 
 
-def test_sigterm_has_an_exit_code_of_its_own_that_says_try_again() -> None:
+def test_sigterm_has_its_own_exit_code() -> None:
     assert Terminated().code == os.EX_TEMPFAIL == 75
 
 
-def test_sigterm_raises_in_a_command_and_only_there() -> None:
+def test_sigterm_raises_only_inside_the_context() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated), ending_tidily():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_nothing_to_do_is_done(ray_cluster: Any) -> None:
+def test_an_empty_job_returns(ray_cluster: Any) -> None:
     ray_cluster.run(job([]))
 
 
-def test_ray_says_what_it_has(ray_cluster: Any) -> None:
+def test_cluster_counts_its_resources(ray_cluster: Any) -> None:
     assert (ray_cluster.cpus, ray_cluster.gpus) == (2.0, 0.0)
 
 
@@ -239,7 +237,7 @@ def test_ray_writes_nothing_to_standard_output(tmp_path: Path) -> None:
     ("address", "reason"),
     [("127.0.0.1:9", "refused"), ("somewhere", "Invalid address")],
 )
-def test_a_cluster_that_does_not_answer_is_named_at_once(address: str, reason: str) -> None:
+def test_a_cluster_that_does_not_answer_is_reported_at_once(address: str, reason: str) -> None:
     with pytest.raises((OSError, ValueError), match=reason):
         cluster._knock(address)
     with pytest.raises(ConfigError, match=f"no Ray cluster at '{address}' .*`ray start --head`"):
@@ -247,7 +245,7 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(address: str, reason: s
 
 
 @pytest.mark.parametrize(
-    ("address", "told", "has_token", "answer", "mode"),
+    ("address", "environment", "has_token", "answer", "mode"),
     [
         ("auto", {}, True, b"AuthenticationError: RPC error: InvalidAuthToken: ...", "token"),
         ("head:6379", {}, True, b"RPC error: InvalidAuthToken: ...", "token"),
@@ -257,22 +255,22 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(address: str, reason: s
         (None, {}, True, b"InvalidAuthToken", None),
     ],
 )
-def test_a_token_that_lies_ready_is_shown_to_a_cluster_that_asks_for_one(
+def test_a_token_is_used_only_for_a_cluster_that_requires_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     address: str | None,
-    told: dict[str, str],
+    environment: dict[str, str],
     has_token: bool,
     answer: bytes,
     mode: str | None,
 ) -> None:
     def ask(command: list[str], *, env: dict[str, str], **options: Any) -> Any:
-        assert command[3:] == ["health-check", *(["--address", "head:6379"] if told_where else [])]
+        assert command[3:] == ["health-check", *(["--address", "head:6379"] if has_address else [])]
         assert env["RAY_AUTH_MODE"] == "disabled"
         return subprocess.CompletedProcess(command, int(bool(answer)), b"", answer)
 
-    told_where = address == "head:6379"
-    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), **told})
+    has_address = address == "head:6379"
+    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), **environment})
     monkeypatch.setattr(cluster, "_connect", lambda address: None)
     monkeypatch.setattr(subprocess, "run", ask)
     if has_token:
@@ -283,7 +281,7 @@ def test_a_token_that_lies_ready_is_shown_to_a_cluster_that_asks_for_one(
 
 
 @pytest.mark.parametrize("died", ["raylet", "gcs_server"])
-def test_the_death_of_rays_own_processes_is_named(
+def test_the_death_of_a_required_ray_process_is_reported(
     died: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class LocalNode:
@@ -295,7 +293,7 @@ def test_the_death_of_rays_own_processes_is_named(
         check_own_processes()
 
 
-def test_what_ray_can_do_without_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ray_processes_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
     class LocalNode:
         def dead_processes(self) -> list[tuple[str, None]]:
             return [("log_monitor", None)]
@@ -312,14 +310,14 @@ def test_impossible_resources_are_refused(values: dict[str, float]) -> None:
         Resources(**values)
 
 
-def test_a_fault_keeps_its_kind_on_its_way(tmp_path: Path) -> None:
+def test_a_broken_task_raises_a_trial_fault(tmp_path: Path) -> None:
     task = make_tasks(tmp_path, 1)[0]
     broken = TrialTask(**{**asdict(task), "architecture": {"backbone": 1}})
     with pytest.raises(TrialFault, match="the architecture lacks the keys"):
         run_task(broken, print)
 
 
-def test_a_ray_that_does_not_start_is_an_error_in_one_line() -> None:
+def test_a_ray_that_does_not_start_is_reported_in_one_line() -> None:
     class BusyRay:
         def init(self, **_: Any) -> None:
             raise Exception("The current node timed out.\nDetails")  # what Ray raises

@@ -1,4 +1,4 @@
-"""A disk that is full: on a small one of our own, where the tests may mount it."""
+"""Searches on a full disk; a small one is mounted where the tests may."""
 
 import errno
 import subprocess
@@ -59,7 +59,7 @@ def test_a_search_stops_when_its_disk_is_full_and_continues_when_it_is_not(
     assert "\n" not in str(fault.value)
     kept = search.directory.outcomes(1)
     assert {1} <= set(kept) <= {1, 2}
-    assert all(isinstance(outcome, TrialResult) for outcome in kept.values())  # nobody failed
+    assert all(isinstance(outcome, TrialResult) for outcome in kept.values())  # none failed
     (small_disk / "filler").unlink()
     search.options = {}
     summary = search.begin()
@@ -85,11 +85,11 @@ def fail_on_what_a_full_disk_left() -> None:
         int("half a li")
 
 
-def test_a_full_disk_is_named_whatever_it_led_to(tmp_path: Path) -> None:
+def test_an_exception_caused_by_a_full_disk_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError, match="free some"), naming_full_disks(tmp_path):
         fail_on_what_a_full_disk_left()
 
 
-def test_other_faults_pass(tmp_path: Path) -> None:
+def test_other_exceptions_pass(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), naming_full_disks(tmp_path):
         raise PermissionError(errno.EACCES, "x")

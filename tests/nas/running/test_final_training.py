@@ -1,4 +1,4 @@
-"""The final training: what is trained, on what, and what the driver sees of it."""
+"""Final training in this process and by a group of workers."""
 
 import struct
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ def test_a_candidate_is_a_name_a_file_or_a_folder_of_a_trial(tmp_path: Path) -> 
         (4, None, (WorkerGroup(count=4, gpus=True), "cuda")),
     ],
 )
-def test_gpus_and_workers_mean_a_group(
+def test_gpus_and_workers_choose_a_group(
     gpus: int | None, workers: int | None, expected: tuple[WorkerGroup, str]
 ) -> None:
     assert choose_group(gpus, workers) == expected
@@ -212,7 +212,7 @@ def test_a_follower_reads_each_epoch_once(tmp_path: Path) -> None:
     assert follower.new_reports() == []
 
 
-def test_a_follower_waits_for_the_file_and_survives_its_rewinding(tmp_path: Path) -> None:
+def test_a_follower_accepts_a_missing_and_a_shortened_file(tmp_path: Path) -> None:
     follower = MetricsFollower(tmp_path, epochs=3)
     assert follower.new_reports() == []
     write_metrics([make_report(1, 3), make_report(2, 3)], tmp_path)
@@ -230,7 +230,7 @@ class GroupError(Exception):
         self.worker_failures = failures
 
 
-def test_the_fault_of_a_group_is_its_cause_not_the_loss_of_touch() -> None:
+def test_the_fault_of_a_group_is_the_cause_not_the_lost_connection() -> None:
     lost = TrialFault("RuntimeError: connection closed by peer")
     cause = TrialFault("the loss must be finite", kind="diverged", epoch=3)
     assert _fault_of(GroupError({0: lost, 1: cause})) is cause
@@ -276,7 +276,7 @@ def read_scalars(folder: Path) -> Iterator[tuple[tuple[str, int], float]]:
                 yield (value.tag, event.step), value.simple_value
 
 
-def test_weights_are_evaluated_files(data: Path, tmp_path: Path) -> None:
+def test_best_weights_are_a_candidate(data: Path, tmp_path: Path) -> None:
     """`best.pt` of a training is a model file: a candidate for everything that follows."""
     train(make_training(data, tmp_path / "run"), connect=no_ray)
     assert resolve_candidate(str(tmp_path / "run")).content_hash == TINY.content_hash

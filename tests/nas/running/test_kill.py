@@ -1,4 +1,4 @@
-"""Processes are killed in mid-search; nothing finished is lost and the table is the same."""
+"""Killed processes: no finished work is lost, and the leaderboard is the same."""
 
 import csv
 import os
@@ -117,7 +117,7 @@ def test_a_killed_driver_is_continued(start: Start, directory: SearchDir) -> Non
     assert any(count > 1 for count in counted.values())
 
 
-def test_a_killed_driver_takes_its_trials_along(start: Start, directory: SearchDir) -> None:
+def test_a_killed_driver_ends_its_trials(start: Start, directory: SearchDir) -> None:
     driver = start()
     wait_until(lambda: is_in_mid_search(directory), driver)
     files = [directory.trial_folder(1, n) / "pid" for n in attempts(directory)]
@@ -167,11 +167,13 @@ def test_a_stopped_search_continues(
 
 
 def is_interrupted(directory: SearchDir, number: int) -> bool:
-    """Whether the trial has heard that it was to stop."""
+    """Return whether the trial has received the request to stop."""
     return (directory.trial_folder(1, number) / "interrupted").exists()
 
 
-def test_sigterm_before_the_first_trial_is_answered_too(start: Start, directory: SearchDir) -> None:
+def test_sigterm_before_the_first_trial_stops_the_search(
+    start: Start, directory: SearchDir
+) -> None:
     driver = start()
     wait_until(lambda: directory.root.exists(), driver)
     driver.terminate()
@@ -183,7 +185,7 @@ def test_sigterm_before_the_first_trial_is_answered_too(start: Start, directory:
     assert_undisturbed(directory)
 
 
-def test_a_driver_whose_node_dies_says_so_and_is_continued(
+def test_a_driver_whose_node_dies_reports_it_and_is_continued(
     start: Start, directory: SearchDir
 ) -> None:
     driver = start()
@@ -229,7 +231,7 @@ HARDS = {1: 0.9, 2: 0.8, 3: 0.7, 4: 0.4, 5: 0.6, 6: 0.5}
     ],
     ids=["complete", "asha"],
 )
-def test_a_killed_driver_forgets_no_decision(
+def test_no_decision_is_lost_with_a_killed_driver(
     start: Start,
     directory: SearchDir,
     data: Path,

@@ -1,4 +1,4 @@
-"""A machine that lacks what a trial needs, and what becomes of the trial."""
+"""Machines that lack a requirement of a trial."""
 
 import shutil
 import socket
@@ -52,7 +52,7 @@ def test_missing_data_are_the_nodes_fault(tmp_path: Path) -> None:
     assert f"it does not see {tmp_path / 'data' / 'val' / 'gt'};" in str(fault_of(task))
 
 
-def test_data_that_changed_in_mid_search_start_no_trial(tmp_path: Path) -> None:
+def test_no_trial_starts_with_changed_data(tmp_path: Path) -> None:
     task = make_task(tmp_path)
     (tmp_path / "data" / "train" / "labelv2.txt").write_text("# other.jpg 64 64\n")
     assert "holds other data there (fingerprint" in str(fault_of(task))
@@ -82,7 +82,7 @@ def event(kind: Any, failure_kind: str = "node") -> TrialEvent:
     return TrialEvent(kind=kind, number=1, failure=failure)
 
 
-def test_the_search_stops_when_no_trial_finds_a_place() -> None:
+def test_the_search_stops_after_too_many_node_failures() -> None:
     failures = NodeFailures()
     for _ in range(MOST_IN_A_ROW - 1):
         failures(event("retried"))
@@ -92,7 +92,7 @@ def test_the_search_stops_when_no_trial_finds_a_place() -> None:
 
 
 @pytest.mark.parametrize("progress", ["epoch", "finished"])
-def test_it_goes_on_while_trials_get_further_elsewhere(progress: str) -> None:
+def test_the_search_continues_while_trials_make_progress_elsewhere(progress: str) -> None:
     failures = NodeFailures()
     for _ in range(3 * MOST_IN_A_ROW):
         failures(event("retried"))
@@ -100,7 +100,7 @@ def test_it_goes_on_while_trials_get_further_elsewhere(progress: str) -> None:
         failures(event(progress))
 
 
-def test_a_trial_is_not_recorded_as_failed_for_its_machines_sake(tmp_path: Path) -> None:
+def test_a_trial_is_not_recorded_as_failed_for_its_machine(tmp_path: Path) -> None:
     search = FakeSearch(tmp_path, make_data(tmp_path / "data"), asked={"retries": 0})
     labels = search.data / "train" / "labelv2.txt"
 
@@ -132,21 +132,21 @@ def test_retries_are_not_spent_on_machines_that_lack_something(
     (tmp_path / "data" / "faults.json").write_text('{"kill": {"1": 1}}')
     labels = tmp_path / "data" / "train" / "labelv2.txt"
     labels.rename(tmp_path / "gone")
-    heard: list[str] = []
+    received: list[str] = []
 
-    def listen(event: TrialEvent) -> None:
-        heard.append(event.failure.kind if event.failure else event.kind)
-        if heard.count("node") == 2 and not labels.exists():
+    def receive(event: TrialEvent) -> None:
+        received.append(event.failure.kind if event.failure else event.kind)
+        if received.count("node") == 2 and not labels.exists():
             (tmp_path / "gone").rename(labels)
 
-    ray_cluster.run(TrialJob(tasks=[task], resources=ONE_CORE, publish=listen, retries=1))
-    told = [text for text in heard if text != "started"]
-    assert told == ["node", "node", "killed", "epoch", "epoch", "finished"]
+    ray_cluster.run(TrialJob(tasks=[task], resources=ONE_CORE, publish=receive, retries=1))
+    found = [text for text in received if text != "started"]
+    assert found == ["node", "node", "killed", "epoch", "epoch", "finished"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("retries", [0, 1])
-def test_what_a_listener_raises_ends_the_run_as_it_is(
+def test_an_exception_of_a_subscriber_ends_the_run_unchanged(
     tmp_path: Path, ray_cluster: Any, retries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nas.running.node_requirements.MOST_IN_A_ROW", 2)

@@ -1,4 +1,4 @@
-"""A search over several Ray nodes, which on one machine are several raylets."""
+"""Searches on several Ray nodes, which on one machine are several raylets."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ def leaderboard(tmp_path: Path) -> pd.DataFrame:
 def wait_for(condition: Any, seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.05)
 
 
@@ -70,7 +70,7 @@ def test_trials_spread_over_the_nodes(tmp_path: Path, nodes: Any) -> None:
     assert "hard" in output
 
 
-def test_trials_of_a_node_that_dies_go_on_elsewhere(tmp_path: Path, nodes: Any) -> None:
+def test_trials_of_a_dead_node_continue_elsewhere(tmp_path: Path, nodes: Any) -> None:
     make_data(tmp_path / "data", epoch_s=0.5)
     driver = start(tmp_path, nodes, "--gpus-per-trial", "0.5", "--retries", "2")
     metrics = tmp_path / "search" / "stage1"

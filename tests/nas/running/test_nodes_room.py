@@ -1,4 +1,4 @@
-"""What fits on the machines of a cluster: a trial runs on one of them."""
+"""Trials that fit on the machines of a cluster."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a machine of a cluster says of data and search directory before trials start."""
+"""Check of the data and the search directory on the machines of a cluster."""
 
 import shutil
 from dataclasses import replace
@@ -46,7 +46,7 @@ def request(data: Path) -> Stage1Request:
     )
 
 
-def test_nothing_is_missing_where_all_is_seen(sight: Sight) -> None:
+def test_a_complete_machine_lacks_nothing(sight: Sight) -> None:
     assert look(sight) == ""
 
 
@@ -76,7 +76,7 @@ def test_another_folder_under_the_search_directorys_path_is_noticed(
     assert f"it does not see the search directory {marker.parent}" in look(sight)
 
 
-def test_the_first_blind_node_is_named_with_how_many_there_are() -> None:
+def test_the_first_node_that_is_not_ready_is_named_with_their_number() -> None:
     answers = [(NODES[0], ""), (NODES[1], "no data"), (NODES[2], "no data")]
     message = r"node 10.0.0.1 cannot run trials \(2 of 3 nodes are not ready\): no data"
     with pytest.raises(DataError, match=message):
@@ -84,7 +84,7 @@ def test_the_first_blind_node_is_named_with_how_many_there_are() -> None:
     refuse([(NODES[0], "")], 1)
 
 
-def test_only_nodes_that_can_hold_a_trial_are_asked_and_the_marker_goes(
+def test_only_nodes_that_can_hold_a_trial_are_asked_and_the_marker_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
@@ -96,7 +96,7 @@ def test_only_nodes_that_can_hold_a_trial_are_asked_and_the_marker_goes(
     monkeypatch.setattr(preflight, "_answers", answers)
     folder = tmp_path / "search"
     folder.mkdir()
-    (folder / ".preflight-999").write_text("of a driver that was killed")
+    (folder / ".preflight-999").write_text("from a killed driver")
     data = make_data(tmp_path / "data")
     check_nodes(NODES, Resources(cpus_per_trial=2), request(data), SearchDir(folder))
     assert asked == ["10.0.0.1", "10.0.0.2"]
@@ -110,7 +110,7 @@ def at_url(sight: Sight, tmp_path: Path) -> Sight:
     return replace(sight, marker=f"{store.url}/marker")
 
 
-def test_a_url_that_can_be_read_and_written_is_no_hindrance(at_url: Sight, tmp_path: Path) -> None:
+def test_a_readable_and_writable_url_is_accepted(at_url: Sight, tmp_path: Path) -> None:
     assert look(at_url) == ""
     assert [path.name for path in (tmp_path / "bucket" / "run").iterdir()] == ["marker"]
 
@@ -133,7 +133,7 @@ def test_a_url_that_may_not_be_written_is_noticed(
     assert text.endswith("it needs the credentials and options of the store in its own environment")
 
 
-def test_the_marker_of_a_search_at_a_url_lies_there_and_goes(
+def test_the_marker_of_a_search_at_a_url_is_written_there_and_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -156,8 +156,8 @@ def test_the_marker_of_a_search_at_a_url_lies_there_and_goes(
     [
         ("WorkerCrashedError", "was killed 3 times; is the machine out of memory?"),
         ("OutOfMemoryError", "was killed 3 times; is the machine out of memory?"),
-        ("TaskUnschedulableError", "it has left the cluster meanwhile"),
-        ("NodeDiedError", "it has left the cluster meanwhile"),
+        ("TaskUnschedulableError", "it has left the cluster;"),
+        ("NodeDiedError", "it has left the cluster;"),
         ("RaySystemError", "does it have this package, in the same version?"),
     ],
 )

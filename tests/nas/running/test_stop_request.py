@@ -1,4 +1,4 @@
-"""Trials hear from the board that they are to stop, and the driver hears when they have."""
+"""Request to stop from the driver to its trials, and their answers."""
 
 import asyncio
 
@@ -9,20 +9,20 @@ from nas.running.stop_request import stop_trials
 
 
 def in_order(*steps: str) -> list[object]:
-    """Plays `steps` on a board: "ask N", "leave N" or "stop" (of trials 1 to 3)."""
+    """Perform `steps` on an actor: "ask N", "leave N" or "stop" (of trials 1 to 3)."""
 
     async def play() -> list[object]:
-        board = stop_request._StopActor()
+        actor = stop_request._StopActor()
         questions: dict[str, asyncio.Task[bool]] = {}
         found: list[object] = []
         for step in steps:
             action, _, number = step.partition(" ")
             if action == "ask":
-                questions[number] = asyncio.create_task(board.ask(f"visit {number}", int(number)))
+                questions[number] = asyncio.create_task(actor.ask(f"visit {number}", int(number)))
             elif action == "leave":
-                await board.leave(f"visit {number}")
+                await actor.leave(f"visit {number}")
             else:
-                found.append(await board.stop([1, 2, 3], timeout=0.05))
+                found.append(await actor.stop([1, 2, 3], timeout=0.05))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         return found + [task.result() if task.done() else None for task in questions.values()]
@@ -33,29 +33,31 @@ def in_order(*steps: str) -> list[object]:
 @pytest.mark.parametrize(
     ("steps", "found"),
     [
-        (["ask 1"], [None]),  # not answered: nobody has stopped anything
+        (["ask 1"], [None]),  # not answered before a stop
         (["ask 1", "leave 1"], [False]),
         (["ask 1", "ask 2", "leave 1"], [False, None]),
         (["ask 1", "ask 2", "stop"], [[1, 2], True, True]),
         (["ask 1", "ask 2", "leave 1", "stop"], [[2], False, True]),
         (["ask 1", "stop", "leave 1", "stop"], [[1], [], True]),
-        (["stop", "ask 1"], [[], True]),  # comes late
-        (["ask 9", "stop"], [[], True]),  # nobody waits for it
+        (["stop", "ask 1"], [[], True]),  # asked after the stop
+        (["ask 9", "stop"], [[], True]),  # not waited for
     ],
 )
-def test_questions_are_answered_when_it_is_known(steps: list[str], found: list[object]) -> None:
+def test_questions_are_answered_by_a_stop_or_by_leaving(
+    steps: list[str], found: list[object]
+) -> None:
     assert in_order(*steps) == found
 
 
-def test_the_driver_is_answered_as_soon_as_the_last_has_left() -> None:
+def test_stop_returns_as_soon_as_the_last_trial_has_left() -> None:
     async def play() -> tuple[list[int], float]:
-        board = stop_request._StopActor()
-        asked = asyncio.create_task(board.ask("visit", 1))
+        actor = stop_request._StopActor()
+        asked = asyncio.create_task(actor.ask("visit", 1))
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
-        loop.call_later(0.05, lambda: tasks.append(asyncio.create_task(board.leave("visit"))))
+        loop.call_later(0.05, lambda: tasks.append(asyncio.create_task(actor.leave("visit"))))
         before = loop.time()
-        late = await board.stop([1], timeout=60.0)
+        late = await actor.stop([1], timeout=60.0)
         await asked
         return late, loop.time() - before
 
@@ -65,5 +67,5 @@ def test_the_driver_is_answered_as_soon_as_the_last_has_left() -> None:
     assert seconds < 30
 
 
-def test_nobody_is_asked_where_no_trial_runs() -> None:
+def test_no_actor_is_needed_without_running_trials() -> None:
     assert stop_trials(None, []) == []

@@ -61,7 +61,7 @@ def test_the_time_of_running_trials_is_counted_times_their_devices(
     assert budget.hours == 4.0
 
 
-def test_waiting_costs_nothing(path: Path, clock: Clock) -> None:
+def test_waiting_does_not_count(path: Path, clock: Clock) -> None:
     budget = Budget(path, 1, 1.0, clock=clock)
     clock.pass_hours(5)
     budget.started(1)
@@ -71,7 +71,7 @@ def test_waiting_costs_nothing(path: Path, clock: Clock) -> None:
     assert budget.hours == 0.0
 
 
-def test_a_trial_that_is_heard_of_twice_is_counted_once(path: Path, clock: Clock) -> None:
+def test_a_trial_with_two_events_is_counted_once(path: Path, clock: Clock) -> None:
     budget = Budget(path, 1, 1.0, clock=clock)
     budget.started(1)
     clock.pass_hours(1)
@@ -135,7 +135,7 @@ def test_both_stages_count_towards_the_limit(path: Path, clock: Clock) -> None:
         Budget(path, 1, 1.0, limit=3.0, clock=clock).check()
 
 
-def test_a_killed_driver_forgets_seconds(path: Path, clock: Clock) -> None:
+def test_a_killed_driver_loses_seconds(path: Path, clock: Clock) -> None:
     budget = Budget(path, 1, 1.0, clock=clock)
     budget.started(1)
     clock.pass_hours(1)

@@ -1,4 +1,4 @@
-"""Searching how often crop scales are drawn: the draws, and the stage around them."""
+"""Search of the crop scales: the draws and their stage."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from trials.recipe import Recipe, load_recipe
 REFERENCE = Recipe.named("reference").to_dict()
 
 
-def test_the_first_candidate_is_the_recipe_as_it_is() -> None:
+def test_the_first_candidate_has_the_unchanged_recipe() -> None:
     assert redistributed(REFERENCE, 7, 1) == REFERENCE
 
 
@@ -43,11 +43,11 @@ def test_every_distribution_is_equally_likely() -> None:
     assert (draws > 0.5).mean() == pytest.approx(0.5**3, abs=0.01)
 
 
-def test_the_draws_stay_what_they_are() -> None:
+def test_the_draws_have_known_values() -> None:
     assert draw_weights(0, 2, 4) == [0.2197, 0.0616, 0.0589, 0.6598]
 
 
-def test_shares_are_what_training_draws() -> None:
+def test_shares_are_the_probabilities_in_training() -> None:
     assert crop_shares(REFERENCE) == dict.fromkeys(Recipe().crop_scales, 0.1)
     twice = {**REFERENCE, "crop_scales": [1.0, 2.0, 1.0], "crop_weights": [1, 2, 1]}
     assert crop_shares(twice) == {1.0: 0.5, 2.0: 0.5}
@@ -91,7 +91,7 @@ def test_candidates_share_a_network_and_differ_in_their_recipe(
     assert tasks[0].recipe["crop_weights"] == []
 
 
-def test_it_continues_and_grows(cluster: FakeCluster) -> None:
+def test_the_stage_continues_and_grows(cluster: FakeCluster) -> None:
     assert run(stage_sr(num=2)) == 0
     before = directory().recipe_file(3, 2).read_text()
     assert run(stage_sr(num=2)) == 0
@@ -111,7 +111,7 @@ def test_the_template_is_of_the_last_stage_that_has_begun(cluster: FakeCluster) 
     assert (request.template, request.epochs, request.image_size) == ("1", 2, 64)
 
 
-def test_people_see_the_scales(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_scales_are_printed(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(stage_sr()) == 0
     output = capsys.readouterr().out
     assert "Crop scales, % of samples" in output

@@ -1,4 +1,4 @@
-"""The record of a scheduler's decisions: a line each, none forgotten, none told twice."""
+"""Record of a scheduler's decisions: one line for each, none lost, none repeated."""
 
 import csv
 from pathlib import Path
@@ -11,12 +11,12 @@ from nas.search.decisions import DECISIONS_FILE, Decisions, read_decisions
 from nas.search.events import TrialEvent
 
 
-def note(folder: Path, *numbers: int, kind: Any = "stopped", epoch: int = 3) -> None:
-    """As one run of a search does."""
-    record = Decisions(folder, "asha")
+def record(folder: Path, *numbers: int, kind: Any = "stopped", epoch: int = 3) -> None:
+    """Record decisions as one run of a search does."""
+    subscriber = Decisions(folder, "asha")
     for number in numbers:
         event = TrialEvent(kind=kind, number=number, epoch=epoch, epochs=9, hard=number / 10)
-        record(event)
+        subscriber(event)
 
 
 def candidates(folder: Path) -> list[int]:
@@ -24,8 +24,8 @@ def candidates(folder: Path) -> list[int]:
 
 
 def test_every_decision_is_one_line_under_one_header(tmp_path: Path) -> None:
-    note(tmp_path, 1, 2)
-    note(tmp_path, 3, kind="promoted")
+    record(tmp_path, 1, 2)
+    record(tmp_path, 3, kind="promoted")
     with (tmp_path / DECISIONS_FILE).open() as file:
         rows = list(csv.DictReader(file))
     assert [row.pop("time")[:2] for row in rows] == ["20"] * 3
@@ -37,21 +37,21 @@ def test_every_decision_is_one_line_under_one_header(tmp_path: Path) -> None:
     ]
 
 
-def test_a_decision_is_noted_once_whichever_run_makes_it(tmp_path: Path) -> None:
-    note(tmp_path, 1, 2, 1)
-    note(tmp_path, 2, 1, 3)
+def test_a_decision_is_recorded_once_over_all_runs(tmp_path: Path) -> None:
+    record(tmp_path, 1, 2, 1)
+    record(tmp_path, 2, 1, 3)
     assert candidates(tmp_path) == [1, 2, 3]
-    note(tmp_path, 1, epoch=1)  # another one
+    record(tmp_path, 1, epoch=1)  # another one
     assert candidates(tmp_path) == [1, 2, 3, 1]
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_line_that_was_cut_off_is_noted_again(tmp_path: Path, cut: int) -> None:
-    note(tmp_path, 1, 2)
+def test_a_cut_line_is_recorded_again(tmp_path: Path, cut: int) -> None:
+    record(tmp_path, 1, 2)
     path = tmp_path / DECISIONS_FILE
     path.write_bytes(path.read_bytes()[:-cut])  # a line has 52 bytes
     assert candidates(tmp_path) == ([1] if cut <= 52 else [])
-    note(tmp_path, 1, 2)
+    record(tmp_path, 1, 2)
     assert candidates(tmp_path) == [1, 2]
     assert path.read_text().count("time,scheduler") == 1
 
@@ -62,15 +62,15 @@ def test_a_line_that_was_cut_off_is_noted_again(tmp_path: Path, cut: int) -> Non
 def test_something_else_in_its_place_is_replaced(tmp_path: Path, content: bytes) -> None:
     (tmp_path / DECISIONS_FILE).write_bytes(content)
     assert candidates(tmp_path) == []
-    note(tmp_path, 1)
+    record(tmp_path, 1)
     assert candidates(tmp_path) == [1]
 
 
-def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
-    note(tmp_path, 1)
+def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
+    record(tmp_path, 1)
     with (tmp_path / DECISIONS_FILE).open("a") as file:
         file.write("now,asha,x,1,,stopped\nnow,asha,4,1\nnow,asha,4,1,,danced\n,,,,,,,,\n")
-    note(tmp_path, 2)
+    record(tmp_path, 2)
     assert candidates(tmp_path) == [1, 2]
 
 
@@ -87,8 +87,8 @@ def test_ten_thousand_decisions_cost_as_much_each_as_one(
         written.append(path.stat().st_size - before)
 
     monkeypatch.setattr(decisions, "_append", counting)
-    note(tmp_path, *range(1, 20_001))  # more than the megabyte that configuration may have
+    record(tmp_path, *range(1, 20_001))  # more than the megabyte that configuration may have
     assert max(written[1:]) < 60
     assert candidates(tmp_path) == list(range(1, 20_001))
-    note(tmp_path, *range(1, 20_002))
+    record(tmp_path, *range(1, 20_002))
     assert len(written) == 20_001
