@@ -4,22 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.search.directory import SearchDir
+from nas.search.directory import SearchDir, outcome_in
 from nas.search.events import TrialEvent
 from nas.storage.object_store import StoreError
 from nas.study.study import Study
-from search_spaces.errors import ConfigError
-from trials.result import Outcome, TrialFailure, TrialStopped, load_outcome, save_outcome
+from trials.result import Outcome, TrialFailure, TrialStopped, save_outcome
 
 _STORE_FAULT = f"{StoreError.__name__}: "
-
-
-def outcome_in(folder: Path) -> Outcome | None:
-    """Return the outcome recorded in a trial's folder; a damaged record counts as none."""
-    try:
-        return load_outcome(folder)
-    except ConfigError:
-        return None
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import pandas as pd
 
 from nas.monitoring.progress import Display, SearchProgress
 from nas.monitoring.status import StageCounts
-from nas.recording.subscribers import FolderRecorder, outcome_in
+from nas.recording.subscribers import FolderRecorder
 from nas.run_options import RunOptions
 from nas.running.node_requirements import NodeFailures
 from nas.running.tasks import Resources, TrialJob, TrialTask, trial_task
-from nas.search.directory import SearchDir
+from nas.search.directory import SearchDir, outcome_in
 from nas.search.disk import naming_full_disks, stop_if_disk_full
 from nas.search.events import Subscriber, publisher
 from nas.search.request import AnyRequest

@@ -105,7 +105,7 @@ class SearchDir:
 
     def outcome(self, stage: int, number: int) -> Outcome | None:
         """Return a candidate's outcome; None while it is unfinished or its record is damaged."""
-        return _outcome_in(self.trial_folder(stage, number))
+        return outcome_in(self.trial_folder(stage, number))
 
     def outcomes(self, stage: int) -> dict[int, Outcome]:
         """Return the outcomes of all candidates that have one."""
@@ -121,7 +121,7 @@ class SearchDir:
         names = [path.name for path in (self.trial_folder(stage, number) / "seeds").glob("*")]
         hards = {}
         for seed in sorted(int(name) for name in names if name.isascii() and name.isdigit()):
-            outcome = _outcome_in(self.seed_folder(stage, number, seed))
+            outcome = outcome_in(self.seed_folder(stage, number, seed))
             if isinstance(outcome, TrialResult):
                 hards[seed] = outcome.hard
         return hards
@@ -218,7 +218,8 @@ class SearchDir:
         return "" if self.url_of(file) else str(file.resolve())
 
 
-def _outcome_in(folder: Path) -> Outcome | None:
+def outcome_in(folder: Path) -> Outcome | None:
+    """Return the outcome recorded in a trial's folder; a damaged record counts as none."""
     try:
         return load_outcome(folder)
     except ConfigError:
