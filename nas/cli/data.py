@@ -93,9 +93,10 @@ def import_widerface(
     as_json: Json = False,
 ) -> None:
     """Convert the official WIDER FACE text (wider_face_*_bbx_gt.txt) to labelv2."""
-    from trials.data.importers import import_widerface as convert
+    from trials.data.importers import import_labels
 
-    _show_import(out, convert(annotations, images, out, copy=copy, truth=gt), as_json)
+    report = import_labels("widerface", annotations, images, out, copy=copy, truth=gt)
+    _show_import(out, report, as_json)
 
 
 def import_retinaface(
@@ -107,9 +108,10 @@ def import_retinaface(
     as_json: Json = False,
 ) -> None:
     """Convert a RetinaFace label.txt, with key points, to labelv2."""
-    from trials.data.importers import import_retinaface as convert
+    from trials.data.importers import import_labels
 
-    _show_import(out, convert(annotations, images, out, copy=copy, truth=gt), as_json)
+    report = import_labels("retinaface", annotations, images, out, copy=copy, truth=gt)
+    _show_import(out, report, as_json)
 
 
 def _show_import(out: Path, report: "ImportReport", as_json: bool) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from search_spaces.mmdet.config_reader import architecture_from_mmdet
 from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
 from trials.data.images import read_image
-from trials.data.importers import import_retinaface, import_widerface
+from trials.data.importers import import_labels
 from trials.data.label_filter import read_filtered_labels
 from trials.data.labels import read_labelv2
 from trials.data.widerface_mat import read_ground_truth, write_ground_truth
@@ -197,12 +196,12 @@ def _mmdet(root: Path, content: bytes) -> None:
     architecture_from_mmdet(content.decode("utf-8", "replace"), "config.py")
 
 
-def _import(function: Callable[..., Any], root: Path, content: bytes) -> None:
+def _import(form: str, root: Path, content: bytes) -> None:
     images = root / "images" / "a"
     if not images.exists():
         save_image(images / "1.jpg", noise(480, 640))
         save_image(images / "2.jpg", noise(100, 100))
-    reader = partial(function, images=root / "images", out=root / "out")
+    reader = partial(import_labels, form, images=root / "images", out=root / "out")
     _file(reader, "labels.txt", root, content)
 
 
@@ -235,8 +234,8 @@ def example_file(kind: str, root: Path) -> bytes:
 
 READERS: dict[str, tuple[bytes, Reader]] = {
     "labelv2": (LABELV2, _labels),
-    "widerface": (WIDER_TEXT, partial(_import, import_widerface)),
-    "retinaface": (RETINA_TEXT, partial(_import, import_retinaface)),
+    "widerface": (WIDER_TEXT, partial(_import, "widerface")),
+    "retinaface": (RETINA_TEXT, partial(_import, "retinaface")),
     "predictions": (PREDICTIONS, _predictions),
     "architecture": (ARCHITECTURE, partial(_file, load_architecture, "a.yaml")),
     "recipe": (RECIPE, partial(_file, load_recipe, "r.yaml")),

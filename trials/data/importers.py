@@ -29,7 +29,7 @@ from trials.data.labels import (
     MAX_COORDINATE,
     NUM_KEYPOINTS,
     AnnotatedImage,
-    Faces,
+    faces_of_rows,
     safe_name,
     text_lines,
     write_labelv2,
@@ -40,6 +40,8 @@ from trials.result import SUBSETS
 WIDER_NUMBERS = 10
 WIDER_INVALID = 7  # place of the flag among the ten numbers
 RETINAFACE_NUMBERS = (4, 4 + 3 * NUM_KEYPOINTS, 5 + 3 * NUM_KEYPOINTS)
+Rows = list[list[float]]  # numbers of face lines as in labelv2.txt
+
 TRUTH_FILES = (FACES_FILE, *(f"wider_{subset}_val.mat" for subset in SUBSETS))
 
 
@@ -62,16 +64,8 @@ class ImportReport:
     dropped: int
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Annotation:
-    """One image's faces as read, and how many boxes were dropped."""
-
-    name: str
-    faces: Faces
-    dropped: int
-
-
-def import_widerface(
+def import_labels(
+    form: str,
     annotations: str | os.PathLike[str],
     images: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -79,12 +73,14 @@ def import_widerface(
     copy: bool = False,
     truth: str | os.PathLike[str] | None = None,
 ) -> ImportReport:
-    """Make a split folder from official WIDER FACE annotations.
+    """Make a split folder from annotations of another format.
 
     Args:
-        annotations: `wider_face_{train,val}_bbx_gt.txt`.
+        form: format of the annotations: `widerface` or `retinaface`.
+        annotations: `wider_face_{train,val}_bbx_gt.txt`, or RetinaFace's `label.txt`.
         images: folder that its image paths are relative to.
-        out: split folder to fill (`<data>/train` or `<data>/val`).
+        out: split folder to fill (`<data>/train` or `<data>/val`); the label file is written
+            last.
         copy: copy the images; otherwise `out/images` becomes a link to `images`.
         truth: folder of the four WIDER .mat files, copied to `out/gt`.
 
@@ -92,58 +88,79 @@ def import_widerface(
         DataError: a line breaks the format, an image is missing or broken, or `out` holds
             other images already.
     """
-    return _import(list(_widerface(Path(annotations))), Path(images), Path(out), copy, truth)
+    images, out = Path(images), Path(out)
+    listed = list(READERS[form](Path(annotations)))
+    if not listed:
+        raise DataError(f"{annotations}: the annotation file lists no image")
+    labelled = []
+    for name, rows in listed:
+        width, height = read_size(images / name)
+        faces = faces_of_rows([row for row in rows if row[2] > row[0] and row[3] > row[1]])
+        path = out / "images" / name
+        labelled.append(
+            AnnotatedImage(name=name, path=path, width=width, height=height, faces=faces)
+        )
+    if copy:
+        for image in labelled:
+            _copy(images / image.name, image.path)
+    else:
+        _link(images, out / "images")
+    if truth is not None:
+        for file in TRUTH_FILES:
+            _copy(Path(truth) / file, out / "gt" / file)
+    write_labelv2(out / LABEL_FILE, labelled)
+    kept = sum(len(image.faces) for image in labelled)
+    return ImportReport(
+        images=len(labelled),
+        faces=kept,
+        with_keypoints=sum(int(i.faces.annotated.any(axis=1).sum()) for i in labelled),
+        ignored=sum(int(image.faces.ignored_N.sum()) for image in labelled),
+        dropped=sum(len(rows) for _, rows in listed) - kept,
+    )
 
 
-def import_retinaface(
-    annotations: str | os.PathLike[str],
-    images: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    copy: bool = False,
-    truth: str | os.PathLike[str] | None = None,
-) -> ImportReport:
-    """Make a split folder from a RetinaFace `label.txt`, key points included.
-
-    Arguments and errors are those of `import_widerface`.
-    """
-    return _import(list(_retinaface(Path(annotations))), Path(images), Path(out), copy, truth)
-
-
-def _widerface(path: Path) -> Iterator[_Annotation]:
-    """Yield the images of an official annotation file."""
+def _read_widerface(path: Path) -> Iterator[tuple[str, Rows]]:
+    """Yield name and faces of the images of an official annotation file."""
     lines = _lines(path)
     for number, name in lines:
         name = _name(name, path, number)
         number, count = _next(lines, path, number, f"the number of boxes of {name}")
         if not (count.isascii() and count.isdigit() and len(count) < 7):
             raise DataError(f"{path}:{number}: the number of boxes must follow {name}")
-        rows, ignored = [], []
+        rows = []
         for _ in range(max(1, int(count))):
             number, text = _next(lines, path, number, f"the boxes of {name}")
-            row = _numbers(text, (WIDER_NUMBERS,), path, number)
-            rows.append(row[:4])
-            ignored.append(row[WIDER_INVALID] == 1)
-        rows, ignored = rows[: int(count)], ignored[: int(count)]
-        yield _annotation(name, rows, ignored, [[]] * len(rows))
+            numbers = _numbers(text, (WIDER_NUMBERS,), path, number)
+            rows.append([*_corners(numbers), float(numbers[WIDER_INVALID] == 1)])
+        yield name, rows[: int(count)]
 
 
-def _retinaface(path: Path) -> Iterator[_Annotation]:
-    """Yield the images of a RetinaFace label file."""
-    name, rows, points = "", list[list[float]](), list[list[float]]()
+def _read_retinaface(path: Path) -> Iterator[tuple[str, Rows]]:
+    """Yield name and faces of the images of a RetinaFace label file."""
+    name, rows = "", Rows()
     for number, text in _lines(path):
         if text.startswith("#"):
             if name:
-                yield _annotation(name, rows, [False] * len(rows), points)
-            name, rows, points = _name(text[1:].strip(), path, number), [], []
-            continue
-        if not name:
+                yield name, rows
+            name, rows = _name(text[1:].strip(), path, number), []
+        elif name:
+            numbers = _numbers(text, RETINAFACE_NUMBERS, path, number)
+            triples = np.reshape(numbers[4 : 4 + 3 * NUM_KEYPOINTS], (-1, 3))
+            triples[triples[:, 2] < 0] = -1  # not annotated, whatever its x and y
+            rows.append([*_corners(numbers), *triples.ravel().tolist()])
+        else:
             raise DataError(f"{path}:{number}: face before any image line (`# path`)")
-        row = _numbers(text, RETINAFACE_NUMBERS, path, number)
-        rows.append(row[:4])
-        points.append(row[4 : 4 + 3 * NUM_KEYPOINTS])
     if name:
-        yield _annotation(name, rows, [False] * len(rows), points)
+        yield name, rows
+
+
+READERS = {"widerface": _read_widerface, "retinaface": _read_retinaface}
+
+
+def _corners(numbers: Sequence[float]) -> list[float]:
+    """Return x1, y1, x2, y2 of a face line that begins with x, y, width, height."""
+    x, y, width, height = numbers[:4]
+    return [x, y, x + width, y + height]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -181,61 +198,6 @@ def _numbers(text: str, counts: Sequence[int], path: Path, line: int) -> list[fl
         found = f"{text[:80]!r}"
         raise DataError(f"{path}:{line}: a face line has {expected} finite numbers, got {found}")
     return values
-
-
-def _annotation(
-    name: str, rows: list[list[float]], ignored: list[bool], points: list[list[float]]
-) -> _Annotation:
-    """Return an image with the faces of xywh rows, without those of no width or height."""
-    xywh_N4 = np.array(rows, np.float32).reshape(-1, 4)
-    faces = Faces.of_boxes(np.concatenate([xywh_N4[:, :2], xywh_N4[:, :2] + xywh_N4[:, 2:]], 1))
-    faces.ignored_N[:] = ignored
-    for index, numbers in enumerate(points):
-        if numbers:
-            triples = np.reshape(numbers, (NUM_KEYPOINTS, 3))
-            triples[triples[:, 2] < 0] = -1  # not annotated, whatever its x and y
-            faces.keypoints_N53[index] = triples
-    kept_N = (xywh_N4[:, 2] > 0) & (xywh_N4[:, 3] > 0)
-    return _Annotation(name=name, faces=faces.select(kept_N), dropped=int((~kept_N).sum()))
-
-
-def _import(
-    annotations: Sequence[_Annotation],
-    images: Path,
-    out: Path,
-    copy: bool,
-    truth: str | os.PathLike[str] | None,
-) -> ImportReport:
-    """Write the split folder, the label file last."""
-    if not annotations:
-        raise DataError("the annotation file lists no image")
-    sizes = [read_size(images / annotation.name) for annotation in annotations]
-    if copy:
-        for annotation in annotations:
-            _copy(images / annotation.name, out / "images" / annotation.name)
-    else:
-        _link(images, out / "images")
-    if truth is not None:
-        for file in TRUTH_FILES:
-            _copy(Path(truth) / file, out / "gt" / file)
-    labelled = [
-        AnnotatedImage(
-            name=annotation.name,
-            path=out / "images" / annotation.name,
-            width=width,
-            height=height,
-            faces=annotation.faces,
-        )
-        for annotation, (width, height) in zip(annotations, sizes, strict=True)
-    ]
-    write_labelv2(out / LABEL_FILE, labelled)
-    return ImportReport(
-        images=len(labelled),
-        faces=sum(len(image.faces) for image in labelled),
-        with_keypoints=sum(int(i.faces.annotated.any(axis=1).sum()) for i in labelled),
-        ignored=sum(int(image.faces.ignored_N.sum()) for image in labelled),
-        dropped=sum(annotation.dropped for annotation in annotations),
-    )
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -198,7 +198,7 @@ def _record(lines: Sequence[Line], file: str, image_root: Path) -> LabelRecord |
         except DataError as error:
             faults.append(Fault(file=file, line=line.number, message=str(error)))
     image = AnnotatedImage(
-        name=name, path=image_root / name, width=width, height=height, faces=_faces(rows)
+        name=name, path=image_root / name, width=width, height=height, faces=faces_of_rows(rows)
     )
     return LabelRecord(
         image=image, line=first.number, face_lines=tuple(numbers), faults=tuple(faults)
@@ -308,8 +308,8 @@ def _parse_face_line(line: Line) -> list[float]:
     return values
 
 
-def _faces(rows: list[list[float]]) -> Faces:
-    """Return the faces of parsed lines."""
+def faces_of_rows(rows: Sequence[Sequence[float]]) -> Faces:
+    """Return the faces of the numbers of face lines, 4, 5 or 19 of each."""
     faces = Faces.of_boxes([row[:4] for row in rows])
     for index, row in enumerate(rows):
         if len(row) == 5:

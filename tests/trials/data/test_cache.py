@@ -1,38 +1,26 @@
+"""Cache of decoded images in files."""
+
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from images import save_image
+from images import make_split, save_image
 
 from search_spaces.errors import ConfigError
 from trials.data.cache import ImageCache
 from trials.data.images import read_image
-from trials.data.labels import AnnotatedImage, Faces, write_labelv2
+from trials.data.labels import AnnotatedImage
 
 HEIGHT, WIDTH = 12, 16
 HEADER = 32
 FILE = HEIGHT * WIDTH * 3 + HEADER
 
 
-def make_images(root: Path, count: int = 3) -> list[AnnotatedImage]:
-    folder = root / "train/images"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    images = []
-    for number in range(count):
-        pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        save_image(folder / f"{number}.png", pixels)
-        faces = Faces.of_boxes([[1, 1, 9, 9]])
-        images.append(
-            AnnotatedImage(
-                name=f"{number}.png", path=folder / f"{number}.png",
-                width=WIDTH, height=HEIGHT, faces=faces,
-            )
-        )  # fmt: skip
-    write_labelv2(root / "train/labelv2.txt", images)
-    return images
+def make_images(root: Path) -> list[AnnotatedImage]:
+    return make_split(root, [(HEIGHT, WIDTH)] * 3, [[1, 1, 9, 9]])
 
 
 def fill(cache: ImageCache, images: list[AnnotatedImage]) -> None:
@@ -44,7 +32,7 @@ def files_of(cache: ImageCache) -> list[str]:
     return sorted(path.name for path in cache.folder.iterdir())
 
 
-def test_what_is_put_comes_back_in_every_process_that_opens_the_folder(tmp_path: Path) -> None:
+def test_cached_images_are_read_back_from_the_folder(tmp_path: Path) -> None:
     images = make_images(tmp_path)
     assert ImageCache(tmp_path / "c", images).get(0) is None
     fill(ImageCache(tmp_path / "c", images), images)
@@ -107,25 +95,26 @@ def test_a_changed_image_is_never_served_from_the_cache(tmp_path: Path, change: 
     np.testing.assert_array_equal(kept, read_image(images[1].path))
 
 
-@pytest.mark.parametrize("content", [b"", b"SCRFDRGB", b"x" * FILE, b"SCRFDRGB" + b"x" * 99])
-def test_a_damaged_file_is_no_image(tmp_path: Path, content: bytes) -> None:
-    images = make_images(tmp_path)
-    cache = ImageCache(tmp_path / "c", images)
-    fill(cache, images)
-    (cache.folder / "0000000.rgb").write_bytes(content)
-    assert cache.get(0) is None
-
-
-def test_a_file_cut_short_is_no_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[:8],
+        lambda whole: whole[:-1],
+        lambda whole: b"x" * FILE,
+        lambda whole: whole[:8] + b"x" * 99,
+    ],
+)
+def test_damaged_files_are_ignored(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     images = make_images(tmp_path)
     cache = ImageCache(tmp_path / "c", images)
     fill(cache, images)
     file = cache.folder / "0000000.rgb"
-    file.write_bytes(file.read_bytes()[:-1])
+    file.write_bytes(damage(file.read_bytes()))
     assert cache.get(0) is None
 
 
-def test_left_overs_of_killed_processes_are_removed(tmp_path: Path) -> None:
+def test_unfinished_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     images = make_images(tmp_path)
     cache = ImageCache(tmp_path / "c", images)
     for name, age in (("0000000.77.part", 0), ("0000001.77.part", 10_000)):
@@ -135,7 +124,7 @@ def test_left_overs_of_killed_processes_are_removed(tmp_path: Path) -> None:
     assert files_of(ImageCache(tmp_path / "c", images)) == ["0000000.77.part"]
 
 
-def test_a_disk_that_cannot_be_written_is_said_once_and_stops_nothing(
+def test_a_folder_that_cannot_be_written_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = make_images(tmp_path)

@@ -1,3 +1,5 @@
+"""Check of a data set: its counts, and every kind of fault."""
+
 import json
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The held-out part of the training images: fixed, nested, and judged by faces' heights."""
+"""Held-out training images: a fixed, nested part, with ground truth by the faces' heights."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def image(name: str, heights: list[float], ignored: list[bool] | None = None) ->
     return AnnotatedImage(name=name, path=Path(name), width=99, height=99, faces=faces)
 
 
-def test_the_share_is_met_and_does_not_depend_on_anything_but_the_name() -> None:
+def test_the_share_is_met_and_depends_on_the_name_only() -> None:
     # 4000 draws at 0.1: 400 +- 4 standard deviations of 19.
     held = [name for name in NAMES if is_held_out(name, 0.1)]
     assert 324 < len(held) < 476
@@ -38,7 +38,7 @@ def test_a_larger_share_holds_out_all_of_a_smaller_one() -> None:
 
 
 @pytest.mark.parametrize(("text", "share"), [("val", 0.0), ("holdout:0.1", 0.1)])
-def test_what_to_select_on_has_one_text(text: str, share: float) -> None:
+def test_select_on_is_parsed_and_formatted(text: str, share: float) -> None:
     assert parse_select_on(text) == share
     assert format_select_on(share) == text
     assert format_select_on(parse_select_on("holdout:.10")) == "holdout:0.1"
@@ -47,7 +47,7 @@ def test_what_to_select_on_has_one_text(text: str, share: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", "test", "holdout", "holdout:", "holdout:x", "holdout:0", "holdout:0.6", 0.1, None]
 )
-def test_anything_else_to_select_on_is_refused(text: Any) -> None:
+def test_invalid_select_on_raises(text: Any) -> None:
     with pytest.raises(ConfigError, match="select_on must be val, or holdout:SHARE"):
         parse_select_on(text)
 
@@ -80,7 +80,7 @@ def write_labels(root: Path, height: int = 40) -> None:
     (root / "train" / "labelv2.txt").write_text("".join(lines))
 
 
-def test_training_and_holdout_part_the_images(tmp_path: Path) -> None:
+def test_every_image_is_trained_on_or_held_out(tmp_path: Path) -> None:
     write_labels(tmp_path)
     truth, paths = load_holdout(tmp_path, 0.2)
     trained = [image.name for image in FaceDataset(tmp_path, "train", held_out=0.2).images]

@@ -1,3 +1,5 @@
+"""Import of WIDER FACE and RetinaFace annotations."""
+
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from images import save_image
 
 from search_spaces.errors import DataError
-from trials.data.importers import import_retinaface, import_widerface
+from trials.data.importers import import_labels
 from trials.data.labels import AnnotatedImage, read_labelv2
 from trials.data.widerface_mat import read_ground_truth, write_ground_truth
 
@@ -58,7 +60,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_widerface_text_becomes_labelv2(tmp_path: Path, images: Path) -> None:
-    report = import_widerface(write(tmp_path, WIDER), images, tmp_path / "data/val")
+    report = import_labels("widerface", write(tmp_path, WIDER), images, tmp_path / "data/val")
     assert (report.images, report.faces, report.ignored, report.dropped) == (3, 3, 1, 1)
     first, empty, last = labels(tmp_path / "data/val")
     assert (first.name, first.width, first.height) == ("0--Parade/a.jpg", 60, 100)
@@ -70,7 +72,9 @@ def test_widerface_text_becomes_labelv2(tmp_path: Path, images: Path) -> None:
 
 
 def test_retinaface_text_keeps_key_points(tmp_path: Path, images: Path) -> None:
-    report = import_retinaface(write(tmp_path, RETINAFACE), images, tmp_path / "data/train")
+    report = import_labels(
+        "retinaface", write(tmp_path, RETINAFACE), images, tmp_path / "data/train"
+    )
     assert (report.images, report.faces, report.with_keypoints, report.dropped) == (2, 3, 1, 1)
     first, second = labels(tmp_path / "data/train")
     assert first.faces.boxes_N4.tolist() == [[10, 20, 40, 60], [5, 6, 12, 14]]
@@ -83,10 +87,10 @@ def test_retinaface_text_keeps_key_points(tmp_path: Path, images: Path) -> None:
 
 def test_images_are_linked_or_copied(tmp_path: Path, images: Path) -> None:
     annotations = write(tmp_path, WIDER)
-    import_widerface(annotations, images, tmp_path / "linked")
+    import_labels("widerface", annotations, images, tmp_path / "linked")
     assert (tmp_path / "linked/images").is_symlink()
-    import_widerface(annotations, images, tmp_path / "linked")  # again: the same link
-    import_widerface(annotations, images, tmp_path / "copied", copy=True)
+    import_labels("widerface", annotations, images, tmp_path / "linked")  # again: the same link
+    import_labels("widerface", annotations, images, tmp_path / "copied", copy=True)
     assert not (tmp_path / "copied/images").is_symlink()
     assert (
         labels(tmp_path / "copied")[0].path.read_bytes()
@@ -94,65 +98,57 @@ def test_images_are_linked_or_copied(tmp_path: Path, images: Path) -> None:
     )
 
 
-def test_another_folder_in_the_links_place_is_kept(tmp_path: Path, images: Path) -> None:
+def test_an_existing_images_folder_is_kept(tmp_path: Path, images: Path) -> None:
     (tmp_path / "out/images").mkdir(parents=True)
     with pytest.raises(DataError, match="remove it, or name another folder"):
-        import_widerface(write(tmp_path, WIDER), images, tmp_path / "out")
+        import_labels("widerface", write(tmp_path, WIDER), images, tmp_path / "out")
     assert not (tmp_path / "out/labelv2.txt").exists()
 
 
 def test_ground_truth_is_copied(tmp_path: Path, images: Path) -> None:
     boxes = {"1--Empty/c": [[7, 8, 9, 10]]}
     write_ground_truth(tmp_path / "gt", boxes, easy={}, medium={}, hard={"1--Empty/c": [0]})
-    import_widerface(write(tmp_path, WIDER), images, tmp_path / "val", truth=tmp_path / "gt")
+    import_labels(
+        "widerface", write(tmp_path, WIDER), images, tmp_path / "val", truth=tmp_path / "gt"
+    )
     assert read_ground_truth(tmp_path / "val/gt").face_counts["hard"] == 1
     with pytest.raises(DataError, match=r"wider_face_val.mat: the file is missing"):
-        import_widerface(write(tmp_path, WIDER), images, tmp_path / "w", truth=tmp_path)
+        import_labels("widerface", write(tmp_path, WIDER), images, tmp_path / "w", truth=tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "rule"),
+    ("form", "text", "line", "rule"),
     [
-        ("a.jpg\n", 1, "ends before the number of boxes"),
-        ("a.jpg\nb.jpg\n", 2, "number of boxes must follow a.jpg"),
-        ("a.jpg\n99999999999\n", 2, "number of boxes"),
-        ("a.jpg\n2\n1 1 1 1 0 0 0 0 0 0\n", 3, "ends before the boxes of a.jpg"),
-        ("a.jpg\n1\n1 1 1\n", 3, "10 finite numbers"),
-        ("a.jpg\n1\n1 1 nan 1 0 0 0 0 0 0\n", 3, "10 finite numbers"),
-        ("../a.jpg\n1\n1 1 1 1 0 0 0 0 0 0\n", 1, "without `..`"),
+        ("widerface", "a.jpg\n", 1, "ends before the number of boxes"),
+        ("widerface", "a.jpg\nb.jpg\n", 2, "number of boxes must follow a.jpg"),
+        ("widerface", "a.jpg\n99999999999\n", 2, "number of boxes"),
+        ("widerface", "a.jpg\n2\n1 1 1 1 0 0 0 0 0 0\n", 3, "ends before the boxes of a.jpg"),
+        ("widerface", "a.jpg\n1\n1 1 1\n", 3, "10 finite numbers"),
+        ("widerface", "a.jpg\n1\n1 1 nan 1 0 0 0 0 0 0\n", 3, "10 finite numbers"),
+        ("widerface", "../a.jpg\n1\n1 1 1 1 0 0 0 0 0 0\n", 1, "without `..`"),
+        ("retinaface", "1 2 3 4\n", 1, "face before any image line"),
+        ("retinaface", "# a.jpg\n1 2 3 4 5\n", 2, "4 or 19 or 20 finite numbers"),
+        ("retinaface", "# /etc/a.jpg\n", 1, "relative"),
     ],
 )
-def test_faulty_widerface_lines_are_named(tmp_path: Path, text: str, line: int, rule: str) -> None:
+def test_faulty_lines_are_named(tmp_path: Path, form: str, text: str, line: int, rule: str) -> None:
     with pytest.raises(DataError) as raised:
-        import_widerface(write(tmp_path, text), tmp_path, tmp_path / "out")
+        import_labels(form, write(tmp_path, text), tmp_path, tmp_path / "out")
     assert f"annotations.txt:{line}: " in str(raised.value)
     assert rule in str(raised.value)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "rule"),
-    [
-        ("1 2 3 4\n", 1, "face before any image line"),
-        ("# a.jpg\n1 2 3 4 5\n", 2, "4 or 19 or 20 finite numbers"),
-        ("# /etc/a.jpg\n", 1, "relative"),
-    ],
-)
-def test_faulty_retinaface_lines_are_named(tmp_path: Path, text: str, line: int, rule: str) -> None:
-    with pytest.raises(DataError) as raised:
-        import_retinaface(write(tmp_path, text), tmp_path, tmp_path / "out")
-    assert f"annotations.txt:{line}: " in str(raised.value)
-    assert rule in str(raised.value)
-
-
 def test_missing_images_and_empty_annotations_are_errors(tmp_path: Path, images: Path) -> None:
     with pytest.raises(DataError, match=r"d.jpg: the image is missing"):
-        import_widerface(write(tmp_path, "d.jpg\n0\n" + "0 " * 10), images, tmp_path / "out")
+        import_labels(
+            "widerface", write(tmp_path, "d.jpg\n0\n" + "0 " * 10), images, tmp_path / "out"
+        )
     with pytest.raises(DataError, match="lists no image"):
-        import_retinaface(write(tmp_path, "\n"), images, tmp_path / "out")
+        import_labels("retinaface", write(tmp_path, "\n"), images, tmp_path / "out")
 
 
-def test_official_text_gives_the_labels_of_the_photos(shared_dir: Path, tmp_path: Path) -> None:
+def test_the_official_annotations_give_the_official_boxes(shared_dir: Path, tmp_path: Path) -> None:
     split = shared_dir / "data/widerface_mini/val"
     expected = {image.name: image for image in labels(split)}
     lines = (shared_dir / "data/widerface_gt/wider_face_val_bbx_gt.txt").read_text().splitlines()
@@ -164,7 +160,9 @@ def test_official_text_gives_the_labels_of_the_photos(shared_dir: Path, tmp_path
             chosen += lines[at:after]
         at = after
     text = write(tmp_path, "\n".join(chosen) + "\n")
-    report = import_widerface(text, split / "images", tmp_path / "val", truth=split / "gt")
+    report = import_labels(
+        "widerface", text, split / "images", tmp_path / "val", truth=split / "gt"
+    )
     assert report.images == len(expected) == 238
     for image in labels(tmp_path / "val"):
         theirs = expected[image.name]

@@ -1,3 +1,5 @@
+"""Ground truth in memory and in WIDER FACE's .mat files."""
+
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def cells(*values: Any) -> np.ndarray:
     return column
 
 
-def test_what_is_written_reads_back(folder: Path) -> None:
+def test_written_files_read_back(folder: Path) -> None:
     truth = read_ground_truth(folder)
     assert truth.names == tuple(IMAGES)
     assert truth.boxes(0).tolist() == IMAGES["0--Parade/a_1"]
@@ -75,7 +77,7 @@ def test_equal_content_gives_equal_bytes(folder: Path, tmp_path: Path) -> None:
         assert b"Created on" not in content[:128]
 
 
-def test_images_of_an_event_need_not_follow_each_other(tmp_path: Path) -> None:
+def test_images_of_an_event_need_not_be_consecutive(tmp_path: Path) -> None:
     images = {"x/1": [[1, 1, 1, 1]], "y/2": [[2, 2, 2, 2]], "x/3": [[3, 3, 3, 3]]}
     write_ground_truth(tmp_path, images, easy={}, medium={}, hard={"x/3": [0]})
     truth = read_ground_truth(tmp_path)
@@ -98,7 +100,7 @@ def test_an_empty_data_set_reads_back(tmp_path: Path) -> None:
         ({"easy": {"no/image": [0]}}, "easy names an image that has no boxes: no/image"),
     ],
 )
-def test_wrong_indices_are_refused(lists: dict[str, Any], rule: str) -> None:
+def test_invalid_indices_raise(lists: dict[str, Any], rule: str) -> None:
     with pytest.raises(DataError, match=rule):
         make_truth(IMAGES, **lists)
 
@@ -121,7 +123,7 @@ def test_boxes_that_are_not_finite_are_refused() -> None:
         make_truth({"e/a": [[1, 2, 3, 4]], "e/b": [[1, 2, np.nan, 4]]})
 
 
-def test_parts_that_do_not_fit_are_refused() -> None:
+def test_inconsistent_parts_raise() -> None:
     boxes, counted = np.zeros((2, 4)), np.zeros((2, 3), dtype=bool)
     for offsets in ([0, 1], [0, 3, 2], [1, 1, 2]):
         with pytest.raises(DataError, match="offsets"):
@@ -137,7 +139,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         )
 
 
-def test_a_data_set_that_measures_nothing_is_refused() -> None:
+def test_ground_truth_without_counting_faces_raises() -> None:
     require_faces(make_truth(IMAGES, **LISTS), "here")
     with pytest.raises(DataError, match="here: no face counts as hard"):
         require_faces(make_truth(IMAGES), "here")
@@ -190,9 +192,7 @@ def test_a_missing_variable_is_named(folder: Path, key: str) -> None:
         ({"file_list": cells(np.zeros((2, 2)), cells("c"))}, "a cell array for every event"),
     ],
 )
-def test_lists_that_do_not_fit_are_refused(
-    folder: Path, changes: dict[str, Any], rule: str
-) -> None:
+def test_inconsistent_lists_raise(folder: Path, changes: dict[str, Any], rule: str) -> None:
     rewrite(folder / "wider_face_val.mat", **changes)
     with pytest.raises(DataError, match=rule):
         read_ground_truth(folder)
@@ -208,9 +208,7 @@ def test_lists_that_do_not_fit_are_refused(
         (cells(cells([[1]]), cells([[1]])), "gt_list has 2 images"),
     ],
 )
-def test_subset_lists_that_do_not_fit_are_refused(
-    folder: Path, lists: np.ndarray, rule: str
-) -> None:
+def test_inconsistent_subset_lists_raise(folder: Path, lists: np.ndarray, rule: str) -> None:
     rewrite(folder / "wider_hard_val.mat", gt_list=lists)
     with pytest.raises(DataError, match=rule):
         read_ground_truth(folder)
