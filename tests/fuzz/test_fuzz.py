@@ -1,4 +1,4 @@
-"""Damaged and hostile files give a result or one line of error: never a traceback, never a hang.
+"""Damaged files give a result or one line of error, never a traceback or a hang.
 
 A few hundred mutants a format run with every `make test`, 10,000 with `make test-slow`. A mutant
 is the format's valid example with random edits; its number is the seed, so that a failure can be

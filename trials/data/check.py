@@ -213,4 +213,4 @@ def _truth_fault(image: AnnotatedImage, truth_G4: NDArray[np.float64]) -> str:
     if (apart_G <= TOLERANCE).all():
         return ""
     worst = int(apart_G.argmax())
-    return f"face {worst + 1} lies {apart_G[worst]:.1f} pixels from the label file's"
+    return f"face {worst + 1} is {apart_G[worst]:.1f} pixels off the label file's"

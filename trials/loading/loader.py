@@ -80,8 +80,9 @@ def deal_batches(
     """Yield the batches of data-parallel process `rank` of `ranks`.
 
     `batch_size * ranks` consecutive items of `order` form one batch of all processes together,
-    which is dealt out like cards. Every process gets as many batches, and no batch is empty: a
-    last one with fewer items than processes is filled up from the start of the order.
+    whose items are assigned to the processes in turn. Every process gets as many batches, and no
+    batch is empty: a last one with fewer items than processes is filled from the start of the
+    order.
     """
     joint = batch_size * ranks
     for start in range(0, len(order), joint):

@@ -112,7 +112,7 @@ def test_missing_ground_truth_is_a_fault(tmp_path: Path) -> None:
     [
         ({"e/x": [[5, 5, 10, 20]]}, ["lacks e/v, which", "lists e/x, which"]),
         ({"e/v": []}, ["e/v: 0 faces, the label file has 1"]),
-        ({"e/v": [[5, 5, 10, 22.5]]}, ["e/v: face 1 lies 2.5 pixels from"]),
+        ({"e/v": [[5, 5, 10, 22.5]]}, ["e/v: face 1 is 2.5 pixels off"]),
     ],
 )
 def test_ground_truth_of_other_images_or_boxes_is_a_fault(
