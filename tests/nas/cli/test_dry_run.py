@@ -112,6 +112,7 @@ def test_it_has_json_and_the_errors_of_a_real_run(
         ("on_event: [a]", "on_event must be text, got ['a']"),
         ("search_dir: 3", "search_dir must be a path, got 3"),
         ("stage1: {request: {}, run: [1]}", "must be a mapping of options, got list"),
+        ("format: 2\nstage1: {}", "file.yaml: has format 2, and this version reads format 1"),
     ],
 )
 def test_a_wrong_run_option_of_a_file_is_named(
