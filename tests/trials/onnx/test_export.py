@@ -22,14 +22,13 @@ def run(path, images_B3HW):
     return session.run(None, {"input.1": images_B3HW.numpy()})
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (3, 3, 96, 32), (2, 3, 76, 101)])
-def test_any_size_and_batch_agree_with_torch(detector, tmp_path, shape):
-    difference = export_onnx(detector, tmp_path / "m.onnx")
-    assert difference < 1e-5
-    images = noise(*shape)
-    wanted = flat_outputs(detector, images)
-    for got, values in zip(run(tmp_path / "m.onnx", images), wanted, strict=True):
-        np.testing.assert_allclose(got, values.numpy(), rtol=1e-4, atol=1e-5)
+def test_any_size_and_batch_agree_with_torch(detector, tmp_path):
+    assert export_onnx(detector, tmp_path / "m.onnx") < 1e-5
+    for shape in ((1, 3, 64, 64), (3, 3, 96, 32), (2, 3, 76, 101)):
+        images = noise(*shape)
+        wanted = flat_outputs(detector, images)
+        for got, values in zip(run(tmp_path / "m.onnx", images), wanted, strict=True):
+            np.testing.assert_allclose(got, values.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_names_and_sizes_are_those_of_the_reference(tmp_path):
