@@ -5,7 +5,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from nas.cli import data
+from nas.cli.models import data
 from search_spaces.errors import DataError
 from trials.data.labels import read_labelv2
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from tiny import TINY
 
-from nas.cli import evaluate, main
+from nas.cli import main
+from nas.cli.models import evaluate
 from search_spaces.network.detector import build_detector
 from trials.data.generated.generate import generate
 from trials.evaluation.prediction_ap import score_folder

@@ -7,7 +7,8 @@ import pytest
 import typer
 
 from nas.candidates.flops import count_flops
-from nas.cli import common, main
+from nas.cli import main
+from nas.cli.shared import common
 from nas.search.options import parse_flops
 from search_spaces.architecture import save_architecture
 from search_spaces.cost import detector as cost

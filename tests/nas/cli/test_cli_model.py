@@ -28,7 +28,7 @@ TINY = replace(tiny.TINY, head=Head(convs=1, width=8, norm="batch", shared=False
 
 @pytest.fixture(autouse=True)
 def _only_these_commands(monkeypatch):
-    monkeypatch.setattr(cli, "COMMAND_FILES", ("model",))
+    monkeypatch.setattr(cli, "COMMAND_FILES", ("models.convert",))
 
 
 @pytest.fixture(name="model")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli import common
+from nas.cli.shared import common
 
 if TYPE_CHECKING:
     from search_spaces.architecture import Architecture

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nas.cli import common, leaderboards
-from nas.cli.flags import declared
-from nas.cli.run_flags import Json, RunFlags, SearchDirectory
-from nas.cli.stage_input import StageInput, read_input, stage_flags
+from nas.cli.shared import common, leaderboards
+from nas.cli.shared.flags import declared
+from nas.cli.shared.run_flags import Json, RunFlags, SearchDirectory
+from nas.cli.shared.stage_input import StageInput, read_input, stage_flags
 from nas.storage.urls import absolute
 from search_spaces.errors import TrialError
 from trials.options import option_fields

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common, paths
-from nas.cli.run_flags import Json, SearchDirectory
+from nas.cli.shared import common, paths
+from nas.cli.shared.run_flags import Json, SearchDirectory
 from nas.search.options import SEARCH_METAVAR
 from search_spaces.errors import ConfigError
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import common
-from nas.cli.run_flags import Json
+from nas.cli.shared import common
+from nas.cli.shared.run_flags import Json
 
 
 def register(app: typer.Typer) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common, paths
-from nas.cli.flags import argument, group, with_flags
-from nas.cli.run_flags import Json, RunFlags
+from nas.cli.shared import common, paths
+from nas.cli.shared.flags import argument, group, with_flags
+from nas.cli.shared.run_flags import Json, RunFlags
 from search_spaces.errors import ConfigError, DataError
 from trials.options import option
 from trials.settings import TrialSettings

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import typer
 
-from nas.cli import common, paths, trial_output
-from nas.cli.flags import group, with_flags
-from nas.cli.run_flags import RunFlags
+from nas.cli.shared import common, paths, trial_output
+from nas.cli.shared.flags import group, with_flags
+from nas.cli.shared.run_flags import RunFlags
 from nas.search.options import DATA, RecipeOptions
 from trials.options import option
 from trials.settings import TrialSettings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli import common
-from nas.cli.run_flags import Json
+from nas.cli.shared import common
+from nas.cli.shared.run_flags import Json
 
 if TYPE_CHECKING:
     from trials.data.check import CheckReport

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import common, inference, paths
-from nas.cli.run_flags import Json
+from nas.cli.models import inference
+from nas.cli.shared import common, paths
+from nas.cli.shared.run_flags import Json
 from search_spaces.errors import ConfigError
 
 

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli import common
-from nas.cli.flags import flag
-from nas.cli.run_flags import Json, RayAddress, RunFlags, SearchDirectory, Stage
-from nas.cli.search import run_stage_command
-from nas.cli.stage_input import StageInput
+from nas.cli.searches.stages import run_stage_command
+from nas.cli.shared import common
+from nas.cli.shared.flags import flag
+from nas.cli.shared.run_flags import Json, RayAddress, RunFlags, SearchDirectory, Stage
+from nas.cli.shared.stage_input import StageInput
 from nas.storage.urls import name_of
 from search_spaces.errors import ConfigError
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli import common, paths, trial_output
-from nas.cli.flags import flag
-from nas.cli.run_flags import Json
+from nas.cli.shared import common, paths, trial_output
+from nas.cli.shared.flags import flag
+from nas.cli.shared.run_flags import Json
 from search_spaces.errors import ConfigError, TrialError
 from trials.settings import TrialSettings
 

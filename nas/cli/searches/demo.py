@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import common
-from nas.cli.leaderboards import print_leaderboards
-from nas.cli.run_flags import Json
+from nas.cli.shared import common
+from nas.cli.shared.leaderboards import print_leaderboards
+from nas.cli.shared.run_flags import Json
 
 
 def register(app: typer.Typer) -> None:

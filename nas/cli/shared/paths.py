@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from nas.cli.flags import argument
+from nas.cli.shared.flags import argument
 from nas.storage.urls import is_url
 from search_spaces.errors import ConfigError
 

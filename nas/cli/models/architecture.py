@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import common, paths
-from nas.cli.run_flags import Json
+from nas.cli.shared import common, paths
+from nas.cli.shared.run_flags import Json
 
 
 def register(app: typer.Typer) -> None:

@@ -5,8 +5,8 @@ from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.flags import build, parsed
-from nas.cli.run_flags import RunFlags, file_options
+from nas.cli.shared.flags import build, parsed
+from nas.cli.shared.run_flags import RunFlags, file_options
 from nas.search.options import NETWORKS
 from nas.search.request import REQUESTS, stage_options
 from search_spaces.checks import require_mapping

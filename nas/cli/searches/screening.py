@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli import common
-from nas.cli.run_flags import RunFlags
+from nas.cli.shared import common
+from nas.cli.shared.run_flags import RunFlags
 from nas.search.request import LARGEST_POOL, NO_SCREEN
 from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli import common, leaderboards, paths
-from nas.cli.run_flags import Json, SearchDirectory
+from nas.cli.shared import common, leaderboards, paths
+from nas.cli.shared.run_flags import Json, SearchDirectory
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nas.cli import common
-from nas.cli.flags import build, declared
-from nas.cli.run_flags import RunFlags
-from nas.cli.screening import read_screen
-from nas.cli.stage_input import network_flags, refuse_other_stage, with_config
+from nas.cli.searches.screening import read_screen
+from nas.cli.shared import common
+from nas.cli.shared.flags import build, declared
+from nas.cli.shared.run_flags import RunFlags
+from nas.cli.shared.stage_input import network_flags, refuse_other_stage, with_config
 from nas.search.options import StageOption, stage_option
 from search_spaces.errors import ConfigError
 from trials.options import OPTION, OptionField, option_field, option_fields

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nas.cli import common, paths
-from nas.cli.flags import group, with_flags
-from nas.cli.run_flags import RunFlags
+from nas.cli.shared import common, paths
+from nas.cli.shared.flags import group, with_flags
+from nas.cli.shared.run_flags import RunFlags
 from trials.options import option
 from trials.settings import TrialSettings
 

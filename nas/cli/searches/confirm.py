@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import common, leaderboards
-from nas.cli.run_flags import Json, RayAddress, SearchDirectory, Stage
+from nas.cli.shared import common, leaderboards
+from nas.cli.shared.run_flags import Json, RayAddress, SearchDirectory, Stage
 
 
 def register(app: typer.Typer) -> None:

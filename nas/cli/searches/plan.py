@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nas.cli import common
-from nas.cli.flags import build, declared
-from nas.cli.run_flags import RunFlags
-from nas.cli.stage_input import network_flags, read_input, refuse_other_stage
+from nas.cli.shared import common
+from nas.cli.shared.flags import build, declared
+from nas.cli.shared.run_flags import RunFlags
+from nas.cli.shared.stage_input import network_flags, read_input, refuse_other_stage
 from nas.search.options import stage_option
 from search_spaces.errors import ConfigError
 from trials.options import option_field, option_fields

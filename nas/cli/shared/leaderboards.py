@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nas.cli import common
+from nas.cli.shared import common
 
 if TYPE_CHECKING:
     from pathlib import Path

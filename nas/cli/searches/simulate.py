@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nas.cli import common
-from nas.cli.flags import group, with_flags
-from nas.cli.run_flags import RunFlags
+from nas.cli.shared import common
+from nas.cli.shared.flags import group, with_flags
+from nas.cli.shared.run_flags import RunFlags
 from nas.planning.options import SimulationOptions
 from trials.options import check_options, option
 

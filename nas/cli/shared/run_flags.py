@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import paths
-from nas.cli.flags import flag
+from nas.cli.shared import paths
+from nas.cli.shared.flags import flag
 from nas.search.options import MACHINE, NETWORKS, SEARCH_METAVAR, stage_option
 from trials.options import OptionField, option_fields
 
