@@ -20,7 +20,8 @@ from reports.curves import read_curve
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.cost.detector import flops_by_part, params_by_part, total
 from search_spaces.errors import DataError, IncomparableError
-from search_spaces.files import dump_yaml, write_text
+from search_spaces.files import write_text
+from search_spaces.yaml_files import dump_yaml
 from trials.result import Outcome, TrialFailure
 
 

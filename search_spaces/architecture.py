@@ -14,7 +14,8 @@ from typing import Any
 
 from search_spaces.checks import require_fields, require_integer
 from search_spaces.errors import ConfigError
-from search_spaces.files import dump_yaml, parse_yaml, read_text, write_text
+from search_spaces.files import read_text, write_text
+from search_spaces.yaml_files import dump_yaml, parse_yaml
 
 BLOCKS = ("basic", "bottleneck", "depthwise")
 NORMS = ("group", "batch")

@@ -99,44 +99,8 @@ def read_text(path: str | os.PathLike[str], limit: int = MAX_CONFIG_BYTES) -> st
         size = os.stat(path).st_size
         if size > limit:
             raise ConfigError(f"{path}: the file may have {limit >> 20} MiB, got {size} bytes")
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text ({error.reason})") from error
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML without constructing anything but plain data.
-
-    Raises:
-        ConfigError: not YAML, or uses aliases (which can expand without bound).
-    """
-    import yaml  # here, because trials run without PyYAML
-
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise ConfigError(f"{source}: YAML aliases are not accepted, write the value out")
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(f"{source}: is not valid YAML: {line}{error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: is not valid YAML: {' '.join(str(error).split())}") from error
-    except (RecursionError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{source}: is not valid YAML: {error}") from error
-
-
-def read_yaml(path: str | os.PathLike[str]) -> Any:
-    """Parse a YAML file (see `read_text` and `parse_yaml` for the errors)."""
-    return parse_yaml(read_text(path), str(path))
-
-
-def dump_yaml(value: Any) -> str:
-    """Return plain data as YAML: keys in the given order, short lists on one line."""
-    import yaml
-
-    return str(yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100))

@@ -10,7 +10,7 @@ from typing import Any
 from search_spaces.errors import DataError
 
 # Paths that a data folder must have.
-DATA_LAYOUT = ("train/labelv2.txt", "train/images", "val/images", "val/gt")
+DATA_LAYOUT = ("train/labelv2.txt", "train/images", "val/images")
 
 
 def data_fingerprint(root: str | os.PathLike[str]) -> str:

@@ -209,7 +209,7 @@ def load_recipe(reference: str | os.PathLike[str]) -> Recipe:
     if not Path(reference).exists():
         names = ", ".join(BUILTIN)
         raise ConfigError(f"a recipe must be {names} or a YAML file, got {str(reference)!r}")
-    from search_spaces.files import read_yaml
+    from search_spaces.yaml_files import read_yaml
 
     return Recipe.from_dict(read_yaml(reference), str(reference))
 

@@ -9,7 +9,8 @@ from nas.candidates.audit import ProxyAudit, Trial, audit_proxies, finished_tria
 from nas.search.directory import SearchDir, find_search_dir
 from search_spaces.checks import require_fields
 from search_spaces.errors import ConfigError, ScrfdNasError
-from search_spaces.files import dump_yaml, read_yaml, write_text
+from search_spaces.files import write_text
+from search_spaces.yaml_files import dump_yaml, read_yaml
 from trials.proxies.registry import require_proxy
 
 RECORD_FILE = "screening.yaml"  # in the stage's folder

@@ -56,7 +56,7 @@ def count_work(request: AnyRequest, pool: Pool, directory: SearchDir) -> Work:
     candidates = max(len(pool.architectures), len(directory.numbers(request.stage)))
     waiting = [number for number in range(1, candidates + 1) if number not in outcomes]
     done = {n: min(directory.epochs_done(request.stage, n), request.epochs) for n in waiting}
-    _, validation = load_evaluated(request.data, held_out=settings.held_out)
+    validation = load_evaluated(request.data, held_out=settings.held_out).paths
     training = FaceDataset(request.data, "train", faceless=False, held_out=settings.held_out)
     return Work(
         candidates=candidates,

@@ -7,7 +7,8 @@ from typing import Any
 from nas.search.request import REQUESTS
 from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError
-from search_spaces.files import dump_yaml, read_yaml, write_text
+from search_spaces.files import write_text
+from search_spaces.yaml_files import dump_yaml, read_yaml
 
 FORMAT = 1
 SECTIONS = {f"stage{stage}": stage for stage in REQUESTS}

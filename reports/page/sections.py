@@ -12,7 +12,7 @@ from reports.page.text import describe, format_ap, giga, percent
 from reports.search_data import CandidateData, StageData
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, total
-from search_spaces.files import dump_yaml
+from search_spaces.yaml_files import dump_yaml
 from trials.result import TrialFailure
 
 EARLY = ("stem", "c2", "c3")  # parts with most compute in the paper's best networks

@@ -6,6 +6,7 @@ cannot express is an error, never ignored.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from search_spaces.architecture import NUM_LEVELS, NUM_STAGES, Architecture, Backbone, Head, Neck
@@ -69,7 +70,9 @@ _ANCHORS_FIXED = {
 }
 
 
-def architecture_from_mmdet(text: str, source: str, name: str = "") -> Architecture:
+def architecture_from_mmdet(
+    text: str, source: str, name: str = "", folder: Path | None = None
+) -> Architecture:
     """Return the Architecture of an SCRFD configuration; the text is parsed, never executed.
 
     Published configurations and those that the repository's search writes are supported.
@@ -78,11 +81,12 @@ def architecture_from_mmdet(text: str, source: str, name: str = "") -> Architect
         text: content of the configuration file.
         source: prefix of error messages, usually the file's name.
         name: name of the result.
+        folder: folder of the file, in which bases (`_base_`) are looked up; None: no bases.
 
     Raises:
         ConfigError: the text is no such configuration, or an Architecture cannot express it.
     """
-    model = _Section(read_assignments(text, source, "model"), f"{source}: model")
+    model = _Section(read_assignments(text, source, "model", folder), f"{source}: model")
     model.require("type", "SCRFD")
     backbone = _backbone(model.section("backbone"))
     neck_section, head_section = model.section("neck"), model.section("bbox_head")

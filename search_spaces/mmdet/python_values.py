@@ -9,12 +9,16 @@ import ast
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, shown
+from search_spaces.files import read_text
 
 MAX_NUMBER = 10**15
 MAX_TEXT = 10_000
+MAX_BASES = 10
+_BASE = "_base_"
 _ARITHMETIC: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -35,32 +39,88 @@ class _UnreadableError(Exception):
     """An expression is not of a supported kind."""
 
 
-def read_assignments(text: str, source: str, wanted: str) -> Any:
+def read_assignments(text: str, source: str, wanted: str, folder: Path | None = None) -> Any:
     """Return the value that a configuration text assigns to the name `wanted`.
 
-    An unsupported expression is an error only if the wanted value depends on it.
+    A base (`_base_`) is merged as mmcv does it: dicts key by key, everything else replaced, and a
+    dict with `_delete_=True` replaces that of the base. An expression or statement that is not
+    supported is an error only if the wanted value depends on it.
 
     Args:
         text: Python source made of assignments.
         source: prefix of error messages.
         wanted: a name that is assigned at the top level.
+        folder: folder of the text; bases must be files in it or below. None: bases are refused.
 
     Raises:
-        ConfigError: the text is not Python, has statements other than assignments, does not
-            assign `wanted`, or its value would have to be executed.
+        ConfigError: the text is not Python, a base cannot be followed, `wanted` is not assigned,
+            or its value would have to be executed.
     """
-    values: dict[str, Any] = {}
-    for statement in _statements(text, source):
-        target = _target(statement, source)
-        if target is not None:
-            name, expression = target
-            values[name] = _evaluated(expression, values)
+    values = _assigned(text, _File(source=source, folder=folder, root=folder))
     if wanted not in values:
-        raise ConfigError(f"{source}: assigns no {wanted!r}; bases (_base_) are not followed")
+        raise ConfigError(f"{source}: assigns no {wanted!r}")
     value = values[wanted]
     if isinstance(value, _Unreadable):
         raise ConfigError(f"{source}: {wanted} cannot be read without running it: {value.reason}")
     return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A configuration file: its name in messages, its folder, the folder that holds all bases."""
+
+    source: str
+    folder: Path | None
+    root: Path | None
+    depth: int = 0
+
+
+def _assigned(text: str, file: _File) -> dict[str, Any]:
+    """All top-level names of a text and of its bases."""
+    values: dict[str, Any] = {}
+    for statement in _statements(text, file.source):
+        values |= _assignments(statement, values)
+    bases = values.pop(_BASE, ())
+    if isinstance(bases, _Unreadable):
+        raise ConfigError(f"{file.source}: {_BASE} cannot be read: {bases.reason}")
+    inherited: dict[str, Any] = {}
+    for name in [bases] if isinstance(bases, str) else bases:
+        found = _base_values(name, file)
+        twice = sorted(set(found) & set(inherited))
+        if twice:
+            raise ConfigError(f"{file.source}: several bases assign {', '.join(twice)}")
+        inherited |= found
+    return _merged(inherited, values)
+
+
+def _base_values(name: Any, file: _File) -> dict[str, Any]:
+    """The names of one base. Raises ConfigError: it cannot be followed."""
+    if file.folder is None or file.root is None or not isinstance(name, str):
+        raise ConfigError(f"{file.source}: the base {shown(name)} cannot be followed")
+    path = (file.folder / name).resolve()
+    if not path.is_relative_to(file.root.resolve()):
+        rule = f"the base {shown(name)} lies outside of {file.root}"
+        raise ConfigError(f"{file.source}: {rule}; copy it into that folder and adapt {_BASE}")
+    if file.depth >= MAX_BASES:
+        raise ConfigError(f"{file.source}: bases are nested more than {MAX_BASES} deep")
+    base = _File(source=str(path), folder=path.parent, root=file.root, depth=file.depth + 1)
+    return _assigned(read_text(path), base)
+
+
+def _merged(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `own`; dicts are merged unless they hold `_delete_=True`."""
+    result = dict(base)
+    for key, value in own.items():
+        inherited = base.get(key)
+        if isinstance(value, dict):
+            kept = {name: inner for name, inner in value.items() if name != "_delete_"}
+            if isinstance(inherited, _Unreadable) and not value.get("_delete_"):
+                continue
+            replaces = value.get("_delete_") or not isinstance(inherited, dict)
+            result[key] = kept if replaces else _merged(dict(inherited or {}), kept)
+        else:
+            result[key] = value
+    return result
 
 
 def _statements(text: str, source: str) -> list[ast.stmt]:
@@ -75,18 +135,34 @@ def _statements(text: str, source: str) -> list[ast.stmt]:
         raise ConfigError(f"{source}: is nested too deeply") from error
 
 
-def _target(statement: ast.stmt, source: str) -> tuple[str, ast.expr] | None:
-    """Return name and expression of an assignment; None for a docstring."""
-    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
-        if isinstance(target, ast.Name):
-            return target.id, statement.value
+def _assignments(statement: ast.stmt, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the names that a statement assigns; unreadable where it is no plain assignment."""
+    targets, expression = _plain_assignment(statement)
+    if expression is not None:
+        return dict.fromkeys(targets, _evaluated(expression, names))
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-        return None
-    raise ConfigError(
-        f"{source}: line {statement.lineno} is not an assignment to a name; only plain "
-        "`name = value` lines are read, nothing is run"
-    )
+        return {}  # a docstring
+    reason = _Unreadable(reason=f"line {statement.lineno} is more than an assignment to it")
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        bound = [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
+    elif isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        bound = [statement.name]
+    else:  # it may change every name that occurs in it
+        bound = [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return dict.fromkeys(bound, reason)
+
+
+def _plain_assignment(statement: ast.stmt) -> tuple[list[str], ast.expr | None]:
+    """Return names and expression of `a = b = expression` or `a: type = expression`."""
+    targets: list[ast.expr]
+    if isinstance(statement, ast.AnnAssign):
+        targets, expression = [statement.target], statement.value
+    elif isinstance(statement, ast.Assign):
+        targets, expression = statement.targets, statement.value
+    else:
+        return [], None
+    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    return (names, expression) if len(names) == len(targets) else ([], None)
 
 
 def _evaluated(expression: ast.expr, names: Mapping[str, Any]) -> Any:

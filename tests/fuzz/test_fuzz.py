@@ -19,9 +19,9 @@ from images import noise, save_image
 from nas.search.directory import SearchDir
 from search_spaces.architecture import load_architecture
 from search_spaces.errors import ScrfdNasError
-from search_spaces.files import dump_yaml
 from search_spaces.mmdet.config_reader import architecture_from_mmdet
 from search_spaces.network.detector import build_detector
+from search_spaces.yaml_files import dump_yaml
 from search_spaces.zoo import load_zoo
 from trials.data.images import read_image
 from trials.data.importers import import_labels

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from search_spaces.errors import DataError
 from trials.data.dataset import LABEL_FILE, SPLITS
+from trials.data.holdout import truth_by_height
 from trials.data.images import read_image, read_size
 from trials.data.labels import AnnotatedImage, Fault, LabelRecord, scan_labelv2
-from trials.data.widerface_mat import FACES_FILE, read_ground_truth
+from trials.data.widerface_mat import FACES_FILE, has_ground_truth, read_ground_truth
 
 SIZE_EDGES = (8, 16, 32, 64, 128)
 SIZE_BINS = (
@@ -56,7 +57,7 @@ class CheckReport:
 
     Attributes:
         splits: counts of `train` and `val`.
-        truth: faces of `val/gt` that count as easy, medium, hard; None if it is unreadable.
+        truth: validation faces that count as easy, medium, hard; None if the truth is unreadable.
         faults: all faults, in the order of the files.
     """
 
@@ -185,10 +186,22 @@ def _count(images: Sequence[AnnotatedImage]) -> SplitCounts:
     )
 
 
+def _labelled_counts(images: Sequence[AnnotatedImage]) -> dict[str, int] | None:
+    try:
+        return truth_by_height(images).face_counts
+    except DataError:  # an image is listed twice, which is a fault of its own
+        return None
+
+
 def _check_truth(
     folder: Path, images: Sequence[AnnotatedImage]
 ) -> tuple[dict[str, int] | None, list[Fault]]:
-    """Return the faces that count in the ground truth, and its differences from the labels."""
+    """Return the faces that count in the ground truth, and its differences from the labels.
+
+    Without official lists the truth follows from the labels.
+    """
+    if not has_ground_truth(folder):
+        return _labelled_counts(images), []
     try:
         truth = read_ground_truth(folder)
     except DataError as error:

@@ -65,6 +65,11 @@ def write_ground_truth(
                 stream.write(HEADER.ljust(HEADER_BYTES))
 
 
+def has_ground_truth(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder exists and holds any .mat file; hidden files do not count."""
+    return any(Path(folder).glob("[!.]*.mat"))
+
+
 def read_ground_truth(folder: str | os.PathLike[str]) -> Truth:
     """Read the four WIDER .mat files of `folder`.
 

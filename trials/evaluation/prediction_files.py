@@ -86,11 +86,11 @@ def write_predictions(
 def _files(root: Path) -> Iterator[tuple[str, str, bytes]]:
     """Yield name, path and content of every prediction file below `root`, sorted."""
     for parent, folders, files in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         if os.path.samefile(parent, root):  # files here belong to no event
             continue
         for file in sorted(files):
-            if file.endswith(SUFFIX):
+            if file.endswith(SUFFIX) and not file.startswith("."):
                 path = os.path.join(parent, file)
                 yield _name(os.path.relpath(path, root)), path, _read(path)
 
@@ -101,15 +101,27 @@ def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
         with tarfile.open(archive) as opened:
             for member in opened:
                 path = f"{archive}:{member.name}"
-                is_prediction = member.isfile() and member.name.endswith(SUFFIX)
-                if not is_prediction or "/" not in member.name.strip("./"):
+                if not member.isfile() or not _is_prediction(member.name.removeprefix("./")):
                     continue
-                if member.size > MAX_FILE_BYTES:
-                    raise DataError(f"{path}: a prediction file may have 64 MiB")
+                _check_size(path, member.size)
                 stream = opened.extractfile(member)
                 yield _name(member.name), path, stream.read() if stream else b""
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{archive}: is not a readable tar archive ({error})") from error
+
+
+def _is_prediction(name: str) -> bool:
+    """Return whether a name is `event/file.txt` without hidden parts, as macOS adds them."""
+    parts = name.split("/")
+    hidden = any(part.startswith(".") and part != ".." for part in parts)
+    return name.endswith(SUFFIX) and len(parts) > 1 and not hidden
+
+
+def _check_size(path: str, size: int) -> None:
+    """Refuse a file that would fill the memory when parsed."""
+    if size > MAX_FILE_BYTES:
+        limit = f"{MAX_FILE_BYTES >> 20} MiB"
+        raise DataError(f"{path}: a prediction file may have {limit}, got {size >> 20} MiB")
 
 
 def _name(path: str) -> str:
@@ -119,6 +131,7 @@ def _name(path: str) -> str:
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as stream:  # noqa: PTH123  (Path costs as much as the parsing)
+            _check_size(path, os.fstat(stream.fileno()).st_size)
             return stream.read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error

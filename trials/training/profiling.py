@@ -130,7 +130,7 @@ def _time_steps(
 
 def _time_evaluation(training: Training, trial: Trial) -> float:
     """Return the seconds of a validation image, from its file to its detections."""
-    _, paths = load_validation(trial.data_root)
+    paths = load_validation(trial.data_root).paths
     chosen, detector = paths[:EVALUATED_IMAGES], folded(training.evaluated)
     size, device = input_size("vga", trial.settings.image_size), training.device
     for some in (chosen[:1], chosen):  # the first pass warms up

@@ -130,7 +130,7 @@ def import_config(
     from search_spaces.files import read_text
     from search_spaces.mmdet.config_reader import architecture_from_mmdet
 
-    architecture = architecture_from_mmdet(read_text(file), str(file), file.stem)
+    architecture = architecture_from_mmdet(read_text(file), str(file), file.stem, file.parent)
     if out is not None:
         save_architecture(architecture, out)
     if as_json:

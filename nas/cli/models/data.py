@@ -145,7 +145,7 @@ def _show(data: Path, report: "CheckReport") -> None:
     )
     if report.truth is not None:
         counts = ", ".join(f"{count} {subset}" for subset, count in report.truth.items())
-        common.print_rich(f"faces that count in val/gt: {counts}")
+        common.print_rich(f"validation faces that count: {counts}")
     for fault in report.faults[:MOST_FAULTS_SHOWN]:
         common.print_rich(str(fault))
     if len(report.faults) > MOST_FAULTS_SHOWN:

@@ -126,7 +126,7 @@ def _print_request(directory: "SearchDir", asked: StageInput) -> None:
     from nas.resolve_request import resolve_request
     from nas.search.directory import package_versions
     from nas.search.search_file import file_content
-    from search_spaces.files import dump_yaml
+    from search_spaces.yaml_files import dump_yaml
 
     request, _ = resolve_request(directory, asked.stage, asked.options)
     section = {

@@ -135,7 +135,7 @@ def read_config(stage: int, path: Path) -> dict[str, Any]:
         ConfigError: the file is damaged.
     """
     from nas.search.search_file import SECTIONS, check_format
-    from search_spaces.files import read_yaml
+    from search_spaces.yaml_files import read_yaml
 
     content = read_yaml(path)
     if isinstance(content, Mapping) and set(SECTIONS) & set(content):

@@ -23,8 +23,8 @@ from nas.search.directory import SearchDir
 from nas.stage import RunOptions, Summary, run_stage
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, TrialError
-from search_spaces.files import read_yaml
 from search_spaces.spaces.sample import Sample
+from search_spaces.yaml_files import read_yaml
 
 POOL = 40
 

@@ -13,8 +13,8 @@ from nas.storage import search_storage
 from nas.storage.lease import Times
 from nas.storage.object_store import Store
 from search_spaces.architecture import Architecture
-from search_spaces.files import parse_yaml
 from search_spaces.network.detector import build_detector
+from search_spaces.yaml_files import parse_yaml
 from trials.model_file import save_model
 
 pytestmark = pytest.mark.usefixtures("without_training")

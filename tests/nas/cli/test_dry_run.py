@@ -10,7 +10,7 @@ from fake_trials import make_data
 from nas.cli.main import run
 from nas.search.directory import SearchDir, package_versions
 from nas.search.request import option_names
-from search_spaces.files import parse_yaml
+from search_spaces.yaml_files import parse_yaml
 
 pytestmark = pytest.mark.usefixtures("without_training")
 

@@ -59,9 +59,12 @@ def test_unsupported_values_are_errors_only_where_they_are_used():
         ("model = dict(**3)", "unpacks what is no dict"),
         ("other = 1", "assigns no 'model'"),
         ("", "assigns no 'model'"),
-        ("import os\nmodel = 1", "line 1 is not an assignment"),
-        ("model = 1\nmodel['x'] = 2", "line 2 is not an assignment"),
-        ("model = 1\nprint(model)", "line 2 is not an assignment"),
+        ("model = 1\nmodel['x'] = 2", "line 2 is more than an assignment"),
+        ("model = 1\nprint(model)", "line 2 is more than an assignment"),
+        ("import os\nmodel = os", "line 2 uses os: line 1 is more than"),
+        ("for i in [1]:\n    model = i", "line 1 is more than"),
+        ("_base_ = 'x.py'", "the base 'x.py' cannot be followed"),
+        ("_base_ = f()", "_base_ cannot be read: line 1 calls"),
         ("model = (", "is not Python text"),
         ("model = 1\0", "is not Python text"),
     ],
@@ -84,3 +87,40 @@ def test_deep_nesting_is_refused():
         read("model = " + "[" * 5000 + "]" * 5000)
     with pytest.raises(ConfigError, match=r"file\.py"):
         read("model = " + "-" * 50000 + "1")
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["import os", "from a.b import c as d", "n: int = 3", "def f():\n    return model", "x[0] = 1"],
+)
+def test_statements_that_the_wanted_value_does_not_need_are_passed_over(other):
+    assert read(f"{other}\nmodel: dict = dict(a=1)") == {"a": 1}
+
+
+def test_bases_are_merged_key_by_key(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "first.py").write_text("model = dict(a=1, b=dict(c=2, d=3), e=dict(f=4))")
+    (tmp_path / "second.py").write_text("_base_ = ['below/first.py']\nmodel = dict(b=dict(c=5))")
+    text = "_base_ = './second.py'\nmodel = dict(a=6, e=dict(_delete_=True, g=7))"
+    found = read_assignments(text, "file.py", "model", tmp_path)
+    assert found == {"a": 6, "b": {"c": 5, "d": 3}, "e": {"g": 7}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("_base_ = '../x.py'", r"lies outside of .*; copy it into that folder"),
+        ("_base_ = '/etc/passwd'", "lies outside of"),
+        ("_base_ = 'absent.py'", r"absent\.py: cannot be read"),
+        ("_base_ = 'itself.py'", "nested more than 10 deep"),
+        ("_base_ = ['a.py', 'b.py']", "several bases assign x"),
+        ("_base_ = ['code.py']", "model cannot be read without running it"),
+    ],
+)
+def test_a_base_that_cannot_be_followed_is_named(tmp_path, text, message):
+    (tmp_path / "itself.py").write_text("_base_ = 'itself.py'")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text("x = 1")
+    (tmp_path / "code.py").write_text("model = make()")
+    with pytest.raises(ConfigError, match=message):
+        read_assignments(f"{text}\nmodel = dict(a=1)", "file.py", "model", tmp_path)

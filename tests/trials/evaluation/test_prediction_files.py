@@ -153,3 +153,21 @@ def test_a_folder_with_only_an_archive_names_it(tmp_path: Path) -> None:
     (tmp_path / "p.tar.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"name it: .*p\.tar\.gz"):
         read_predictions(tmp_path)
+
+
+def test_hidden_files_are_left_out_of_folders_and_archives(tmp_path: Path) -> None:
+    folder = tmp_path / "predictions"
+    put(folder, "a\n0\n")
+    for hidden in ("e/._a.txt", ".cache/b.txt", "e/.trash/c.txt"):
+        put(folder, "\x00\x05\x16\x07", hidden)
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        archive.add(folder, ".")
+    assert list(read_predictions(folder)) == ["e/a"]
+    assert list(read_predictions(tmp_path / "all.tar")) == ["e/a"]
+
+
+def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    with put(tmp_path, "a\n0\n").open("r+b") as stream:
+        stream.truncate(343 << 20)
+    with pytest.raises(DataError, match="may have 64 MiB, got 343 MiB"):
+        read_predictions(tmp_path)
