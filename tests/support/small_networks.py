@@ -1,5 +1,8 @@
 """Small networks that cover the kinds of blocks, heads and norms."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from search_spaces.architecture import Architecture, Backbone, Head, Neck
@@ -41,3 +44,14 @@ def randomised(name: str) -> Detector:
 def noise(*shape: int) -> torch.Tensor:
     """Return the same normally distributed numbers in every test."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
+
+
+@contextmanager
+def unchanged(detector: Detector) -> Iterator[None]:
+    """Assert that the block leaves the mode and all numbers of a detector as they are."""
+    mode, before = detector.training, {k: v.clone() for k, v in detector.state_dict().items()}
+    yield
+    assert detector.training == mode
+    after = detector.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) for name, value in before.items())

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,6 @@ from reports.search_data import CandidateData, StageData
 from search_spaces.cost.detector import flops_by_part, total
 
 MakeStage = Callable[..., StageData]
-
 MakeCandidate = Callable[..., CandidateData]
 
 
@@ -16,24 +16,22 @@ def text(stage: StageData) -> str:
     return " ".join(why_it_wins(stage))
 
 
-def test_no_winner_without_results(make_stage: MakeStage) -> None:
-    assert "no winner yet" in text(make_stage([]))
-    assert "no winner yet" in text(make_stage(["failed", None, (2, 0.5)]))
-
-
-def test_a_single_result_has_no_comparison(make_stage: MakeStage) -> None:
-    assert "Candidate 2 is the only finished one" in text(make_stage([None, 0.5]))
-
-
-def test_lead_and_median_of_finished_candidates(make_stage: MakeStage) -> None:
-    found = text(make_stage([0.25, 0.5, "failed", 0.125]))
-    assert "Candidate 2 leads the 3 of 4 finished candidates with hard AP 0.5000" in found
-    assert "0.2500 ahead of candidate 1; the median is 0.2500" in found
-
-
-def test_noise_is_unknown_without_seeds_and_curves(make_stage: MakeStage) -> None:
-    found = text(make_stage([0.25, 0.5]))
-    assert "2 candidates, one seed each: the noise cannot be estimated" in found
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ([], "no winner yet"),
+        (["failed", None, (2, 0.5)], "no winner yet"),
+        ([None, 0.5], "Candidate 2 is the only finished one"),
+        (
+            [0.25, 0.5, "failed", 0.125],
+            "Candidate 2 leads the 3 of 4 finished candidates with hard AP 0.5000",
+        ),
+        ([0.25, 0.5, 0.125], "0.2500 ahead of candidate 1; the median is 0.2500"),
+        ([0.25, 0.5], "2 candidates, one seed each: the noise cannot be estimated"),
+    ],
+)
+def test_lead_of_the_winner(make_stage: MakeStage, made: list[Any], expected: str) -> None:
+    assert expected in text(make_stage(made))
 
 
 def test_noise_is_estimated_from_the_curves(
@@ -89,14 +87,10 @@ def test_spending_is_compared_with_the_median(make_stage: MakeStage) -> None:
     assert "3 candidates are too few to show where compute should go" in found
 
 
-def test_parts_on_which_the_best_agree_are_named(make_stage: MakeStage) -> None:
-    """Hard AP and the share of C5 increase with the number."""
+def test_only_parts_on_which_the_best_agree_are_named(make_stage: MakeStage) -> None:
+    """Hard AP and the share of C5 increase with the number, or the APs are mixed."""
     found = text(make_stage([0.01 * number for number in range(1, 41)]))
     assert "the best of 10 drawn candidates spends" in found
     assert "more in c5" in found
-
-
-def test_no_part_is_named_if_the_best_disagree(make_stage: MakeStage) -> None:
-    aps = [0.5 + 0.001 * ((7 * number) % 20) for number in range(20)]
-    found = text(make_stage(aps))
-    assert "do not show where compute should go" in found
+    mixed = text(make_stage([0.5 + 0.001 * ((7 * number) % 20) for number in range(20)]))
+    assert "do not show where compute should go" in mixed

@@ -9,6 +9,8 @@ HOSTILE = """"><script>alert('x')</script>&amp;"""
 def test_text_is_escaped_and_markup_is_not() -> None:
     assert tag("p", "a < b & c", Markup("<br>")) == "<p>a &lt; b &amp; c<br></p>"
     assert join("<i>", None, 3) == "&lt;i&gt;3"
+    assert prose("run `a<b` now") == "run <code>a&lt;b</code> now"
+    assert prose("<b>") == "&lt;b&gt;"
 
 
 def test_attributes_are_escaped_and_omitted_for_none() -> None:
@@ -16,11 +18,6 @@ def test_attributes_are_escaped_and_omitted_for_none() -> None:
     assert found.startswith('<td class="a" data-value="0.5" title="&quot;&gt;&lt;script&gt;')
     assert found.endswith(" hidden></td>")
     assert "id=" not in found
-
-
-def test_code_in_prose_is_escaped() -> None:
-    assert prose("run `a<b` now") == "run <code>a&lt;b</code> now"
-    assert prose("<b>") == "&lt;b&gt;"
 
 
 def test_a_missing_number_is_an_empty_cell() -> None:

@@ -25,37 +25,32 @@ def test_the_interval_of_a_single_candidate() -> None:
     assert (found.low, found.high) == pytest.approx((0.51 - half, 0.51 + half))
 
 
-def test_ties_end_at_the_critical_difference() -> None:
-    # As above, differences up to 2.7764 x 0.01 x sqrt(2/3) = 0.02267 are no difference.
-    base = np.array([-0.01, 0.0, 0.01])
-    near = {1: base + 0.50, 2: base + 0.4774}
-    far = {1: base + 0.50, 2: base + 0.4773}
-    assert [item.tie for item in confirmed(near).values()] == [1, 1]
-    assert [item.tie for item in confirmed(far).values()] == [1, 2]
+SPREAD = np.array([-0.01, 0.0, 0.01])
 
 
-def test_groups_are_relative_to_their_best() -> None:
-    base = np.array([-0.01, 0.0, 0.01])
-    # With 4 x 2 = 8 degrees: 2.306 x 0.01 x sqrt(2/3) = 0.0188.
-    found = confirmed({n: base + 0.5 - 0.012 * n for n in range(4)})
-    assert [(number, item.tie) for number, item in found.items()] == [
-        (0, 1),
-        (1, 1),
-        (2, 2),
-        (3, 2),
-    ]
+@pytest.mark.parametrize(
+    ("hards", "ties"),
+    [
+        # As above, differences up to 2.7764 x 0.01 x sqrt(2/3) = 0.02267 are no difference.
+        ([SPREAD + 0.50, SPREAD + 0.4774], [1, 1]),
+        ([SPREAD + 0.50, SPREAD + 0.4773], [1, 2]),
+        # With 4 x 2 = 8 degrees 2.306 x 0.01 x sqrt(2/3) = 0.0188, from the best of a group.
+        ([SPREAD + 0.5 - 0.012 * n for n in range(4)], [1, 1, 2, 2]),
+        # Without any spread only equal values tie.
+        ([[0.4, 0.4], [0.4, 0.4], [0.39, 0.39]], [1, 1, 2]),
+    ],
+)
+def test_ties_by_hand(hards: list[list[float]], ties: list[int]) -> None:
+    found = confirmed(dict(enumerate(hards)))
+    assert [(number, item.tie) for number, item in found.items()] == list(enumerate(ties))
 
 
-def test_without_spread_only_equal_values_tie() -> None:
-    found = confirmed({1: [0.4, 0.4], 2: [0.4, 0.4], 3: [0.39, 0.39]})
-    assert [(number, item.tie) for number, item in found.items()] == [(1, 1), (2, 1), (3, 2)]
-    assert found[1].low == found[1].high == 0.4
-
-
-def test_intervals_are_cut_at_0_and_1() -> None:
+def test_intervals_are_cut_at_0_and_1_and_empty_without_spread() -> None:
     found = confirmed({1: [0.9, 1.0], 2: [0.0, 0.1]})
     assert found[1].high == 1.0
     assert found[2].low == 0.0
+    same = confirmed({1: [0.4, 0.4], 2: [0.39, 0.39]})[1]
+    assert same.low == same.high == 0.4
 
 
 @pytest.mark.parametrize("hards", [{}, {1: [0.5]}, {1: []}])

@@ -45,26 +45,20 @@ def test_frequencies_of_the_best_equal_the_closed_form() -> None:
     np.testing.assert_allclose(shares, expected, atol=0.02)  # 4 standard deviations
 
 
-def test_one_candidate_is_the_best_of_every_draw() -> None:
-    assert set(best_indices([0.4]).tolist()) == {0}
-
-
 def test_the_first_of_equal_errors_wins() -> None:
+    assert set(best_indices([0.4]).tolist()) == {0}
     winners = best_indices([0.5] * 8)
     assert np.mean(winners == 0) == pytest.approx(1 - (7 / 8) ** 2, abs=0.02)
     assert np.mean(winners == 7) == pytest.approx((1 / 8) ** 2, abs=0.006)
 
 
-def test_empty_populations_are_refused() -> None:
+def test_intervals_are_the_central_95_percent_of_some_values() -> None:
+    found = Interval.of(np.arange(1001.0))
+    assert (found.low, found.median, found.high) == pytest.approx((25.0, 500.0, 975.0))
     with pytest.raises(ConfigError, match="at least one candidate, got none"):
         best_indices([])
     with pytest.raises(ConfigError, match="at least one value"):
         Interval.of([])
-
-
-def test_intervals_are_the_central_95_percent() -> None:
-    found = Interval.of(np.arange(1001.0))
-    assert (found.low, found.median, found.high) == pytest.approx((25.0, 500.0, 975.0))
 
 
 def test_pareto_front() -> None:

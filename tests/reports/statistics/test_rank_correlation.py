@@ -12,19 +12,19 @@ def correlation(scores: list[float], values: list[float], seed: int = 0) -> Rank
     return rank_correlation(scores, values, np.random.default_rng(seed))
 
 
-def test_tau_of_four_candidates_by_hand() -> None:
-    # Pairs 12, 13, 14, 23, 24, 34; only 23 is the other way round: (5 - 1) / 6.
-    assert correlation([1, 2, 3, 4], [10, 30, 20, 40]).tau == pytest.approx(4 / 6)
-
-
-def test_tau_with_ties_by_hand() -> None:
-    # Pair 12 is tied in the scores; the other 5 agree: 5 / sqrt(5 * 6).
-    assert correlation([1, 1, 3, 4], [10, 20, 30, 40]).tau == pytest.approx(5 / np.sqrt(30))
-
-
-def test_same_and_reversed_order() -> None:
-    assert correlation([1, 2, 3, 4, 5], [2, 4, 8, 16, 32]).tau == pytest.approx(1)
-    assert correlation([1, 2, 3, 4, 5], [5, 4, 3, 2, 1]).tau == pytest.approx(-1)
+@pytest.mark.parametrize(
+    ("scores", "values", "tau"),
+    [
+        # Pairs 12, 13, 14, 23, 24, 34; only 23 is the other way round: (5 - 1) / 6.
+        ([1, 2, 3, 4], [10, 30, 20, 40], 4 / 6),
+        # Pair 12 is tied in the scores; the other 5 agree: 5 / sqrt(5 * 6).
+        ([1, 1, 3, 4], [10, 20, 30, 40], 5 / np.sqrt(30)),
+        ([1, 2, 3, 4, 5], [2, 4, 8, 16, 32], 1),
+        ([1, 2, 3, 4, 5], [5, 4, 3, 2, 1], -1),
+    ],
+)
+def test_tau_by_hand(scores: list[float], values: list[float], tau: float) -> None:
+    assert correlation(scores, values).tau == pytest.approx(tau)
 
 
 @pytest.mark.parametrize("seed", range(5))

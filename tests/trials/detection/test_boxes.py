@@ -14,37 +14,26 @@ def boxes(*rows):
     return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
 
 
-def test_quarter_size_box_has_iou_one_quarter():
-    assert iou(boxes([0, 0, 4, 4]), boxes([0, 0, 2, 2])).item() == 0.25
-
-
 @pytest.mark.parametrize(
-    ("other", "expected"),
+    ("one", "other", "expected"),
     [
-        ([0, 0, 10, 10], 1.0),
-        ([5, 0, 15, 10], 50 / 150),
-        ([10, 0, 20, 10], 0.0),
-        ([20, 20, 30, 30], 0.0),
-        ([5, 5, 5, 5], 0.0),
-        ([10, 10, 0, 0], 0.0),
+        ([0, 0, 10, 10], [0, 0, 10, 10], 1.0),
+        ([0, 0, 10, 10], [5, 0, 15, 10], 50 / 150),
+        ([0, 0, 10, 10], [10, 0, 20, 10], 0.0),
+        ([0, 0, 10, 10], [20, 20, 30, 30], 0.0),
+        ([0, 0, 10, 10], [5, 5, 5, 5], 0.0),
+        ([0, 0, 10, 10], [10, 10, 0, 0], 0.0),
+        ([3, 3, 3, 3], [3, 3, 3, 3], 0.0),
     ],
-    ids=["same", "half shifted", "touching", "apart", "point", "inverted"],
+    ids=["same", "half shifted", "touching", "apart", "point", "inverted", "empty"],
 )
-def test_iou_by_hand(other, expected):
-    found = iou(boxes([0, 0, 10, 10]), boxes(other)).item()
-    assert found == pytest.approx(expected, abs=1e-7)
-
-
-def test_two_empty_boxes_have_iou_zero_not_nan():
-    assert iou(boxes([3, 3, 3, 3]), boxes([3, 3, 3, 3])).item() == 0
+def test_iou_by_hand(one, other, expected):
+    assert iou(boxes(one), boxes(other)).item() == pytest.approx(expected, abs=1e-7)
 
 
 def test_iou_broadcasts_to_one_row_a_box():
     found = iou(boxes([0, 0, 4, 4], [0, 0, 2, 2])[:, None], boxes([0, 0, 2, 2])[None])
     assert found.tolist() == [[0.25], [1.0]]
-
-
-def test_iou_of_nothing():
     assert iou(boxes()[:, None], boxes([0, 0, 1, 1])[None]).shape == (0, 1)
     assert iou(boxes([0, 0, 1, 1])[:, None], boxes()[None]).shape == (1, 0)
 
@@ -53,19 +42,18 @@ def test_area_is_negative_when_one_side_is_inverted():
     assert areas(boxes([0, 0, 3, 2], [3, 0, 0, 2], [3, 2, 0, 0])).tolist() == [6, -6, 6]
 
 
-def test_diou_of_equal_boxes_is_one():
-    assert diou(boxes([1, 2, 5, 9]), boxes([1, 2, 5, 9])).item() == pytest.approx(1, abs=1e-6)
-
-
-def test_diou_of_touching_squares_by_hand():
-    # Centres 2 apart; the enclosing box is 4 x 2 with squared diagonal 20.
-    found = diou(boxes([0, 0, 2, 2]), boxes([2, 0, 4, 2])).item()
-    assert found == pytest.approx(-4 / 20, abs=1e-6)
-
-
-def test_diou_of_concentric_boxes_is_their_iou():
-    found = diou(boxes([0, 0, 4, 4]), boxes([1, 1, 3, 3])).item()
-    assert found == pytest.approx(0.25, abs=1e-6)
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([1, 2, 5, 9], [1, 2, 5, 9], 1),
+        # Centres 2 apart; the enclosing box is 4 x 2 with squared diagonal 20.
+        ([0, 0, 2, 2], [2, 0, 4, 2], -4 / 20),
+        ([0, 0, 4, 4], [1, 1, 3, 3], 0.25),
+    ],
+    ids=["equal", "touching", "concentric"],
+)
+def test_diou_by_hand(one, other, expected):
+    assert diou(boxes(one), boxes(other)).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_diou_is_finite_when_an_inverted_box_cancels_the_union():

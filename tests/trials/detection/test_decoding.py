@@ -24,7 +24,7 @@ def logit(score):
 
 
 def silent_head(images=1, *, keypoints=False):
-    """A head that finds nothing; tests write faces into it."""
+    """Return outputs without a face; tests write faces into them."""
     grids = grids_for(*SIZE)
     return Head(
         [torch.full((images, 2, *grid), NEVER) for grid in grids],
@@ -41,7 +41,7 @@ def write_face(head, score, distances, *, image=0, level=0, a=0, x=2, y=3):
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 @pytest.mark.parametrize("a", [0, 1])
-def test_box_lies_around_its_cell_in_strides(level, a):
+def test_distances_from_the_cell_are_in_strides(level, a):
     head, stride = silent_head(), STRIDES[level]
     write_face(head, 0.75, [0.5, 1.0, 1.5, 0.25], level=level, a=a, x=1, y=1)
     (found,) = decode(head)
@@ -86,7 +86,7 @@ def test_images_keep_their_own_faces():
     ]
 
 
-def test_better_box_suppresses_the_overlapping_one():
+def test_a_better_box_suppresses_an_overlapping_one():
     head = silent_head()
     write_face(head, 0.6, [1, 1, 1, 1], a=0)
     write_face(head, 0.9, [1, 1, 1, 1.1], a=1)
@@ -163,10 +163,18 @@ def squares(*corners, side=10):
     return np.array([[x, y, x + side, y + side] for x, y in corners], np.float32)
 
 
-def test_nms_keeps_the_best_of_each_cluster_best_first():
-    boxes = squares((0, 0), (1, 0), (50, 0), (50, 2))
-    scores = np.array([0.5, 0.6, 0.8, 0.9], np.float32)
-    assert nms_plus_one(boxes, scores).tolist() == [3, 1]
+@pytest.mark.parametrize(
+    ("corners", "scores", "kept"),
+    [
+        ([(0, 0), (1, 0), (50, 0), (50, 2)], [0.5, 0.6, 0.8, 0.9], [3, 1]),
+        ([(0, 0), (0, 4), (0, 8)], [0.9, 0.8, 0.7], [0, 2]),  # suppressed ones suppress nothing
+        ([(0, 0), (0, 0)], [0.5, 0.5], [0]),
+    ],
+    ids=["best of each cluster", "chain", "equal scores"],
+)
+def test_suppression_by_hand(corners, scores, kept):
+    found = nms_plus_one(squares(*corners), np.array(scores, np.float32), 0.4)
+    assert (found.tolist(), found.dtype) == (kept, np.int64)
 
 
 def test_overlap_at_the_threshold_survives():
@@ -174,22 +182,6 @@ def test_overlap_at_the_threshold_survives():
     scores = np.array([0.9, 0.8], np.float32)
     assert len(nms_plus_one(boxes, scores, 0.375)) == 2
     assert len(nms_plus_one(boxes, scores, 0.374)) == 1
-
-
-def test_suppressed_boxes_suppress_nothing():
-    boxes = squares((0, 0), (0, 4), (0, 8))
-    scores = np.array([0.9, 0.8, 0.7], np.float32)
-    assert nms_plus_one(boxes, scores, 0.4).tolist() == [0, 2]
-
-
-def test_equal_scores_keep_the_first():
-    boxes, scores = squares((0, 0), (0, 0)), np.array([0.5, 0.5], np.float32)
-    assert nms_plus_one(boxes, scores).tolist() == [0]
-
-
-def test_suppression_of_nothing():
-    kept = nms_plus_one(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-    assert (kept.tolist(), kept.dtype) == ([], np.int64)
 
 
 # Detections
@@ -217,7 +209,7 @@ def test_detections_must_agree_in_number():
 
 
 def head_from_raw(golden, image):
-    """The released networks' ONNX outputs (rows in the order of the anchors) as a head."""
+    """Return ONNX outputs of a released network (one row an anchor) as a head's outputs."""
     scores, boxes, keypoints = [], [], []
     raw = {
         name.split("__")[1]: golden[name]
@@ -254,5 +246,5 @@ def test_detections_equal_the_demo_tool(golden_dir, network, image):
 
 
 def in_order(boxes):
-    """Rows as a set: sorted by place, because equal scores may swap."""
+    """Return an order of the boxes by place, because equal scores may swap."""
     return np.lexsort(np.round(boxes, 1).T)

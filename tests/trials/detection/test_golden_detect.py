@@ -18,7 +18,7 @@ NONSQUARE_IMAGES = range(5)
 
 @pytest.fixture(scope="module", params=NAMES, name="model")
 def _model(request, shared_dir, tmp_path_factory):
-    """Name, converted file and released file."""
+    """Return the name, the converted file and the released file."""
     released = shared_dir / "weights" / f"{request.param}.onnx"
     converted = tmp_path_factory.mktemp("converted") / "m.pt"
     convert_model(released, converted)
@@ -39,7 +39,7 @@ def _one_thread():
 
 @pytest.fixture(name="nonsquare")
 def _nonsquare(golden_dir, model):
-    """The golden detections and RGB images that are not square."""
+    """Return the golden detections and the RGB images, which are not square."""
     with np.load(golden_dir / "detect_nonsquare_scrfd_0.5g.npz") as file:
         images = [np.ascontiguousarray(file[f"img_{i}"][:, :, ::-1]) for i in NONSQUARE_IMAGES]
     with np.load(golden_dir / f"detect_nonsquare_{model[0]}.npz") as file:
@@ -47,7 +47,7 @@ def _nonsquare(golden_dir, model):
 
 
 def assert_same(found, wanted_N5, keypoints_N52=None):
-    """The same set of faces: each golden one has its own partner within the tolerances."""
+    """Assert that every face has its own golden partner within the tolerances."""
     assert len(found) == len(wanted_N5)
     if not len(found):
         return
@@ -72,28 +72,21 @@ def test_square_images(golden_dir, model, path):
             assert_same(found, file[f"det_{index}"], points)
 
 
-def test_images_that_are_not_square(nonsquare, path):
+@pytest.mark.parametrize(
+    ("case", "settings", "max_faces"),
+    [
+        ("", {"score_threshold": 0.02}, None),
+        ("_t0.5_max2", {"score_threshold": 0.5}, 2),
+        ("_t0.3_in320x480", {"score_threshold": 0.3, "image_size": (480, 320)}, None),
+    ],
+)
+def test_images_that_are_not_square(nonsquare, path, case, settings, max_faces):
     golden, images = nonsquare
-    detector = FaceDetector(path, score_threshold=0.02, threads=1)
+    detector = FaceDetector(path, threads=1, **settings)
     for index, image in enumerate(images):
-        assert_same(detector.detect(image), golden[f"det_{index}"], golden.get(f"kps_{index}"))
-
-
-def test_the_most_prominent_faces(nonsquare, path):
-    golden, images = nonsquare
-    detector = FaceDetector(path, score_threshold=0.5, threads=1)
-    for index, image in enumerate(images):
-        found = detector.detect(image, max_faces=2)
-        wanted = golden[f"det_t0.5_max2_{index}"]
-        assert_same(found, wanted, found.keypoints_N52)
-
-
-def test_an_input_that_is_not_square(nonsquare, path):
-    golden, images = nonsquare
-    detector = FaceDetector(path, score_threshold=0.3, image_size=(480, 320), threads=1)
-    for index, image in enumerate(images):
-        found = detector.detect(image)
-        assert_same(found, golden[f"det_t0.3_in320x480_{index}"], found.keypoints_N52)
+        found = detector.detect(image, max_faces=max_faces)
+        points = found.keypoints_N52 if case else golden.get(f"kps_{index}")
+        assert_same(found, golden[f"det{case}_{index}"], points)
 
 
 def test_raw_outputs(golden_dir, model):

@@ -45,6 +45,10 @@ def photo(height=50, width=70):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
+def detect(model, image, image_size=64, **settings):
+    return FaceDetector(model, image_size=image_size, **settings).detect(image)
+
+
 def network_input(folder, image, **settings):
     """Return the network's input for an image."""
     detector, inputs = FaceDetector(folder / "blind.pt", **settings), []
@@ -69,12 +73,9 @@ def test_the_demo_pads_with_black_at_the_right_and_the_bottom(folder):
     assert bool((tall[:, :, :, 32:] < 0).all())
 
 
-def test_sides_are_rounded_down(folder):
+def test_sides_are_rounded_down_and_padded_to_whole_cells(folder):
     image = network_input(folder, white(30, 100), image_size=64)
     assert int((image[0, 0, :, 0] > 0).sum()) == 19  # 64 * 30 / 100 = 19.2
-
-
-def test_a_size_that_is_not_of_whole_cells_is_padded_further(folder):
     image = network_input(folder, white(50, 50), image_size=50)
     assert image.shape == (1, 3, 64, 64)
     assert int((image[0, 0, :, 0] > 0).sum()) == 50
@@ -82,14 +83,13 @@ def test_a_size_that_is_not_of_whole_cells_is_padded_further(folder):
 
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1)])
 def test_extreme_images_are_handled(folder, shape):
-    found = FaceDetector(folder / "m.pt", image_size=64).detect(photo(*shape))
-    assert np.isfinite(found.boxes_N4).all()
+    assert np.isfinite(detect(folder / "m.pt", photo(*shape)).boxes_N4).all()
 
 
-def test_torch_and_onnx_find_the_same(folder):
-    image = photo()
-    ours = FaceDetector(folder / "m.pt", image_size=96).detect(image)
-    theirs = FaceDetector(folder / "m.onnx", image_size=96).detect(image)
+def test_torch_and_onnx_find_the_same_in_pixels_and_in_a_file(folder, tmp_path):
+    write_image(tmp_path / "p.png", photo())
+    ours = detect(folder / "m.pt", photo(), 96)
+    theirs = detect(folder / "m.onnx", tmp_path / "p.png", 96)
     assert len(ours) == len(theirs) > 0
     np.testing.assert_allclose(ours.boxes_N4, theirs.boxes_N4, atol=1e-3)
     assert ours.keypoints_N52.shape == (len(ours), 5, 2)
@@ -102,24 +102,21 @@ def test_a_file_of_one_size_decides_the_size(folder):
 
 
 def test_thresholds_are_inclusive(folder):
-    image = photo()
-    scores = FaceDetector(folder / "m.pt", image_size=64).detect(image).scores_N
-    best = float(scores.max())
-    found = FaceDetector(folder / "m.pt", image_size=64, score_threshold=best).detect(image)
+    best = float(detect(folder / "m.pt", photo()).scores_N.max())
+    found = detect(folder / "m.pt", photo(), score_threshold=best)
     assert len(found) >= 1
     assert float(found.scores_N.min()) == best
 
 
 def test_a_higher_nms_threshold_keeps_more(folder):
-    counts = [
-        len(FaceDetector(folder / "m.pt", image_size=96, nms_threshold=t).detect(photo()))
-        for t in (0.0, 0.4, 1.0)
-    ]
-    assert counts[0] < counts[1] < counts[2]
+    low, middle, high = (
+        len(detect(folder / "m.pt", photo(), 96, nms_threshold=limit)) for limit in (0.0, 0.4, 1.0)
+    )
+    assert low < middle < high
 
 
 def test_no_faces_are_an_empty_result(folder):
-    found = FaceDetector(folder / "blind.pt", image_size=64).detect(photo())
+    found = detect(folder / "blind.pt", photo())
     assert (len(found), found.boxes_N4.shape) == (0, (0, 4))
     assert found.keypoints_N52.shape == (0, 5, 2)
 
@@ -152,33 +149,22 @@ def test_the_widerface_protocol_is_that_of_the_evaluation(folder):
     assert best.scores_N.tolist() == [found.scores_N.max()]
 
 
-def test_a_path_and_its_pixels_give_the_same(folder, tmp_path):
-    write_image(tmp_path / "p.png", photo())
-    detector = FaceDetector(folder / "m.pt", image_size=64)
-    a, b = detector.detect(tmp_path / "p.png"), detector.detect(photo())
-    np.testing.assert_array_equal(a.boxes_N4, b.boxes_N4)
-
-
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("model", "settings", "message"),
     [
-        ({"protocol": "coco"}, "protocol must be one of demo, widerface, got 'coco'"),
-        ({"score_threshold": -0.1}, "score threshold must be from 0 to 1"),
-        ({"score_threshold": float("nan")}, "score threshold must be from 0 to 1"),
-        ({"nms_threshold": 1.5}, "NMS threshold must be from 0 to 1"),
-        ({"image_size": 8}, "image size must be 32 to 8192 pixels, got 8 x 8"),
-        ({"image_size": (640, 10**9)}, "image size must be"),
-        ({"device": "tpu"}, "device must be"),
+        ("m.pt", {"protocol": "coco"}, "protocol must be one of demo, widerface, got 'coco'"),
+        ("m.pt", {"score_threshold": -0.1}, "score threshold must be from 0 to 1"),
+        ("m.pt", {"score_threshold": float("nan")}, "score threshold must be from 0 to 1"),
+        ("m.pt", {"nms_threshold": 1.5}, "NMS threshold must be from 0 to 1"),
+        ("m.pt", {"image_size": 8}, "image size must be 32 to 8192 pixels, got 8 x 8"),
+        ("m.pt", {"image_size": (640, 10**9)}, "image size must be"),
+        ("m.pt", {"device": "tpu"}, "device must be"),
+        ("m.onnx", {"device": "cuda"}, "runs on the CPU"),
     ],
 )
-def test_bad_settings_are_refused(folder, settings, message):
+def test_bad_settings_are_refused(folder, model, settings, message):
     with pytest.raises(ConfigError, match=message):
-        FaceDetector(folder / "m.pt", **settings)
-
-
-def test_an_onnx_file_does_not_run_on_a_gpu(folder):
-    with pytest.raises(ConfigError, match="runs on the CPU"):
-        FaceDetector(folder / "m.onnx", device="cuda")
+        FaceDetector(folder / model, **settings)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +174,7 @@ def test_an_onnx_file_does_not_run_on_a_gpu(folder):
 )
 def test_other_arrays_are_refused(folder, image):
     with pytest.raises(DataError, match="uint8 RGB array"):
-        FaceDetector(folder / "m.pt", image_size=64).detect(image)
+        detect(folder / "m.pt", image)
 
 
 @pytest.mark.parametrize("name", ["m.pt", "m.onnx"])
@@ -200,9 +186,9 @@ def test_damaged_models_are_refused(tmp_path, name):
         FaceDetector(tmp_path / f"missing{name[1:]}")
 
 
-def test_a_diverged_model_says_so(tmp_path):
+def test_a_diverged_model_is_an_error(tmp_path):
     weights = {name: value.clone() for name, value in network().state_dict().items()}
     weights["head.scores.0.bias"].fill_(float("nan"))
     save_model(tmp_path / "m.pt", TINY, weights)
     with pytest.raises(TrialError, match="not numbers"):
-        FaceDetector(tmp_path / "m.pt", image_size=64).detect(photo())
+        detect(tmp_path / "m.pt", photo())

@@ -6,7 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from small_networks import ARCHITECTURES, noise, randomised
+from small_networks import ARCHITECTURES, noise, randomised, unchanged
 
 from search_spaces.errors import ConfigError, TrialError
 from trials.onnx.export import export_onnx, flat_outputs, onnx_bytes
@@ -43,19 +43,7 @@ def test_names_and_sizes_are_those_of_the_reference(tmp_path):
     cells = [8 * 12, 4 * 6, 2 * 3]
     shapes = [(2, 2 * n, values) for values in (1, 4, 10) for n in cells]
     assert [output.shape for output in outputs] == shapes
-
-
-def test_scores_are_probabilities_and_boxes_have_the_level_scale(tmp_path):
-    detector = randomised("basic")
-    export_onnx(detector, tmp_path / "before.onnx")
-    with torch.no_grad():
-        detector.head.level_scales[1] *= 2
-    export_onnx(detector, tmp_path / "after.onnx")
-    before, after = (run(tmp_path / f"{n}.onnx", noise(1, 3, 64, 64)) for n in ("before", "after"))
-    assert all(scores.min() > 0 and scores.max() < 1 for scores in after[:3])
-    factors = [1, 2, 1]
-    for first, second, factor in zip(before[3:6], after[3:6], factors, strict=True):
-        np.testing.assert_allclose(second, factor * first, rtol=1e-5)
+    assert all(scores.min() > 0 and scores.max() < 1 for scores in outputs[:3])
 
 
 def test_a_fixed_shape_computes_no_shapes_and_keeps_the_batch_open(detector, tmp_path):
@@ -83,13 +71,10 @@ def test_weights_that_are_not_numbers_are_not_exported(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_the_detector_is_left_in_its_mode(tmp_path):
+def test_the_detector_stays_unchanged(tmp_path):
     detector = randomised("mobile").train()
-    before = {name: value.clone() for name, value in detector.state_dict().items()}
-    export_onnx(detector, tmp_path / "m.onnx")
-    assert detector.training
-    after = detector.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    with unchanged(detector):
+        export_onnx(detector, tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize("shape", [None, (96, 64)])
