@@ -32,24 +32,21 @@ def small(**changes: object) -> Architecture:
     return Architecture(**{**parts, **changes})
 
 
-def test_yaml_round_trip():
+def test_yaml_and_file_round_trip(tmp_path):
     architecture = small(name="mine")
-    assert Architecture.from_yaml(architecture.to_yaml()) == architecture
-    assert Architecture.from_yaml(architecture.to_yaml()).name == "mine"
+    save_architecture(architecture, tmp_path / "a.yaml")
+    for again in (
+        Architecture.from_yaml(architecture.to_yaml()),
+        load_architecture(tmp_path / "a.yaml"),
+    ):
+        assert again == architecture
+        assert again.name == "mine"
 
 
-def test_file_round_trip(tmp_path):
-    save_architecture(small(), tmp_path / "a.yaml")
-    assert load_architecture(tmp_path / "a.yaml") == small()
-
-
-def test_the_name_does_not_change_the_hash():
-    assert small(name="a").content_hash == small(name="b").content_hash
-    assert small(name="a") == small(name="b")
-
-
-def test_lists_and_tuples_are_equivalent():
-    assert small(backbone=basic(depths=[1, 2, 3, 4])).content_hash == small().content_hash
+def test_names_and_kinds_of_sequences_do_not_change_the_hash():
+    other = small(name="a", backbone=basic(depths=[1, 2, 3, 4]))
+    assert other.content_hash == small(name="b").content_hash
+    assert other == small(name="b")
 
 
 @pytest.mark.parametrize(
@@ -135,19 +132,10 @@ def test_groups_of_a_separable_tower_must_divide_the_neck_width():
         "a: &x [1]\nb: *x",
         "!!python/object/apply:os.system [ls]",
         "a: {",
+        small().to_yaml().replace("neck: {width: 16}", "neck: {width: 16, wdith: 3}"),
     ],
 )
 def test_invalid_or_unsafe_yaml_raises_an_error_with_its_source(text):
-    with pytest.raises(ConfigError, match=r"^hostile\.yaml: "):
+    with pytest.raises(ConfigError, match=r"^hostile\.yaml: ") as caught:
         Architecture.from_yaml(text, "hostile.yaml")
-
-
-def test_unknown_keys_are_refused():
-    text = small().to_yaml().replace("neck: {width: 16}", "neck: {width: 16, wdith: 3}")
-    with pytest.raises(ConfigError, match="wdith"):
-        Architecture.from_yaml(text)
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load_architecture(tmp_path / "none.yaml")
+    assert ("wdith" in text) == ("wdith" in str(caught.value))

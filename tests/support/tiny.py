@@ -30,14 +30,14 @@ def make_architecture(
     widths: int | tuple[int, ...] = 8,
     **head: Any,
 ) -> Architecture:
-    """A detector with stem, neck and head of 8 channels; numbers are those of all stages."""
+    """Return a detector with stem, neck and head of 8 channels; a number holds for all stages."""
     stem = (8, 8) if block == "depthwise" else (8,)
     depths = (depths,) * 4 if isinstance(depths, int) else depths
     widths = (widths,) * 4 if isinstance(widths, int) else widths
     return Architecture(
         backbone=Backbone(block=block, stem_widths=stem, depths=depths, widths=widths),
         neck=Neck(width=8),
-        head=Head(convs=1, width=8, groups=8, **head),
+        head=Head(**{"convs": 1, "width": 8, "groups": 8, **head}),
     )
 
 

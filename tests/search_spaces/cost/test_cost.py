@@ -10,18 +10,9 @@ from search_spaces.cost.layers import PUBLISHED
 from search_spaces.errors import ConfigError
 from search_spaces.zoo import load_zoo, zoo_names
 
-REFERENCE_PARTS = {
-    "stem": "backbone.stem",
-    "pool": "backbone.maxpool",
-    "c2": "backbone.layer1",
-    "c3": "backbone.layer2",
-    "c4": "backbone.layer3",
-    "c5": "backbone.layer4",
-    "neck": "neck",
-    "head": "bbox_head",
-}
-
-
+REFERENCE_PARTS = {"stem": "backbone.stem", "pool": "backbone.maxpool"}
+REFERENCE_PARTS |= {f"c{stage + 1}": f"backbone.layer{stage}" for stage in (1, 2, 3, 4)}
+REFERENCE_PARTS |= {"neck": "neck", "head": "bbox_head"}
 # mmcv 1.3.3, which made the golden files, counts GroupNorm too.
 MMCV_1_3 = replace(PUBLISHED, group_norm=2)
 
@@ -42,23 +33,17 @@ def test_stem_flops_by_hand():
     assert cost.flops_by_part(tiny(), 32, 32)["stem"] == 256 * (27 + 9 + 18 + 2 * (1 + 1 + 2))
 
 
-def test_basic_stage_flops_by_hand():
+def test_stage_flops_by_hand():
+    basic = cost.flops_by_part(tiny(), 32, 32)
     # C2, 8 x 8 cells, no shortcut: two convs of 36 weights and two BatchNorms of 2 channels
-    parts = cost.flops_by_part(tiny(), 32, 32)
-    assert parts["c2"] == 64 * 2 * (36 + 4)
+    assert basic["c2"] == 64 * 2 * (36 + 4)
     # C3, 4 x 4 cells: the same and a 1x1 shortcut of 4 weights with its BatchNorm
-    assert parts["c3"] == 16 * (2 * (36 + 4) + 4 + 4)
-
-
-def test_bottleneck_stage_flops_by_hand():
-    parts = cost.flops_by_part(tiny("bottleneck"), 32, 32)
+    assert basic["c3"] == 16 * (2 * (36 + 4) + 4 + 4)
+    bottleneck = cost.flops_by_part(tiny("bottleneck"), 32, 32)
     # C2, 64 cells: 1x1 2->2, 3x3 2->2, 1x1 2->8, shortcut 1x1 2->8
-    assert parts["c2"] == 64 * ((4 + 4) + (36 + 4) + (16 + 16) + (16 + 16))
+    assert bottleneck["c2"] == 64 * ((4 + 4) + (36 + 4) + (16 + 16) + (16 + 16))
     # C3: the first 1x1 (8->2) still works on 64 cells, the rest on 16
-    assert parts["c3"] == 64 * (16 + 4) + 16 * ((36 + 4) + (16 + 16) + (64 + 16))
-
-
-def test_depthwise_stage_flops_by_hand():
+    assert bottleneck["c3"] == 64 * (16 + 4) + 16 * ((36 + 4) + (16 + 16) + (64 + 16))
     # C2, 8 x 8 cells: depthwise 18 weights, pointwise 4, two BatchNorms
     assert cost.flops_by_part(tiny("depthwise"), 32, 32)["c2"] == 64 * (18 + 4 + 4 + 4)
 
@@ -80,17 +65,13 @@ def test_head_flops_by_hand(head, norm, predictions):
     assert flops == 21 * (108 + 4 * norm + 9 * 4 * predictions)
 
 
-def test_a_tower_per_stride_has_three_times_the_parameters_and_equal_flops():
-    apart, shared = tiny(shared=False, level_scales=False), tiny(level_scales=False)
-    assert cost.flops_by_part(apart) == cost.flops_by_part(shared)
-    assert cost.params_by_part(apart)["head"] == 3 * cost.params_by_part(shared)["head"]
-
-
-def test_level_scales_are_three_parameters_without_flops():
-    with_scales, without = tiny(), tiny(level_scales=False)
-    assert cost.flops_by_part(with_scales) == cost.flops_by_part(without)
-    difference = cost.params_by_part(with_scales)["head"] - cost.params_by_part(without)["head"]
-    assert difference == 3
+def test_towers_of_their_own_and_level_scales_add_parameters_but_no_flops():
+    plain = tiny(level_scales=False)
+    apart, scaled = tiny(shared=False, level_scales=False), tiny()
+    assert cost.flops_by_part(apart) == cost.flops_by_part(plain) == cost.flops_by_part(scaled)
+    params = cost.params_by_part(plain)["head"]
+    assert cost.params_by_part(apart)["head"] == 3 * params
+    assert cost.params_by_part(scaled)["head"] == params + 3
 
 
 @pytest.mark.parametrize("name", zoo_names())
@@ -183,33 +164,24 @@ def test_costs_of_arrays_equal_those_of_their_elements(block, shared, function):
 
 
 def test_small_integer_arrays_do_not_overflow():
-    widths = np.array([4096], dtype=np.int16)
-    candidate = SimpleNamespace(
-        backbone=SimpleNamespace(
-            block="bottleneck", stem_widths=(widths,), depths=(100,) * 4, widths=(widths,) * 4
-        ),
-        neck=SimpleNamespace(width=widths),
-        head=load_zoo("scrfd_34g").head,
-    )
-    flops = cost.total(cost.flops_by_part(candidate))
-    largest = Architecture(
-        backbone=Backbone(
-            block="bottleneck", stem_widths=(4096,), depths=(100,) * 4, widths=(4096,) * 4
-        ),
-        neck=Neck(width=4096),
-        head=load_zoo("scrfd_34g").head,
-    )
+    def widest(width):
+        return SimpleNamespace(
+            backbone=SimpleNamespace(
+                block="bottleneck", stem_widths=(width,), depths=(100,) * 4, widths=(width,) * 4
+            ),
+            neck=SimpleNamespace(width=width),
+            head=load_zoo("scrfd_34g").head,
+        )
+
+    flops = cost.total(cost.flops_by_part(widest(np.array([4096], np.int16))))
     assert flops.dtype == np.int64
-    assert flops.tolist() == [cost.total(cost.flops_by_part(largest))]
+    assert flops.tolist() == [cost.total(cost.flops_by_part(widest(4096)))]
 
 
-@pytest.mark.parametrize("size", [(0, 640), (480, -1)])
-def test_empty_images_are_refused(size):
-    with pytest.raises(ConfigError, match="positive height and width"):
-        cost.flops_by_part(tiny(), *size)
-
-
-def test_unknown_blocks_are_refused():
+def test_empty_images_and_unknown_blocks_are_refused():
+    for size in ((0, 640), (480, -1)):
+        with pytest.raises(ConfigError, match="positive height and width"):
+            cost.flops_by_part(tiny(), *size)
     backbone = SimpleNamespace(block="dense", stem_widths=(8,), depths=(1,) * 4, widths=(8,) * 4)
     with pytest.raises(ConfigError, match="'dense'"):
         cost.flops_by_part(SimpleNamespace(backbone=backbone))

@@ -37,16 +37,11 @@ def resnet(**fields):
     return f"dict(**{ {'type': 'ResNetV1e', **fields} })"
 
 
-@pytest.mark.parametrize("name", zoo_names())
-def test_round_trip_of_every_built_in_architecture(name):
-    architecture = load_zoo(name)
-    again = architecture_from_mmdet(mmdet_config(architecture), "x.py", name)
+@pytest.mark.parametrize("architecture", [*map(load_zoo, zoo_names()), SMALL], ids=lambda a: a.name)
+def test_configurations_round_trip(architecture):
+    again = architecture_from_mmdet(mmdet_config(architecture), "x.py", architecture.name)
     assert again == architecture
-    assert again.name == name
-
-
-def test_round_trip_of_an_architecture_outside_the_zoo():
-    assert architecture_from_mmdet(mmdet_config(SMALL), "x.py") == SMALL
+    assert again.name == architecture.name
 
 
 def test_the_text_is_assignments_only_for_any_name():

@@ -10,9 +10,10 @@ def read(text, wanted="model"):
     return read_assignments(text, "file.py", wanted)
 
 
-def test_literals_dict_calls_names_and_arithmetic_are_computed():
+def test_literals_dict_calls_last_assignments_and_arithmetic_are_computed():
     text = """
 '''a docstring'''
+factor = 7
 factor = 8
 root = 'data/' + 'faces/'
 common = dict(mean=[127.5], flag=True)
@@ -27,10 +28,6 @@ model = dict(step=[55 * factor, 68*factor], third=1.0 / 4, path=root + 'x',
         "pair": (1, -2),
         "table": {"a": None},
     }
-
-
-def test_the_last_assignment_is_used():
-    assert read("model = 1\nmodel = 2") == 2
 
 
 def test_unsupported_values_are_errors_only_where_they_are_used():

@@ -19,29 +19,19 @@ from search_spaces.spaces.backbone_space import BackboneSpace
 from search_spaces.spaces.neck_and_head import family_for
 
 NECK = Neck(width=16)
-
 HEAD = Head(convs=1, width=16, groups=8)
-
 MOBILE_HEAD = Head(convs=1, width=16, groups=8, depthwise=True)
-
 SMALL = {"depth": (1, 2), "ratio": (1.0, 2.0)}
-
 RESNETS = BackboneRanges.of_family("resnet", stem=(8, 24), **SMALL)
-
 MOBILES = BackboneRanges.of_family("mobile", stem=(8, 16), stem_ratio=(1.0, 2.0), **SMALL)
-
+BUDGETS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 34.0, 50.0)
 Small = tuple[BackboneRanges, Head, dict[Architecture, int]]
-
-
-def wider(width: int) -> range:
-    """Return the multiples of 8 for ratios in [1, 2)."""
-    return range(width, 2 * width, 8)
 
 
 def chains(ranges: BackboneRanges, length: int) -> list[tuple[int, ...]]:
     found = [(width,) for width in range(8, ranges.stem[1] + 1, 8)]
-    for _ in range(length - 1):
-        found = [(*chain, width) for chain in found for width in wider(chain[-1])]
+    for _ in range(length - 1):  # ratios in [1, 2)
+        found = [(*chain, width) for chain in found for width in range(chain[-1], 2 * chain[-1], 8)]
     return found
 
 
@@ -149,9 +139,6 @@ def test_samples_depend_on_the_seed_and_larger_ones_extend_smaller_ones() -> Non
     assert set(few).isdisjoint(other)
 
 
-BUDGETS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 34.0, 50.0)
-
-
 @pytest.mark.parametrize("giga", BUDGETS)
 def test_every_budget_is_reachable(giga: float) -> None:
     flops = int(giga * 1e9)
@@ -163,18 +150,13 @@ def test_every_budget_is_reachable(giga: float) -> None:
     assert count > 100_000
 
 
-def test_an_infeasible_budget_reports_the_nearest_and_the_remedy() -> None:
-    ranges = BackboneRanges.of_family("mobile")
-    space = BackboneSpace.for_budget(10_000_000, ranges)
+def test_an_infeasible_target_reports_the_nearest_budget_or_a_sufficient_tolerance() -> None:
+    mobile, resnet = (BackboneRanges.of_family(family) for family in ("mobile", "resnet"))
     with pytest.raises(InfeasibleError, match=r"0\.01G.*nearest reachable is 0\.048.*--flops"):
-        space.sample(seeded_generator(0), 1)
-
-
-def test_an_infeasible_tolerance_reports_a_sufficient_one() -> None:
-    ranges = BackboneRanges.of_family("resnet")
+        BackboneSpace.for_budget(10_000_000, mobile).sample(seeded_generator(0), 1)
     with pytest.raises(InfeasibleError, match=r"relax --tolerance to 0\.073"):
-        BackboneSpace.for_budget(200_000_000, ranges).sample(seeded_generator(0), 1)
-    assert BackboneSpace.for_budget(200_000_000, ranges, 0.073).count()
+        BackboneSpace.for_budget(200_000_000, resnet).sample(seeded_generator(0), 1)
+    assert BackboneSpace.for_budget(200_000_000, resnet, 0.073).count()
 
 
 def test_bad_targets_are_refused() -> None:
