@@ -10,6 +10,7 @@ import typer
 from nas.cli.main import build_app
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+GUIDE = README.with_name("docs") / "GUIDE.md"
 TEXT = README.read_text(encoding="utf-8")
 SHOWN = sorted(set(re.findall(r"scrfd-nas ((?:data )?[a-z][a-z0-9-]*)(.*)", TEXT)))
 
@@ -33,6 +34,8 @@ def test_every_flag_shown_exists(words: str, rest: str) -> None:
     assert set(shown) <= known
 
 
-def test_the_table_lists_every_command() -> None:
-    listed = set(re.findall(r"`([a-z0-9-]+)`", "".join(re.findall(r"(?m)^\| `.*", TEXT))))
+def test_the_table_of_the_guide_lists_every_command() -> None:
+    listed = set(
+        re.findall(r"`([a-z0-9-]+)`", "".join(re.findall(r"(?m)^\| `.*", GUIDE.read_text("utf-8"))))
+    )
     assert set(typer.main.get_command(build_app()).commands) - {"data"} <= listed
