@@ -37,7 +37,6 @@ from trials.result import load_outcome
 
 Reader = Callable[[Path, bytes], None]
 
-FEW, MANY = 250, 10_000
 SECONDS = 10  # that one mutant may take
 MEGABYTES = 1024  # that all of a format's mutants may add to the process
 
@@ -50,7 +49,7 @@ TOKENS = (
 
 
 def mutate(content: bytes, number: int) -> bytes:
-    """One to four random edits of `content`, the same for the same number."""
+    """Return `content` after one to four random edits, the same for the same number."""
     rng = np.random.default_rng([7, number])
     for _ in range(rng.integers(1, 5)):
         content = EDITS[rng.integers(len(EDITS))](content, rng)
@@ -206,7 +205,7 @@ def _import(form: str, root: Path, content: bytes) -> None:
 
 
 def _truth(name: str, root: Path, content: bytes) -> None:
-    """One of the four .mat files is damaged, the others are whole."""
+    """Read ground truth of which one of the four .mat files is damaged."""
     write_truth(root)
     _file(lambda path: read_ground_truth(root), name, root, content)
 
@@ -218,7 +217,7 @@ def write_truth(root: Path) -> None:
 
 
 def example_file(kind: str, root: Path) -> bytes:
-    """A valid binary file of its kind, made by ourselves."""
+    """Return a valid binary file of its kind, written by this program."""
     architecture = load_zoo("scrfd_0.5g")
     if kind == "model":
         save_model(root / "model", architecture, build_detector(architecture).state_dict())
@@ -254,7 +253,7 @@ BINARY: dict[str, Reader] = {
 
 @contextmanager
 def bounded(label: str) -> Iterator[None]:
-    """Fail where a mutant takes too long."""
+    """Raise TimeoutError if the block takes more than `SECONDS`."""
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"{label} took more than {SECONDS} s")
@@ -269,7 +268,7 @@ def bounded(label: str) -> Iterator[None]:
 
 
 def survive(kind: str, example: bytes, read: Reader, root: Path, count: int) -> int:
-    """Read `count` mutants, all of which must end well; returns how many were valid."""
+    """Read `count` mutants, all of which must end well, and return how many were valid."""
     read(root, example)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     valid = sum(
@@ -281,7 +280,7 @@ def survive(kind: str, example: bytes, read: Reader, root: Path, count: int) -> 
 
 
 def ends_well(label: str, read: Reader, root: Path, content: bytes) -> bool:
-    """Whether the mutant could be read; if not, the error must be one short line of ours."""
+    """Return whether a mutant can be read; if not, the error must be one short line."""
     try:
         with bounded(label):
             read(root, content)
@@ -295,24 +294,21 @@ def ends_well(label: str, read: Reader, root: Path, content: bytes) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kind", READERS)
-def test_mutants_of_a_text_format_give_a_result_or_a_line(kind: str, tmp_path: Path) -> None:
-    valid = survive(kind, *READERS[kind], tmp_path, FEW)
-    assert 0 < valid < FEW
+def few_and_many(few: int, many: int) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("count", [few, pytest.param(many, marks=pytest.mark.slow)])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", READERS)
-def test_ten_thousand_mutants_of_a_text_format(kind: str, tmp_path: Path) -> None:
-    assert survive(kind, *READERS[kind], tmp_path, MANY) < MANY
+@few_and_many(250, 10_000)
+def test_mutants_of_a_text_format_give_a_result_or_a_line(
+    kind: str, count: int, tmp_path: Path
+) -> None:
+    assert 0 < survive(kind, *READERS[kind], tmp_path, count) < count
 
 
 @pytest.mark.parametrize("kind", BINARY)
-def test_mutants_of_a_binary_format_give_a_result_or_a_line(kind: str, tmp_path: Path) -> None:
-    survive(kind, example_file(kind, tmp_path), BINARY[kind], tmp_path, 60)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", BINARY)
-def test_a_thousand_mutants_of_a_binary_format(kind: str, tmp_path: Path) -> None:
-    survive(kind, example_file(kind, tmp_path), BINARY[kind], tmp_path, 1000)
+@few_and_many(60, 1000)
+def test_mutants_of_a_binary_format_give_a_result_or_a_line(
+    kind: str, count: int, tmp_path: Path
+) -> None:
+    survive(kind, example_file(kind, tmp_path), BINARY[kind], tmp_path, count)

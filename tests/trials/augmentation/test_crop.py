@@ -30,12 +30,6 @@ def faces_with_keypoints() -> Faces:
     return faces
 
 
-def test_a_crop_of_the_whole_side_starts_at_zero() -> None:
-    rng = np.random.default_rng(0)
-    crop = draw_crop((50, 80), centers((40, 25)), Augmentation(crop_scales=(1.0,)), rng)
-    assert (crop.top, crop.side) == (0, 50)
-
-
 @pytest.mark.parametrize(("scale", "side", "lefts"), [(0.3, 3, range(7)), (2.0, 20, range(-10, 0))])
 def test_offsets_never_reach_the_upper_end(scale: float, side: int, lefts: range) -> None:
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -126,38 +127,29 @@ def test_damaged_exif_data_are_ignored(tmp_path: Path, container: str, tiff: byt
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".ppm"])
-def test_a_file_cut_short_is_an_error_that_names_it(tmp_path: Path, suffix: str) -> None:
+def test_a_file_cut_short_is_an_error_that_names_it_without_output_of_opencv(
+    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     whole = encoded(noise(64, 64), suffix)
     path = tmp_path / "cut.jpg"
     for length in (1, 3, 20, len(whole) // 2, len(whole) - 20):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"cut.jpg: the image cannot be decoded \("):
             read_image(path)
+    if suffix != ".png":  # libpng writes its errors itself
+        assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"GIF89a" + b"\1\0" * 100])
-def test_other_formats_are_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "x.jpg").write_bytes(content)
-    for call in (read_image, read_size):
-        with pytest.raises(DataError, match=r"x.jpg: .*not a JPEG, PNG, WEBP, BMP or PNM image"):
-            call(tmp_path / "x.jpg")
-
-
-def test_missing_image_is_said_to_be_missing(tmp_path: Path) -> None:
-    for call in (read_image, read_size):
-        with pytest.raises(DataError, match=r"no.jpg: the image is missing"):
-            call(tmp_path / "no.jpg")
-
-
-def test_opencv_writes_nothing_to_the_users_terminal(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("call", [read_image, read_size])
+def test_missing_files_and_other_formats_are_refused(
+    tmp_path: Path, content: bytes, call: Callable[[Path], object]
 ) -> None:
-    for suffix in (".jpg", ".webp", ".bmp", ".ppm"):
-        content = encoded(noise(64, 64), suffix)
-        (tmp_path / "cut").write_bytes(content[: len(content) // 2])
-        with pytest.raises(DataError):
-            read_image(tmp_path / "cut")
-    assert capfd.readouterr() == ("", "")
+    with pytest.raises(DataError, match=r"x.jpg: the image is missing"):
+        call(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=r"x.jpg: .*not a JPEG, PNG, WEBP, BMP or PNM image"):
+        call(tmp_path / "x.jpg")
 
 
 @pytest.mark.parametrize("size", [(9_000, 9_000), (60_000, 60_000), (0, 5)])
@@ -178,16 +170,18 @@ def test_a_header_with_too_many_pixels_is_refused_before_decoding(
             call(tmp_path / "bomb")
 
 
-def test_resize_of_two_pixels_to_four_by_hand() -> None:
-    # half-pixel centres: positions -0.25, 0.25, 0.75, 1.25 -> weights 0, 1/4, 3/4, 1
-    pixels = np.repeat(np.array([[0, 100]], np.uint8)[:, :, None], 3, axis=2)
-    assert resize(pixels, (1, 4))[0, :, 0].tolist() == [0, 25, 75, 100]
-
-
-def test_reduction_takes_two_pixels_and_does_not_average() -> None:
-    # 8 -> 2: positions 1.5 and 5.5
-    pixels = np.repeat(np.array([[0, 10, 20, 90, 90, 30, 50, 90]], np.uint8)[:, :, None], 3, axis=2)
-    assert resize(pixels, (1, 2))[0, :, 0].tolist() == [15, 40]
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # half-pixel centres: positions -0.25, 0.25, 0.75, 1.25 -> weights 0, 1/4, 3/4, 1
+        ([0, 100], [0, 25, 75, 100]),
+        # two pixels at positions 1.5 and 5.5, without an average of all
+        ([0, 10, 20, 90, 90, 30, 50, 90], [15, 40]),
+    ],
+)
+def test_resize_by_hand(values: list[int], expected: list[int]) -> None:
+    pixels = np.repeat(np.array([values], np.uint8)[:, :, None], 3, axis=2)
+    assert resize(pixels, (1, len(expected)))[0, :, 0].tolist() == expected
 
 
 def test_resize_never_returns_the_callers_memory() -> None:

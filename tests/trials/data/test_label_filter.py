@@ -23,13 +23,6 @@ def names(labels: FilteredLabels) -> list[str]:
     return [image.name for image in labels.images]
 
 
-def test_a_valid_file_is_read_whole(tmp_path: Path) -> None:
-    labels = read(tmp_path, VALID.format("a") + VALID.format("b"))
-    assert names(labels) == ["a.jpg", "b.jpg"]
-    assert [len(image.faces) for image in labels.images] == [2, 2]
-    assert (labels.faults, labels.listed) == ((), 2)
-
-
 @pytest.mark.parametrize(
     "line",
     ["nan nan 20 20", "inf 0 1 1", "1e30 0 1 1", "1 2 3", "one two 3 4", "1 2 3 4 7", "\0\0 1 2 3"],

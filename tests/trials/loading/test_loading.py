@@ -91,6 +91,10 @@ def test_data_parallel_processes_share_each_batch() -> None:
     assert shares == [[[0, 2], [4, 6]], [[1, 3], [5]]]
     # a last batch of fewer items than processes starts again from the first item
     assert [list(deal_batches(range(5), 2, rank, 2))[-1] for rank in (0, 1)] == [[4], [0]]
+    dealt = [list(deal_batches([5, 6], 4, rank, 5)) for rank in range(5)]
+    assert dealt == [[[5]], [[6]], [[5]], [[6]], [[5]]]
+    assert list(deal_batches(range(7), 6)) == [[0, 1, 2, 3, 4, 5], [6]]
+    assert list(deal_batches([], 4, 1, 2)) == []
 
 
 def test_decoded_images_are_kept_up_to_the_bound(tmp_path: Path) -> None:

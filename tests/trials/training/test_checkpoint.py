@@ -54,6 +54,13 @@ def load(folder: Path) -> Checkpoint:
     return checkpoint
 
 
+def warnings_of(folder: Path) -> list[str]:
+    """Return the warnings about the files of a folder without a valid checkpoint."""
+    warnings: list[str] = []
+    assert load_checkpoint(folder, warnings.append) is None
+    return warnings
+
+
 def edit(folder: Path, **changes: Any) -> None:
     """Replace or, with None, remove entries of the newest checkpoint."""
     content = torch.load(folder / "last.pt", weights_only=True) | changes
@@ -90,9 +97,7 @@ def test_a_malformed_progress_is_a_damaged_checkpoint(
 ) -> None:
     save_checkpoint(make_checkpoint(2), tmp_path)
     edit(tmp_path, progress=asdict(make_checkpoint(2).progress) | change)
-    warnings: list[str] = []
-    assert load_checkpoint(tmp_path, warnings.append) is None
-    assert "last.pt: is not a whole checkpoint" in warnings[0]
+    assert "last.pt: is not a whole checkpoint" in warnings_of(tmp_path)[0]
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
@@ -153,13 +158,9 @@ def test_the_previous_checkpoint_is_found_after_a_kill_between_the_renames(tmp_p
 
 
 def test_two_damaged_checkpoints_are_two_warnings(tmp_path: Path) -> None:
-    for epochs in (1, 2):
-        save_checkpoint(make_checkpoint(epochs), tmp_path)
     for name in ("last.pt", "previous.pt"):
         (tmp_path / name).write_bytes(b"x")
-    warnings: list[str] = []
-    assert load_checkpoint(tmp_path, warnings.append) is None
-    assert len(warnings) == 2
+    assert len(warnings_of(tmp_path)) == 2
 
 
 class Trap:
@@ -176,25 +177,16 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
     trap = tmp_path / "sprung"
     torch.save(Trap(trap), tmp_path / "last.pt")
     (tmp_path / "previous.pt").write_bytes(pickle.dumps(Trap(trap)))
-    warnings: list[str] = []
-    assert load_checkpoint(tmp_path, warnings.append) is None
-    assert len(warnings) == 2
+    assert len(warnings_of(tmp_path)) == 2
     assert not trap.exists()
 
 
-def test_another_torch_file_is_not_a_checkpoint(tmp_path: Path) -> None:
+def test_another_torch_file_and_one_with_a_missing_part_are_no_checkpoints(tmp_path: Path) -> None:
     torch.save({"model": {}}, tmp_path / "last.pt")
-    warnings: list[str] = []
-    assert load_checkpoint(tmp_path, warnings.append) is None
-    assert "is not a checkpoint of this program" in warnings[0]
-
-
-def test_a_checkpoint_with_a_missing_part_is_damaged(tmp_path: Path) -> None:
+    assert "is not a checkpoint of this program" in warnings_of(tmp_path)[0]
     save_checkpoint(make_checkpoint(1), tmp_path)
     edit(tmp_path, optimizer=None)
-    warnings: list[str] = []
-    assert load_checkpoint(tmp_path, warnings.append) is None
-    assert "is not a whole checkpoint" in warnings[0]
+    assert "is not a whole checkpoint" in warnings_of(tmp_path)[0]
 
 
 def test_a_model_file_restores_the_same_network(tmp_path: Path) -> None:
@@ -217,19 +209,16 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", None])
-def test_another_file_is_not_a_model_file(tmp_path: Path, content: bytes | None) -> None:
+def test_missing_and_other_files_are_no_model_files(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "m.pt"
+    with pytest.raises(DataError, match=r"m.pt: cannot be read \(No such file"):
+        load_model(path)
     if content is None:
         torch.save({"state_dict": {}}, path)
     else:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"m\.pt: is "):
         load_model(path)
-
-
-def test_a_missing_model_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.pt: cannot be read \(No such file"):
-        load_model(tmp_path / "none.pt")
 
 
 def test_the_moving_average_follows_its_definition_and_copies_counters() -> None:

@@ -27,7 +27,7 @@ def tensors_of(outputs):
 
 
 def head(images=2, *, keypoints=True, seed=0, size=SIZE):
-    """Random outputs of a network."""
+    """Return random outputs of a network."""
     generator = torch.Generator().manual_seed(seed)
     grids = grids_for(*size)
 
@@ -39,7 +39,7 @@ def head(images=2, *, keypoints=True, seed=0, size=SIZE):
 
 
 def constant_head(score, distance, size=SIZE):
-    """One image whose every anchor has the same score and the same four distances."""
+    """Return outputs for one image in which all anchors have one score and one distance."""
     grids = grids_for(*size)
     scores = [torch.full((1, 2, *grid), float(score)).requires_grad_() for grid in grids]
     boxes = [torch.full((1, 8, *grid), float(distance)).requires_grad_() for grid in grids]
@@ -89,8 +89,7 @@ def test_quality_focal_loss_by_hand(score, quality, expected):
 def test_background_has_the_focal_loss_of_its_scores():
     terms = detection_loss(constant_head(0.0, 1.0), [target()])
     expected = len(anchors_for(*SIZE)) * 0.25 * math.log(2)
-    assert terms.cls.item() == pytest.approx(expected, rel=1e-5)
-    assert terms.total.item() == pytest.approx(expected, rel=1e-5)
+    assert terms.total.item() == terms.cls.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_box_loss_of_one_positive_by_hand():
@@ -250,9 +249,6 @@ def test_targets_share_no_memory_with_the_annotation():
     annotation = faces([[0, 0, 8, 8]])
     Targets.from_faces(annotation).boxes_G4[0, 0] = 5
     assert annotation.boxes_N4[0, 0] == 0
-
-
-def test_targets_may_be_empty():
     assert Targets.from_faces(faces([])).boxes_G4.shape == (0, 4)
 
 
@@ -266,14 +262,11 @@ def test_numbers_that_are_not_finite_are_refused(value):
         Targets.from_faces(faces([[0, 0, 8, 8]], points))
 
 
-def test_targets_of_wrong_shape_are_refused():
+def test_targets_of_wrong_shape_or_number_are_refused():
     with pytest.raises(DataError, match=r"shape \(G, 4\), got \(2, 5\)"):
         Targets(boxes_G4=torch.zeros(2, 5))
     with pytest.raises(DataError, match=r"shape \(2, 5, 3\), got \(1, 5, 3\)"):
         Targets(boxes_G4=torch.zeros(2, 4), keypoints_G53=torch.zeros(1, 5, 3))
-
-
-def test_another_number_of_targets_than_images_is_refused():
     with pytest.raises(DataError, match="one target for each image, got 1 for 2 images"):
         detection_loss(head(2), [target()])
 

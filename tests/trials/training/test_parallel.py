@@ -13,7 +13,6 @@ import torch
 from tiny import make_data
 
 from search_spaces.errors import ConfigError, IncomparableError
-from trials.loading.loader import deal_batches
 from trials.run import run_trial
 from trials.training.parallel import ALONE, Workers, joined_workers
 
@@ -90,20 +89,6 @@ def test_a_single_worker_needs_no_process_group() -> None:
 def test_a_rank_outside_the_group_is_refused(rank: int, count: int) -> None:
     with pytest.raises(ConfigError, match="rank must be from 0 to count - 1"):
         Workers(rank=rank, count=count)
-
-
-def test_each_joint_batch_is_split_completely() -> None:
-    order = list(range(13))
-    first, second = (list(deal_batches(order, 3, rank, 2)) for rank in range(2))
-    assert first == [[0, 2, 4], [6, 8, 10], [12]]
-    assert second == [[1, 3, 5], [7, 9, 11], [0]]  # 0 again: no worker may be without a batch
-    assert list(deal_batches(order, 6)) == [order[:6], order[6:12], order[12:]]
-
-
-def test_every_worker_has_a_batch_even_with_fewer_images() -> None:
-    dealt = [list(deal_batches([5, 6], 4, rank, 5)) for rank in range(5)]
-    assert dealt == [[[5]], [[6]], [[5]], [[6]], [[5]]]
-    assert list(deal_batches([], 4, 1, 2)) == []
 
 
 def state(trial: Path) -> dict[str, Any]:
