@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from search_spaces.errors import DataError
 from trials.data.dataset import LABEL_FILE, SPLITS
 from trials.data.holdout import truth_by_height
-from trials.data.images import read_image, read_size
+from trials.data.images import read_image, read_size, size_difference
 from trials.data.labels import AnnotatedImage, Fault, LabelRecord, scan_labelv2
 from trials.data.widerface_mat import FACES_FILE, has_ground_truth, read_ground_truth
 
@@ -162,13 +162,13 @@ def _image_faults(
 def _image_fault(image: AnnotatedImage, *, decode: bool) -> str:
     """Return the fault of an image file, or an empty string."""
     try:
-        size = read_image(image.path).shape[1::-1] if decode else read_size(image.path)
+        height, width = read_image(image.path).shape[:2] if decode else (0, 0)
+        size = (width, height) if decode else read_size(image.path)
     except DataError as error:
         return str(error)
     if size == (image.width, image.height):
         return ""
-    labelled = f"{image.width} x {image.height}"
-    return f"{image.path} has {size[0]} x {size[1]} pixels, the label file says {labelled}"
+    return f"{image.path}: {size_difference((image.width, image.height), size)}"
 
 
 def _count(images: Sequence[AnnotatedImage]) -> SplitCounts:

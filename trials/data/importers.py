@@ -24,7 +24,8 @@ import numpy as np
 from search_spaces.errors import DataError
 from search_spaces.files import replacing
 from trials.data.dataset import LABEL_FILE
-from trials.data.images import read_size
+from trials.data.formats.annotation import Annotation
+from trials.data.images import read_size, size_difference
 from trials.data.labels import (
     MAX_COORDINATE,
     NUM_KEYPOINTS,
@@ -88,18 +89,31 @@ def import_labels(
         DataError: a line breaks the format, an image is missing or broken, or `out` holds
             other images already.
     """
-    images, out = Path(images), Path(out)
-    listed = list(READERS[form](Path(annotations)))
-    if not listed:
-        raise DataError(f"{annotations}: the annotation file lists no image")
-    labelled = []
-    for name, rows in listed:
-        width, height = read_size(images / name)
-        faces = faces_of_rows([row for row in rows if row[2] > row[0] and row[3] > row[1]])
-        path = out / "images" / name
-        labelled.append(
-            AnnotatedImage(name=name, path=path, width=width, height=height, faces=faces)
-        )
+    listed = [_annotation(*item) for item in READERS[form](Path(annotations))]
+    return write_split(listed, Path(images), Path(out), copy=copy, truth=truth)
+
+
+def write_split(
+    annotations: Sequence[Annotation],
+    images: Path,
+    out: Path,
+    *,
+    copy: bool = False,
+    truth: str | os.PathLike[str] | None = None,
+) -> ImportReport:
+    """Make a split folder from annotations in memory.
+
+    Args:
+        annotations: one for each image.
+        images, out, copy, truth: as in `import_labels`.
+
+    Raises:
+        DataError: there is no annotation, an image is missing, broken or of another size than
+            annotated, or `out` holds other images already.
+    """
+    if not annotations:
+        raise DataError(f"{out}: the annotations list no image")
+    labelled = [_labelled(annotation, images, out) for annotation in annotations]
     if copy:
         for image in labelled:
             _copy(images / image.name, image.path)
@@ -109,14 +123,55 @@ def import_labels(
         for file in TRUTH_FILES:
             _copy(Path(truth) / file, out / "gt" / file)
     write_labelv2(out / LABEL_FILE, labelled)
-    kept = sum(len(image.faces) for image in labelled)
     return ImportReport(
         images=len(labelled),
-        faces=kept,
+        faces=sum(len(image.faces) for image in labelled),
         with_keypoints=sum(int(i.faces.annotated.any(axis=1).sum()) for i in labelled),
         ignored=sum(int(image.faces.ignored_N.sum()) for image in labelled),
-        dropped=sum(len(rows) for _, rows in listed) - kept,
+        dropped=sum(annotation.dropped for annotation in annotations),
     )
+
+
+def divide(
+    annotations: Sequence[Annotation], val_share: float, seed: int
+) -> dict[str, list[Annotation]]:
+    """Divide images at random into `train` and `val`, each in the order given.
+
+    Args:
+        annotations: one for each image.
+        val_share: share of the validation images, above 0 and below 1.
+        seed: the same seed gives the same division.
+
+    Raises:
+        DataError: the share leaves a split without an image.
+    """
+    count = round(len(annotations) * val_share)
+    if not 0 < val_share < 1 or not 0 < count < len(annotations):
+        rule = "the share of validation images must leave images in both splits"
+        raise DataError(f"{rule}, got {val_share} of {len(annotations)} images")
+    chosen = set(np.random.default_rng(seed).permutation(len(annotations))[:count].tolist())
+    return {
+        "train": [item for n, item in enumerate(annotations) if n not in chosen],
+        "val": [item for n, item in enumerate(annotations) if n in chosen],
+    }
+
+
+def _labelled(annotation: Annotation, images: Path, out: Path) -> AnnotatedImage:
+    """Return an annotation with the size of its image, which must be the annotated one."""
+    name = annotation.name
+    size = read_size(images / name)
+    if annotation.size not in (None, size):
+        raise DataError(f"{images / name}: {size_difference(annotation.size, size)}")
+    path = out / "images" / name
+    return AnnotatedImage(
+        name=name, path=path, width=size[0], height=size[1], faces=annotation.faces
+    )
+
+
+def _annotation(name: str, rows: Rows) -> Annotation:
+    """Return the faces of numbers as in labelv2.txt; those without area are dropped."""
+    kept = [row for row in rows if row[2] > row[0] and row[3] > row[1]]
+    return Annotation(name=name, faces=faces_of_rows(kept), dropped=len(rows) - len(kept))
 
 
 def _read_widerface(path: Path) -> Iterator[tuple[str, Rows]]:

@@ -14,7 +14,7 @@ from trials.augmentation.on_cpu import bounded
 from trials.augmentation.sample import Sample, draw_sample, sample_faces
 from trials.data.cache import ImageCache
 from trials.data.dataset import FaceDataset, check_broken
-from trials.data.images import Image, read_image
+from trials.data.images import Image, read_image, size_difference
 from trials.data.labels import Faces
 from trials.recipe import Augmentation
 
@@ -119,7 +119,6 @@ class TrainingSet(Dataset[TrainingImage]):
         pixels = read_image(image.path)
         height, width = pixels.shape[:2]
         if (width, height) != (image.width, image.height):
-            labelled = f"{image.width} x {image.height}"
-            found = f"{image.path} has {width} x {height} pixels"
-            raise DataError(f"{found}, {self.dataset.label_file} says {labelled}")
+            difference = size_difference((image.width, image.height), (width, height))
+            raise DataError(f"{image.path}: {difference}")
         return pixels

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.models import imports
 from nas.cli.shared import common
 from nas.cli.shared.run_flags import Json
 
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     group.command("check")(check)
     group.command("import-widerface")(import_widerface)
     group.command("import-retinaface")(import_retinaface)
+    imports.register(group)
     app.add_typer(group, name="data")
 
 
@@ -119,10 +121,7 @@ def _show_import(out: Path, report: "ImportReport", as_json: bool) -> None:
     if as_json:
         common.print_json({"out": str(out)} | asdict(report))
         return
-    common.print_rich(
-        f"{out}: {report.images} images, {report.faces} faces, {report.with_keypoints} with key "
-        f"points, {report.ignored} ignored; {report.dropped} boxes without area were dropped"
-    )
+    imports.show_import(out, report)
 
 
 def _show(data: Path, report: "CheckReport") -> None:

@@ -1,0 +1,164 @@
+"""`scrfd-nas data import-coco`, `import-yolo`, `import-voc` and `export-coco`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from nas.cli.shared import common
+from nas.cli.shared.flags import argument, group, with_flags
+from nas.cli.shared.run_flags import RunFlags
+from trials.options import option
+
+if TYPE_CHECKING:
+    from trials.data.formats.annotation import Annotation
+    from trials.data.importers import ImportReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Options that all imports share.
+
+    Attributes:
+        wanted: name or number of the class of faces.
+    """
+
+    images: Path = field(metadata=option("Folder that the image paths are relative to."))
+    out: Path = field(
+        metadata=option("Split folder to fill (DATA/train), or DATA with --val-share.")
+    )
+    wanted: str | None = field(
+        default=None,
+        metadata=option(
+            "Class of faces, by name or number.",
+            flags=("--class",),
+            default_text="the only one, or the one named face",
+        ),
+    )
+    val_share: float | None = field(
+        default=None,
+        metadata=option(
+            "Fill DATA/train and DATA/val, with this random share of the images for val.",
+            minimum=0,
+            default_text="one split",
+        ),
+    )
+    seed: int = field(default=0, metadata=option("Same seed, same split.", minimum=0))
+    copy: bool = field(
+        default=False,
+        metadata=option("Copy the images; otherwise they are linked.", flags=("--copy",)),
+    )
+    run: RunFlags = field(metadata=group(RunFlags, "as_json"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoOptions(ImportOptions):
+    """Options of `data import-coco`."""
+
+    annotations: Path = field(metadata=option("The COCO JSON file."))
+
+
+@dataclass(frozen=True, kw_only=True)
+class YoloOptions(ImportOptions):
+    """Options of `data import-yolo`."""
+
+    labels: Path | None = field(
+        default=None,
+        metadata=option(
+            "Folder of the label files.", default_text="IMAGES with images replaced by labels"
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocOptions(ImportOptions):
+    """Options of `data import-voc`."""
+
+    annotations: Path = field(metadata=option("Folder of the XML files."))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Options of `data export-coco`."""
+
+    data: Path = field(metadata=argument("Folder with train/ and val/.", metavar="DATA"))
+    out: Path = field(metadata=option("The JSON file to write."))
+    split: str = field(
+        default="train",
+        metadata=option("The split to export.", choices=("train", "val"), default_text="train"),
+    )
+    run: RunFlags = field(metadata=group(RunFlags, "as_json"))
+
+
+def register(group_of_data: typer.Typer) -> None:
+    """Add the commands to the group `data`."""
+    group_of_data.command("import-coco")(with_flags(import_coco))
+    group_of_data.command("import-yolo")(with_flags(import_yolo))
+    group_of_data.command("import-voc")(with_flags(import_voc))
+    group_of_data.command("export-coco")(with_flags(export_coco))
+
+
+def import_coco(options: CocoOptions) -> None:
+    """Convert COCO annotations to labelv2: boxes, and five key points where there are five."""
+    from trials.data.formats.coco import read_coco
+
+    _write(read_coco(options.annotations, options.images, options.wanted), options)
+
+
+def import_yolo(options: YoloOptions) -> None:
+    """Convert YOLO label files to labelv2: boxes, and five key points where there are five."""
+    from trials.data.formats.yolo import read_yolo
+
+    _write(read_yolo(options.images, options.labels, options.wanted), options)
+
+
+def import_voc(options: VocOptions) -> None:
+    """Convert Pascal VOC annotations to labelv2."""
+    from trials.data.formats.voc import read_voc
+
+    _write(read_voc(options.annotations, options.images, options.wanted), options)
+
+
+def export_coco(options: ExportOptions) -> None:
+    """Write a split as one COCO file with the category face and its five key points."""
+    from trials.data.dataset import LABEL_FILE
+    from trials.data.formats.coco import write_coco
+    from trials.data.labels import read_labelv2
+
+    folder = options.data / options.split
+    images = read_labelv2(folder / LABEL_FILE, folder / "images")
+    write_coco(options.out, images)
+    counts = {"images": len(images), "faces": sum(len(image.faces) for image in images)}
+    if options.run.as_json:
+        common.print_json({"out": str(options.out)} | counts)
+    else:
+        common.print_rich(f"{options.out}: {counts['images']} images, {counts['faces']} faces")
+
+
+def _write(annotations: Sequence["Annotation"], options: ImportOptions) -> None:
+    """Write one split, or both with --val-share, and print what they hold."""
+    from trials.data.importers import divide, write_split
+
+    splits: dict[Path, Sequence[Annotation]] = {options.out: annotations}
+    if options.val_share is not None:
+        divided = divide(annotations, options.val_share, options.seed)
+        splits = {options.out / split: part for split, part in divided.items()}
+    reports = {
+        out: write_split(part, options.images, out, copy=options.copy)
+        for out, part in splits.items()
+    }
+    if options.run.as_json:
+        common.print_json({str(out): asdict(report) for out, report in reports.items()})
+        return
+    for out, report in reports.items():
+        show_import(out, report)
+
+
+def show_import(out: Path, report: "ImportReport") -> None:
+    """Print the counts of an import."""
+    common.print_rich(
+        f"{out}: {report.images} images, {report.faces} faces, {report.with_keypoints} with key "
+        f"points, {report.ignored} ignored; {report.dropped} boxes without area were dropped"
+    )
