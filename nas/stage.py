@@ -97,6 +97,7 @@ def run_stage(
             # Only after candidates exist: an infeasible request must not constrain the next run.
             directory.write_request(_with_granted_resources(request, known))
             candidates.save(template)
+            display.log(str(directory.origin(stage)["subsets"]))
             try:
                 request = _run_trials(candidates, run, display, hook)
             finally:

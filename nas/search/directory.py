@@ -23,6 +23,7 @@ from nas.storage.study_storage import JOURNAL, StudyPlace
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.errors import ConfigError
 from search_spaces.files import remove_left_overs
+from trials.evaluation.evaluated_images import subset_rule
 from trials.result import RESULT_FILE, Outcome, TrialResult, load_outcome
 from trials.training.metrics import METRICS_FILE
 
@@ -158,6 +159,7 @@ class SearchDir:
             "request": request.to_dict(),
             "created": before.get("created", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
             "versions": before.get("versions", package_versions()),
+            "subsets": subset_rule(request.data, request.settings(threads=1).held_out),
         }
         write_sections(self.search_file, sections)
 

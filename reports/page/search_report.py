@@ -70,7 +70,7 @@ def _stage(stage: StageData, charts: dict[str, Chart]) -> Markup:
     return join(
         tag("h2", title, id=f"stage{n}"),
         tag("p", prose(" ".join(why_it_wins(stage)))),
-        tag("p", sections.selection_note(stage.request), class_="note"),
+        tag("p", sections.selection_note(stage), class_="note"),
         tag("h3", "Leaderboard"),
         sections.leaderboard_section(stage),
         *_figures(charts, (f"shares_stage{n}",)),

@@ -109,15 +109,18 @@ def summary_line(stage: StageData) -> str:
     return text + (f", budget {giga(flops)} FLOPs." if isinstance(flops, int) else ".")
 
 
-def selection_note(request: Mapping[str, Any]) -> str:
-    """Return a note on the images of which the ranks are."""
-    chosen = str(request.get("select_on", "val"))
+def selection_note(stage: StageData) -> str:
+    """Return a note on the images of which the ranks are, and on the faces that count."""
+    chosen = str(stage.request.get("select_on", "val"))
+    subsets = str(stage.record.get("subsets", ""))
+    rule = f" In them, {subsets}." if subsets else ""
     if chosen == "val":
         return (
             "Candidates are ranked by APs of the validation images: the AP of the best is the "
-            "largest of many and therefore biased upwards."
+            f"largest of many and therefore biased upwards.{rule}"
         )
-    return f"Ranks and APs are of {chosen} of the training images; validation images are unused."
+    used = f"Ranks and APs are of {chosen} of the training images"
+    return f"{used}; validation images are unused.{rule}"
 
 
 def _row(

@@ -23,6 +23,9 @@ from search_spaces.mmdet.config_reader import architecture_from_mmdet
 from search_spaces.network.detector import build_detector
 from search_spaces.yaml_files import dump_yaml
 from search_spaces.zoo import load_zoo
+from trials.data.formats.coco import read_coco
+from trials.data.formats.voc import read_voc
+from trials.data.formats.yolo import read_yolo
 from trials.data.images import read_image
 from trials.data.importers import import_labels
 from trials.data.label_filter import read_filtered_labels
@@ -127,6 +130,18 @@ RETINA_TEXT = b"""# a/1.jpg
 # a/2.jpg
 1 2 30 40 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 0.5
 """
+COCO = (
+    b'{"images": [{"id": 1, "file_name": "1.jpg", "width": 64, "height": 48}], "annotations": '
+    b'[{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40.5], "iscrowd": 0, '
+    b'"keypoints": [5, 5, 2, 9, 5, 2, 7, 8, 1, 0, 0, 0, 9, 9, 2]}], '
+    b'"categories": [{"id": 1, "name": "face"}]}'
+)
+YOLO = b"0 0.5 0.5 0.25 0.4\n0 .5 .5 .25 .4 .1 .1 2 .2 .2 1 .3 .3 0 .3 .3 2 0 0 0\n"
+VOC = (
+    b"<annotation><filename>1.jpg</filename><size><width>64</width><height>48</height></size>"
+    b"<object><name>face</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>2</ymin>"
+    b"<xmax>31</xmax><ymax>42</ymax></bndbox></object></annotation>"
+)
 PREDICTIONS = b"a/1\n3\n10 20 30 40 0.9\n11.5 20 30 40 0.8\n5 5 2 2 0.1\n"
 RESULT = (
     b'{"state": "finished", "easy": 0.9, "medium": 0.8, "hard": 0.7, "epochs": 2, "best_epoch": 2,'
@@ -204,6 +219,21 @@ def _import(form: str, root: Path, content: bytes) -> None:
     _file(reader, "labels.txt", root, content)
 
 
+def _coco(root: Path, content: bytes) -> None:
+    save_image(root / "1.jpg", noise(48, 64))
+    _file(lambda path: read_coco(path, root), "faces.json", root, content)
+
+
+def _yolo(root: Path, content: bytes) -> None:
+    save_image(root / "1.jpg", noise(48, 64))
+    _file(lambda path: read_yolo(root, root), "1.txt", root, content)
+
+
+def _voc(root: Path, content: bytes) -> None:
+    save_image(root / "1.jpg", noise(48, 64))
+    _file(lambda path: read_voc(root, root), "1.xml", root, content)
+
+
 def _truth(name: str, root: Path, content: bytes) -> None:
     """Read ground truth of which one of the four .mat files is damaged."""
     write_truth(root)
@@ -235,6 +265,9 @@ READERS: dict[str, tuple[bytes, Reader]] = {
     "labelv2": (LABELV2, _labels),
     "widerface": (WIDER_TEXT, partial(_import, "widerface")),
     "retinaface": (RETINA_TEXT, partial(_import, "retinaface")),
+    "coco": (COCO, _coco),
+    "yolo": (YOLO, _yolo),
+    "voc": (VOC, _voc),
     "predictions": (PREDICTIONS, _predictions),
     "architecture": (ARCHITECTURE, partial(_file, load_architecture, "a.yaml")),
     "recipe": (RECIPE, partial(_file, load_recipe, "r.yaml")),

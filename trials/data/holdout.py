@@ -19,6 +19,9 @@ from trials.data.labels import AnnotatedImage, read_labelv2
 # WIDER FACE's validation set the rule agrees with the official lists on 99.8 %, 99.4 % and
 # 98.0 % of the 39,708 faces, and it counts no face that they leave out.
 SUBSET_HEIGHTS = (50.0, 30.0, 10.0)
+HEIGHT_RULE = "easy, medium and hard are faces higher than {:g}, {:g} and {:g} pixels".format(
+    *SUBSET_HEIGHTS
+)
 
 
 def is_held_out(name: str, share: float) -> bool:

@@ -7,12 +7,9 @@ from typing import NamedTuple
 
 from search_spaces.errors import DataError
 from trials.data.ground_truth import Truth, require_faces
-from trials.data.holdout import SUBSET_HEIGHTS, load_holdout, truth_by_height
+from trials.data.holdout import HEIGHT_RULE, load_holdout, truth_by_height
 from trials.data.labels import read_labelv2
 from trials.data.widerface_mat import has_ground_truth, read_ground_truth
-
-# What easy, medium and hard mean where there are no official lists.
-HEIGHT_RULE = "faces higher than {:g}, {:g} and {:g} pixels".format(*SUBSET_HEIGHTS)
 
 
 class EvaluatedImages(NamedTuple):
@@ -37,6 +34,13 @@ def load_evaluated(
     if held_out:
         return EvaluatedImages(*load_holdout(data_root, held_out), by_height=True)
     return load_validation(data_root, split)
+
+
+def subset_rule(data_root: str | os.PathLike[str], held_out: float = 0.0) -> str:
+    """Return in a clause which faces count as easy, medium and hard."""
+    if held_out or not has_ground_truth(Path(data_root) / "val" / "gt"):
+        return HEIGHT_RULE
+    return "easy, medium and hard are those of val/gt"
 
 
 def load_validation(data_root: str | os.PathLike[str], split: str = "val") -> EvaluatedImages:

@@ -144,7 +144,7 @@ def test_missing_images_and_empty_annotations_are_errors(tmp_path: Path, images:
         import_labels(
             "widerface", write(tmp_path, "d.jpg\n0\n" + "0 " * 10), images, tmp_path / "out"
         )
-    with pytest.raises(DataError, match="lists no image"):
+    with pytest.raises(DataError, match="list no image"):
         import_labels("retinaface", write(tmp_path, "\n"), images, tmp_path / "out")
 
 

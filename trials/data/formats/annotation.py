@@ -112,7 +112,11 @@ def image_finder(root: Path, source: str) -> Callable[[str], str]:
             inner = parts[start:]
             if ".." in inner or inner[0].endswith((":", "/")) or "\0" in given:
                 continue
-            if (root / Path(*inner)).is_file():
+            try:
+                found = (root / Path(*inner)).is_file()
+            except OSError:  # the name is too long for the file system
+                continue
+            if found:
                 return "/".join(inner)
         raise DataError(
             f"{source}: the image {shown(given)} is not below {root}; give the folder that the "

@@ -21,7 +21,7 @@ from trials.data.formats.annotation import (
     image_finder,
     read_whole,
 )
-from trials.data.labels import NUM_KEYPOINTS, AnnotatedImage
+from trials.data.labels import MAX_COORDINATE, NUM_KEYPOINTS, AnnotatedImage
 
 KEYPOINT_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
@@ -148,10 +148,15 @@ def _keypoints(item: Mapping[str, Any], source: str) -> list[float] | None:
     return [number for triple in triples for number in _from_coco(*triple)]
 
 
+def _is_small(value: Any) -> bool:
+    """Whether a value is a number within the range of coordinates; NaN is not."""
+    return type(value) in (int, float) and abs(value) <= MAX_COORDINATE
+
+
 def _numbers(item: Mapping[str, Any], key: str, count: int, source: str) -> list[float]:
     values = item.get(key)
     is_list = isinstance(values, list) and len(values) == count
-    if not is_list or not all(type(value) in (int, float) for value in values or ()):
-        rule = f"{key!r} of annotation {shown(item.get('id'))} must be {count} numbers"
+    if not is_list or not all(_is_small(value) for value in values or ()):
+        rule = f"{key!r} of {shown(item.get('id'))} must be {count} numbers within a million"
         raise DataError(f"{source}: {rule}, got {shown(values)}")
     return list(values or ())
