@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_trials import ENTRY, FakeCluster, propose
+from fake_search import FakeSearch
+from fake_trials import ENTRY, FakeCluster, make_data, propose
 
 
 @pytest.fixture
@@ -17,3 +18,9 @@ def without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeClu
     monkeypatch.setattr(stage, "RunOptions", options)
     monkeypatch.chdir(tmp_path)
     return cluster
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> FakeSearch:
+    """A search of fake trials that has not begun."""
+    return FakeSearch(tmp_path, make_data(tmp_path / "data"))

@@ -1,16 +1,25 @@
 """Searches of fake trials: `FakeSearch` without Ray, `python -m fake_search stage1 ...` with it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fake_trials
+import pandas as pd
 from fake_trials import ENTRY, FakeCluster, FakeDisplay, propose
 
 from nas import stage
 from nas.search.directory import SearchDir
+from nas.search.events import TrialEvent
 from nas.stage import RunOptions, Summary, run_stage
+
+
+def stage1_command(data: Path | str, *more: str, num: int = 3, epochs: int = 2) -> list[str]:
+    """Return the arguments of a small stage 1; its default folder is `runs/scrfdgen0.5g`."""
+    sizes = ["--num-candidates", str(num), "--epochs", str(epochs), "--image-size", "64"]
+    return ["stage1", "--flops", "0.5G", "--data", str(data), *sizes, *more]
 
 
 @dataclass
@@ -43,6 +52,26 @@ class FakeSearch:
     def run(self, stage: int = 1, run: RunOptions | None = None, **options: Any) -> Summary:
         """Run a stage with nothing but these options."""
         return run_stage(self.directory, stage, options, run or self.run_options(), self.display)
+
+    def interrupt(self, when: Callable[[TrialEvent], bool], *args: Any, **options: Any) -> None:
+        """Begin stage 1, and interrupt it at the first event that fulfils a condition."""
+
+        def subscriber(event: TrialEvent) -> None:
+            if when(event):
+                raise KeyboardInterrupt
+
+        before, self.options = self.options, {**self.options, "subscribers": [subscriber]}
+        try:
+            self.begin(*args, **options)
+        except KeyboardInterrupt:
+            self.options = before
+        else:
+            raise AssertionError("not interrupted")
+
+    def column(self, name: str, stage: int = 1) -> dict[int, Any]:
+        """Return a column of the leaderboard in its order, by candidate."""
+        table = pd.read_csv(self.directory.leaderboard_file(stage))
+        return dict(zip(table["candidate"], table[name], strict=True))
 
     def begin(
         self, num_candidates: int = 4, run: RunOptions | None = None, **options: Any

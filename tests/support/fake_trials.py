@@ -33,8 +33,10 @@ from nas.running.nodes import Node
 from nas.running.remote_trial_folder import local_folder
 from nas.running.tasks import TrialJob, TrialTask, run_task
 from nas.search.events import TrialEvent
+from nas.search.request import Stage1Request
 from search_spaces.architecture import Architecture
 from search_spaces.files import write_text
+from trials.recipe import Recipe
 from trials.result import (
     EpochReport,
     TrialFault,
@@ -63,6 +65,13 @@ def make_data(root: Path, **faults: Any) -> Path:
 
 def set_faults(root: Path, **faults: Any) -> None:
     (root / "faults.json").write_text(json.dumps(faults))
+
+
+def make_request(**changes: Any) -> Stage1Request:
+    """Return the request of a stage 1 at 1 GFLOPs."""
+    recipe = Recipe.named("quick").to_dict()
+    common = {"flops": 10**9, "data": "/data", "data_fingerprint": "0", "recipe": recipe}
+    return Stage1Request(**{**common, **changes})
 
 
 def make_architecture(number: int) -> Architecture:

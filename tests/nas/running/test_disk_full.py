@@ -1,4 +1,4 @@
-"""Searches on a full disk; a small one is mounted where the tests may."""
+"""Searches on a full disk; tests that mount a small one are skipped without the right to."""
 
 import errno
 import subprocess
@@ -31,7 +31,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no byte free; returns the file to remove."""
+    """Leave no byte free, and return the file to remove."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (65536, 1):
@@ -78,18 +78,14 @@ def test_a_file_on_a_full_disk_stays_as_it_was(small_disk: Path) -> None:
     assert sorted(path.name for path in small_disk.iterdir()) == ["file", "filler"]
 
 
-def fail_on_what_a_full_disk_left() -> None:
-    try:
-        raise OSError(errno.ENOSPC, "x")
-    except OSError:
-        int("half a li")
+def test_only_exceptions_caused_by_a_full_disk_are_replaced(tmp_path: Path) -> None:
+    def fail_on_half_a_file() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "x")
+        except OSError:
+            int("half a li")
 
-
-def test_an_exception_caused_by_a_full_disk_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError, match="free some"), naming_full_disks(tmp_path):
-        fail_on_what_a_full_disk_left()
-
-
-def test_other_exceptions_pass(tmp_path: Path) -> None:
+        fail_on_half_a_file()
     with pytest.raises(PermissionError), naming_full_disks(tmp_path):
         raise PermissionError(errno.EACCES, "x")

@@ -1,5 +1,6 @@
 """Final training in this process and by a group of workers."""
 
+import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from ray.exceptions import RayActorError
 from tiny import TINY, make_report, make_result
 
 from nas.recording.tensorboard import tensorboard_log
@@ -94,19 +96,15 @@ def test_a_candidate_is_a_name_a_file_or_a_folder_of_a_trial(tmp_path: Path) -> 
     ("gpus", "workers", "expected"),
     [
         (None, None, (WorkerGroup(count=1), "auto")),
-        (None, 1, (WorkerGroup(count=1), "cpu")),
         (None, 2, (WorkerGroup(count=2), "cpu")),
         (1, None, (WorkerGroup(count=1, gpus=True), "cuda")),
         (4, None, (WorkerGroup(count=4, gpus=True), "cuda")),
     ],
 )
-def test_gpus_and_workers_choose_a_group(
+def test_either_gpus_or_workers_choose_a_group(
     gpus: int | None, workers: int | None, expected: tuple[WorkerGroup, str]
 ) -> None:
     assert choose_group(gpus, workers) == expected
-
-
-def test_gpus_and_workers_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match="give one of them, got 4 and 2"):
         choose_group(4, 2)
 
@@ -115,29 +113,14 @@ def cluster(cpus: float, gpus: float, tmp_path: Path) -> Cluster:
     return Cluster(nodes=(Node(cpus=cpus, gpus=gpus),), scratch=tmp_path, stop=StopSignal())
 
 
-def test_workers_share_the_cores(tmp_path: Path) -> None:
+def test_workers_share_the_cores_and_must_not_be_more(tmp_path: Path) -> None:
     resources = WorkerGroup(count=2).resources(cluster(5, 0, tmp_path))
     assert (resources.cpus_per_trial, resources.gpus_per_trial) == (2, 0)
     # Half of the machine's GPUs come with half of its cores.
     resources = WorkerGroup(count=2, gpus=True).resources(cluster(32, 4, tmp_path))
     assert (resources.cpus_per_trial, resources.gpus_per_trial) == (8, 1)
-
-
-def test_more_workers_than_the_cluster_has_are_refused(tmp_path: Path) -> None:
-    small = cluster(2, 1, tmp_path)
-    with pytest.raises(ConfigError, match="--workers must not exceed the 2 cores that Ray has"):
-        WorkerGroup(count=3).resources(small)
     with pytest.raises(ConfigError, match="--gpus must not exceed the 1 GPUs that Ray has, got 4"):
-        WorkerGroup(count=4, gpus=True).resources(small)
-
-
-def test_a_group_that_cannot_start_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--workers must not exceed the 2 cores"):
-        train(
-            make_training(data, tmp_path / "run", workers=3),
-            connect=lambda address: nullcontext(cluster(2, 0, tmp_path)),
-        )
-    assert not (tmp_path / "run").exists()
+        WorkerGroup(count=4, gpus=True).resources(cluster(2, 1, tmp_path))
 
 
 def test_a_single_worker_trains_here_and_reports_every_epoch(data: Path, tmp_path: Path) -> None:
@@ -159,6 +142,10 @@ def test_a_single_worker_trains_here_and_reports_every_epoch(data: Path, tmp_pat
     assert found[("loss/total", 2)] == pytest.approx(result.loss, rel=1e-6)
     assert found[("ap/hard", 2)] == pytest.approx(result.hard, abs=1e-6)
     assert ("ap/hard", 1) in found
+    # `best.pt` is a model file: a candidate for every other command.
+    assert resolve_candidate(str(folder)).content_hash == TINY.content_hash
+    content = torch.load(folder / "best.pt", weights_only=True)
+    assert content["meta"]["epoch"] in (1, 2)
 
 
 def test_a_worker_runs_its_task_as_a_search_would(
@@ -175,24 +162,25 @@ def test_a_worker_runs_its_task_as_a_search_would(
 
 
 def test_a_finished_group_is_not_run_again(data: Path, tmp_path: Path) -> None:
-    training = make_training(data, tmp_path, workers=2)
     claim(tmp_path, make_trial(data, workers=2).request())
     save_outcome(RESULT, tmp_path)
-    assert train(training, connect=no_ray) == RESULT
+    assert train(make_training(data, tmp_path, workers=2), connect=no_ray) == RESULT
 
 
-def test_another_number_of_workers_is_refused_before_ray_starts(data: Path, tmp_path: Path) -> None:
-    claim(tmp_path, make_trial(data, workers=2).request())
-    with pytest.raises(IncomparableError, match=r"settings\.workers: 2 -> 4"):
-        train(make_training(data, tmp_path, workers=4), connect=no_ray)
-
-
-def test_data_that_cannot_be_evaluated_are_refused_before_ray_starts(tmp_path: Path) -> None:
-    generate(tmp_path / "set", num_train=1, num_val=1, seed=0, long_side=(64, 64))
-    (tmp_path / "set" / "val" / "gt" / "wider_face_val.mat").unlink()
+def test_a_group_that_cannot_start_is_refused_and_leaves_nothing(
+    data: Path, tmp_path: Path
+) -> None:
+    three = make_training(data, tmp_path / "run", workers=3)
+    with pytest.raises(ConfigError, match="--workers must not exceed the 2 cores that Ray has"):
+        train(three, connect=lambda address: nullcontext(cluster(2, 0, tmp_path)))
+    copy = shutil.copytree(data, tmp_path / "set")
+    (copy / "val" / "gt" / "wider_face_val.mat").unlink()
     with pytest.raises(DataError, match=r"wider_face_val\.mat"):
-        train(make_training(tmp_path / "set", tmp_path / "run", workers=2), connect=no_ray)
+        train(make_training(copy, tmp_path / "run", workers=2), connect=no_ray)
     assert not (tmp_path / "run").exists()
+    claim(tmp_path / "run", make_trial(data, workers=2).request())
+    with pytest.raises(IncomparableError, match=r"settings\.workers: 2 -> 3"):
+        train(three, connect=no_ray)
 
 
 def test_the_default_folder_belongs_to_the_request(data: Path) -> None:
@@ -202,25 +190,21 @@ def test_the_default_folder_belongs_to_the_request(data: Path) -> None:
     assert one != two
 
 
-def test_a_follower_reads_each_epoch_once(tmp_path: Path) -> None:
-    write_metrics([make_report(1, 3)], tmp_path)  # of a run before
+def test_a_follower_reads_each_epoch_once_also_from_a_shortened_file(tmp_path: Path) -> None:
+    first, second, third = make_report(1, 3), make_report(2, 3), make_report(3, 3, 0.125)
+    missing = MetricsFollower(tmp_path / "missing", epochs=3)
+    assert missing.new_reports() == []
+    write_metrics([first], tmp_path)  # of an earlier run
     follower = MetricsFollower(tmp_path, epochs=3)
-    assert follower.new_reports() == []
-    write_metrics([make_report(1, 3), make_report(2, 3), make_report(3, 3, 0.125)], tmp_path)
-    news = follower.new_reports()
-    assert news == [make_report(2, 3), make_report(3, 3, 0.125)]
-    assert follower.new_reports() == []
-
-
-def test_a_follower_accepts_a_missing_and_a_shortened_file(tmp_path: Path) -> None:
-    follower = MetricsFollower(tmp_path, epochs=3)
-    assert follower.new_reports() == []
-    write_metrics([make_report(1, 3), make_report(2, 3)], tmp_path)
-    assert [r.epoch for r in follower.new_reports()] == [1, 2]
-    write_metrics([make_report(1, 3)], tmp_path)  # a checkpoint was damaged: epoch 2 comes again
-    assert follower.new_reports() == []
-    write_metrics([make_report(1, 3), make_report(2, 3), make_report(3, 3)], tmp_path)
-    assert [r.epoch for r in follower.new_reports()] == [3]
+    for written, new in (
+        ([first], []),
+        ([first, second], [second]),
+        ([first], []),  # after a damaged checkpoint, epoch 2 is repeated
+        ([first, second, third], [third]),
+        ([first, second, third], []),
+    ):
+        write_metrics(written, tmp_path)
+        assert follower.new_reports() == new
 
 
 class GroupError(Exception):
@@ -235,23 +219,14 @@ def test_the_fault_of_a_group_is_the_cause_not_the_lost_connection() -> None:
     cause = TrialFault("the loss must be finite", kind="diverged", epoch=3)
     assert _fault_of(GroupError({0: lost, 1: cause})) is cause
     assert _fault_of(GroupError({0: lost, 1: lost})) is lost
-
-
-def test_a_dead_worker_is_the_cause() -> None:
-    from ray.exceptions import RayActorError
-
-    lost = TrialFault("RuntimeError: connection closed by peer")
     assert _fault_of(GroupError({0: lost, 1: RayActorError()})).kind == "killed"
     assert _fault_of(ValueError("strange")).message == "ValueError: strange"
 
 
-def test_logs_begin_with_the_first_epoch(tmp_path: Path) -> None:
+def test_a_log_begins_with_the_first_epoch_and_a_continued_one_adds_to_it(tmp_path: Path) -> None:
     with tensorboard_log(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_continued_log_adds_to_the_one_before(tmp_path: Path) -> None:
     for epoch in (1, 2):
         with tensorboard_log(tmp_path) as log:
             log(make_report(epoch, 3))
@@ -263,7 +238,7 @@ def test_a_continued_log_adds_to_the_one_before(tmp_path: Path) -> None:
 
 
 def read_scalars(folder: Path) -> Iterator[tuple[tuple[str, int], float]]:
-    """(tag, step) and value of every scalar, by the format of TensorFlow's record files."""
+    """Yield (tag, step) and value of every scalar in TensorFlow's record files."""
     from tensorboardX.proto.event_pb2 import Event
 
     for path in sorted(folder.iterdir()):
@@ -274,11 +249,3 @@ def read_scalars(folder: Path) -> Iterator[tuple[tuple[str, int], float]]:
             content = content[16 + length :]
             for value in event.summary.value:
                 yield (value.tag, event.step), value.simple_value
-
-
-def test_best_weights_are_a_candidate(data: Path, tmp_path: Path) -> None:
-    """`best.pt` of a training is a model file: a candidate for everything that follows."""
-    train(make_training(data, tmp_path / "run"), connect=no_ray)
-    assert resolve_candidate(str(tmp_path / "run")).content_hash == TINY.content_hash
-    content = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
-    assert content["meta"]["epoch"] in (1, 2)

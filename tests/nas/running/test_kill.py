@@ -4,15 +4,15 @@ import csv
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import drivers
 import pytest
-from fake_trials import hard_ap, make_architecture, make_data, set_faults
+from drivers import PATIENCE_S, Driver, Start, finish, wait_until
+from fake_trials import make_data, set_faults
 
 from nas.search.directory import SearchDir
 
@@ -20,7 +20,6 @@ pytestmark = pytest.mark.slow
 
 NUM = 6
 EPOCHS = 6
-PATIENCE_S = 300.0  # for machines that do much else at the same time
 
 
 @pytest.fixture
@@ -33,38 +32,12 @@ def directory(tmp_path: Path) -> SearchDir:
     return SearchDir(tmp_path / "search")
 
 
-Start = Callable[..., subprocess.Popen[str]]
-
-
 @pytest.fixture
 def start(tmp_path: Path, data: Path) -> Iterator[Start]:
-    """Starts a search in a process group of its own, as a shell would."""
-    started: list[subprocess.Popen[str]] = []
-    command = [sys.executable, "-m", "fake_search", "stage1", "--flops", "1G"]
-    command += ["--data", str(data), "--num-candidates", str(NUM), "--epochs", str(EPOCHS)]
-    command += ["--image-size", "64", "--search-dir", str(tmp_path / "search")]
-
-    def run(*more: str) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            [*command, *more], stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    common = ["stage1", "--flops", "1G", "--data", str(data), "--num-candidates", str(NUM)]
+    common += ["--epochs", str(EPOCHS), "--image-size", "64"]
+    with drivers.drivers(*common, "--search-dir", str(tmp_path / "search")) as start:
+        yield start
 
 
 def is_in_mid_search(directory: SearchDir) -> bool:
@@ -80,21 +53,7 @@ def attempts(directory: SearchDir) -> dict[int, int]:
 
 
 def assert_undisturbed(directory: SearchDir, epochs: int = EPOCHS) -> None:
-    """The leaderboard is that of a search that nothing happened to."""
-    aps = {number: hard_ap(make_architecture(number)) for number in range(1, NUM + 1)}
-    order = sorted(aps, key=lambda number: -aps[number])
-    with directory.leaderboard_file(1).open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["candidate"]) for row in rows] == order
-    assert [int(row["rank"]) for row in rows] == list(range(1, NUM + 1))
-    assert [float(row["hard"]) for row in rows] == [aps[number] for number in order]
-    assert {(row["state"], row["epochs"]) for row in rows} == {("finished", str(epochs))}
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    _, errors = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, errors
-    return errors
+    drivers.assert_undisturbed(directory.leaderboard_file(1).read_text(), NUM, epochs)
 
 
 def is_alive(pid: int) -> bool:
@@ -123,10 +82,7 @@ def test_a_killed_driver_ends_its_trials(start: Start, directory: SearchDir) -> 
     files = [directory.trial_folder(1, n) / "pid" for n in attempts(directory)]
     driver.kill()
     driver.wait()
-    deadline = time.monotonic() + 30.0
-    while any(is_alive(int(file.read_text())) for file in files):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: not any(is_alive(int(file.read_text())) for file in files))
 
 
 def test_a_killed_trial_is_continued_by_the_driver(start: Start, directory: SearchDir) -> None:
@@ -135,7 +91,7 @@ def test_a_killed_trial_is_continued_by_the_driver(start: Start, directory: Sear
     running = set(attempts(directory)) - set(directory.outcomes(1))
     victim = min(running)
     os.kill(int((directory.trial_folder(1, victim) / "pid").read_text()), signal.SIGKILL)
-    errors = finish(driver)
+    _, errors = finish(driver)
     assert_undisturbed(directory)
     assert attempts(directory)[victim] == 2
     assert f"candidate {victim}: the trial's process died" in errors
@@ -159,7 +115,7 @@ def test_a_stopped_search_continues(
     assert directory.leaderboard_file(1).exists()
     on_disk = {n for n in attempts(directory) if is_interrupted(directory, n)}
     assert on_disk
-    assert on_disk <= set(attempts(directory)) - set(directory.outcomes(1))
+    assert not on_disk & set(directory.outcomes(1))
     finish(start())
     assert_undisturbed(directory)
     counted = attempts(directory)
@@ -204,13 +160,9 @@ def test_a_driver_whose_node_dies_reports_it_and_is_continued(
 
 
 def ended(directory: SearchDir) -> dict[int, str]:
-    """What became of the candidates that have ended, as their files say."""
+    """Return the result files of the candidates that have ended."""
     files = {n: directory.result_file(1, n) for n in directory.numbers(1)}
     return {number: file.read_text() for number, file in files.items() if file.exists()}
-
-
-def states(directory: SearchDir) -> dict[int, str]:
-    return {number: outcome.state for number, outcome in directory.outcomes(1).items()}
 
 
 def decisions(directory: SearchDir) -> list[tuple[str, ...]]:
@@ -250,7 +202,7 @@ def test_no_decision_is_lost_with_a_killed_driver(
     assert ended(directory).items() >= before.items()
     assert set(decisions(directory)) >= set(decided)
     assert len(decisions(directory)) == len(set(decisions(directory)))
-    found = states(directory)
+    found = {number: outcome.state for number, outcome in directory.outcomes(1).items()}
     assert set(found) == set(HARDS)
     stopped = {number for number, state in found.items() if state == "stopped"}
     assert stopped == expected if expected is not None else stopped >= {4}
@@ -262,7 +214,7 @@ MANY_EPOCHS = 100
 
 
 def processes_below(pid: int, kind: str) -> list[int]:
-    """The descendants of a driver whose program's name holds `kind`."""
+    """Return the descendants of a driver whose program's name contains `kind`."""
     parents, names = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -277,20 +229,17 @@ def processes_below(pid: int, kind: str) -> list[int]:
     return sorted(child for child in below - {pid} if kind in names.get(child, ""))
 
 
-def wait_while(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
-    """Or until the driver ends."""
-    deadline = time.monotonic() + PATIENCE_S
-    while condition() and driver.poll() is None:
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
+def wait_while(condition: Callable[[], bool], driver: Driver) -> None:
+    """Wait until the condition is false or the driver ends."""
+    wait_until(lambda: not condition() or driver.poll() is not None)
 
 
 def epochs_done(directory: SearchDir) -> int:
     return sum(directory.epochs_done(1, number) for number in directory.numbers(1))
 
 
-def kill_something(driver: subprocess.Popen[str], rng: random.Random) -> str:
-    """Kill -9 the driver, its node (Ray's raylet) or one of its workers; returns which."""
+def kill_something(driver: Driver, rng: random.Random) -> str:
+    """Kill the driver, its node (Ray's raylet) or one of its workers, and return which."""
     kind = rng.choices(["worker", "driver", "node"], [85, 10, 5])[0]
     if kind == "driver":
         driver.kill()
@@ -305,8 +254,8 @@ def kill_something(driver: subprocess.Popen[str], rng: random.Random) -> str:
     return kind
 
 
-def assert_left_with_a_line(driver: subprocess.Popen[str]) -> None:
-    """A driver may end when its node does, or when Ray could not start; it says so."""
+def assert_ended_with_an_error(driver: Driver) -> None:
+    """Assert one exit code for a driver whose node was killed or whose Ray did not start."""
     _, errors = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == 1, errors
     assert "Traceback" not in errors
@@ -323,7 +272,7 @@ def test_a_hundred_kills_at_random_moments_change_nothing(
     while killed.total() - killed["none"] < KILLS:
         if driver.poll() is not None:
             if driver.returncode != -signal.SIGKILL:
-                assert_left_with_a_line(driver)
+                assert_ended_with_an_error(driver)
             driver = start(*flags)
         if rng.random() < 0.5:  # so that not all kills hit processes that are just starting
             before = epochs_done(directory)

@@ -1,14 +1,18 @@
 """Trials that fit on the machines of a cluster."""
 
+from pathlib import Path
+
 import pytest
 
+from nas.running.cluster import Cluster
 from nas.running.nodes import Node, check_room, default_resources, nodes_of
+from nas.running.signals import StopSignal
 from nas.running.tasks import Resources
 from search_spaces.errors import ConfigError
 
 
 def nodes(*sizes: tuple[float, float]) -> tuple[Node, ...]:
-    """Machines of so many cores and GPUs, at 10.0.0.1 and so on."""
+    """Return machines of these numbers of cores and GPUs, at 10.0.0.1 and so on."""
     return tuple(
         Node(address=f"10.0.0.{number}", cpus=cpus, gpus=gpus)
         for number, (cpus, gpus) in enumerate(sizes, start=1)
@@ -69,20 +73,27 @@ def test_the_default_fits_on_nodes(
     assert default_resources(nodes(*sizes), trials) == resources(*expected)
 
 
-def test_room_is_counted_node_by_node() -> None:
-    assert [node.room(resources(2)) for node in nodes((3, 0), (4, 0), (1, 0))] == [1, 2, 0]
-    assert nodes((16, 1))[0].room(resources(1, 0.1)) == 10
-    assert nodes((2, 8))[0].room(resources(0.5, 1)) == 4
+@pytest.mark.parametrize(
+    ("sizes", "wanted", "room"),
+    [
+        ([(3, 0), (4, 0), (1, 0)], (2, 0), [1, 2, 0]),
+        ([(8, 2), (16, 0)], (1, 1), [2, 0]),
+        ([(8, 1)], (1, 0.1), [8]),
+        ([(16, 1)], (1, 0.1), [10]),
+        ([(2, 8)], (0.5, 1), [4]),
+    ],
+)
+def test_room_follows_from_the_scarcer_resource_of_each_node(
+    sizes: list[tuple[float, float]], wanted: tuple[float, float], room: list[int]
+) -> None:
+    assert [node.room(resources(*wanted)) for node in nodes(*sizes)] == room
+    cluster = Cluster(nodes=nodes(*sizes), scratch=Path(), stop=StopSignal())
+    assert cluster.slots(resources(*wanted)) == sum(room)
 
 
 def test_dead_nodes_are_left_out() -> None:
-    def listed(name: str, *, is_alive: bool, **has: float) -> dict[str, object]:
-        address = f"10.0.0.{name}"
-        return {
-            "NodeID": name, "NodeManagerAddress": address, "Alive": is_alive, "Resources": has
-        }  # fmt: skip
-
-    there = nodes_of(
-        [listed("1", is_alive=True, CPU=4.0, GPU=1.0), listed("2", is_alive=False, CPU=4.0)]
+    size = {"NodeManagerAddress": "10.0.0.1", "Resources": {"CPU": 4.0, "GPU": 1.0}}
+    found = nodes_of(
+        [{"NodeID": "1", "Alive": True, **size}, {"NodeID": "2", "Alive": False, **size}]
     )
-    assert there == (Node(id="1", address="10.0.0.1", cpus=4.0, gpus=1.0),)
+    assert found == (Node(id="1", address="10.0.0.1", cpus=4.0, gpus=1.0),)

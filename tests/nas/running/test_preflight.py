@@ -1,6 +1,5 @@
 """Check of the data and the search directory on the machines of a cluster."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,12 +28,8 @@ def sight(tmp_path: Path) -> Sight:
     data, marker = make_data(tmp_path / "data"), tmp_path / "search" / "marker"
     marker.parent.mkdir()
     marker.write_text("1234")
-    return Sight(
-        data=str(data),
-        fingerprint=data_fingerprint(data),
-        marker=str(marker),
-        content="1234",
-    )
+    found = data_fingerprint(data)
+    return Sight(data=str(data), fingerprint=found, marker=str(marker), content="1234")
 
 
 def request(data: Path) -> Stage1Request:
@@ -46,17 +41,11 @@ def request(data: Path) -> Stage1Request:
     )
 
 
-def test_a_complete_machine_lacks_nothing(sight: Sight) -> None:
-    assert look(sight) == ""
-
-
 @pytest.mark.parametrize("name", ["train/labelv2.txt", "train/images", "val/images", "val/gt"])
 def test_missing_data_are_named_by_their_path(sight: Sight, name: str) -> None:
+    assert look(sight) == ""
     path = Path(sight.data, name)
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    path.rename(path.with_name("gone"))
     assert f"it does not see {path};" in look(sight)
 
 
@@ -84,22 +73,27 @@ def test_the_first_node_that_is_not_ready_is_named_with_their_number() -> None:
     refuse([(NODES[0], "")], 1)
 
 
-def test_only_nodes_that_can_hold_a_trial_are_asked_and_the_marker_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at_url", [False, True])
+def test_nodes_that_can_hold_a_trial_are_asked_and_the_marker_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_url: bool
 ) -> None:
-    asked: list[Any] = []
+    asked: list[tuple[str, str]] = []
 
     def answers(nodes: Any, sight: Sight) -> list[tuple[Node, str]]:
-        asked.extend(node.address for node in nodes)
-        return [(node, look(sight)) for node in nodes]
+        asked.extend((node.address, look(sight)) for node in nodes)
+        return [(node, "") for node in nodes]
 
     monkeypatch.setattr(preflight, "_answers", answers)
-    folder = tmp_path / "search"
-    folder.mkdir()
-    (folder / ".preflight-999").write_text("from a killed driver")
-    data = make_data(tmp_path / "data")
-    check_nodes(NODES, Resources(cpus_per_trial=2), request(data), SearchDir(folder))
-    assert asked == ["10.0.0.1", "10.0.0.2"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "bucket" / "run"
+    folder.mkdir(parents=True)
+    if not at_url:
+        (folder / ".preflight-999").write_text("from a killed driver")
+    directory = SearchDir(search_path(f"file://{folder}") if at_url else folder)
+    check_nodes(
+        NODES, Resources(cpus_per_trial=2), request(make_data(tmp_path / "data")), directory
+    )
+    assert asked == [("10.0.0.1", ""), ("10.0.0.2", "")]
     assert list(folder.iterdir()) == []
 
 
@@ -110,20 +104,15 @@ def at_url(sight: Sight, tmp_path: Path) -> Sight:
     return replace(sight, marker=f"{store.url}/marker")
 
 
-def test_a_readable_and_writable_url_is_accepted(at_url: Sight, tmp_path: Path) -> None:
+def test_a_url_must_be_readable_and_show_the_same_file(at_url: Sight, tmp_path: Path) -> None:
     assert look(at_url) == ""
     assert [path.name for path in (tmp_path / "bucket" / "run").iterdir()] == ["marker"]
-
-
-def test_a_url_that_shows_something_else_is_noticed(at_url: Sight) -> None:
     text = look(replace(at_url, content="5678"))
     assert "it does not see file://" in text
     assert "credentials" in text
 
 
-def test_a_url_that_may_not_be_written_is_noticed(
-    at_url: Sight, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_url_must_be_writable(at_url: Sight, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse_it(self: Store, path: str, content: bytes) -> None:
         raise PermissionError("AWS Error ACCESS_DENIED")
 
@@ -131,24 +120,6 @@ def test_a_url_that_may_not_be_written_is_noticed(
     text = look(at_url)
     assert "cannot be written (AWS Error ACCESS_DENIED)" in text
     assert text.endswith("it needs the credentials and options of the store in its own environment")
-
-
-def test_the_marker_of_a_search_at_a_url_is_written_there_and_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-
-    def answer(nodes: Any, sight: Sight) -> list[tuple[Node, str]]:
-        seen.append(look(sight))
-        return [(node, "") for node in nodes]
-
-    monkeypatch.setattr(preflight, "_answers", answer)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    directory = SearchDir(search_path(f"file://{tmp_path}/bucket/run"))
-    wanted = request(make_data(tmp_path / "data"))
-    check_nodes(NODES, Resources(cpus_per_trial=2), wanted, directory)
-    assert seen == [""]
-    assert list((tmp_path / "bucket" / "run").iterdir()) == []
 
 
 @pytest.mark.parametrize(

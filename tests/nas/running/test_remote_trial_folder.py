@@ -72,12 +72,15 @@ def files(store: Store) -> list[str]:
     return [name for name in store.list() if not name.startswith(".")]
 
 
-def test_trial_leaves_its_files_at_the_url_only(
-    task: TrialTask, store: Store, temporary: Path
+@pytest.mark.parametrize("has_url", [True, False])
+def test_trial_leaves_its_files_at_its_url_or_in_its_folder_only(
+    task: TrialTask, store: Store, temporary: Path, has_url: bool
 ) -> None:
-    run(task)
-    assert files(store) == FILES
-    assert not Path(task.folder).exists()
+    run(task if has_url else replace(task, remote=None))
+    folder = Path(task.folder)
+    assert files(store) == (FILES if has_url else [])
+    assert [path.name for path in sorted(folder.glob("*"))] == ([] if has_url else FILES)
+    assert folder.exists() != has_url
     assert list(temporary.iterdir()) == []
 
 
@@ -85,12 +88,6 @@ def test_epoch_is_uploaded_before_it_is_reported(task: TrialTask, store: Store) 
     seen: list[int] = []
     run(task, **{f"e{n}": lambda: seen.append(rows(store)) for n in (1, 2, 3)})
     assert seen == [1, 2, 3]
-
-
-def test_trial_without_a_url_runs_in_its_folder(task: TrialTask, temporary: Path) -> None:
-    run(replace(task, remote=None))
-    assert sorted(path.name for path in Path(task.folder).iterdir()) == FILES
-    assert list(temporary.iterdir()) == []
 
 
 def test_trial_is_continued_elsewhere_from_its_last_epoch(
@@ -140,25 +137,17 @@ def test_weights_are_uploaded_before_the_training_state_and_the_result_last(
 
 
 def test_trial_that_was_taken_over_uploads_nothing(task: TrialTask, store: Store) -> None:
-    def other_machine() -> None:
-        run(task)
-
     with pytest.raises(TrialFault, match="taken this trial over"):
-        run(task, e1=other_machine)
+        run(task, e1=lambda: run(task))
     assert rows(store) == 3
     assert store.read("attempts") == b"2"
 
 
-def test_other_trainings_in_subfolders_are_not_downloaded(task: TrialTask, store: Store) -> None:
-    store.write("seeds/1/metrics.csv", b"")
-    with local_folder(task) as (near, _):
-        assert list(Path(near.folder).iterdir()) == []
-
-
 def test_trial_of_another_seed_has_its_own_url(task: TrialTask, store: Store) -> None:
-    inner = replace(task, folder=f"{task.folder}/seeds/1", remote=f"{store.url}/seeds/1")
-    run(inner)
+    run(replace(task, folder=f"{task.folder}/seeds/1", remote=f"{store.url}/seeds/1"))
     assert [name for name in files(store) if name.endswith("json")] == ["seeds/1/result.json"]
+    with local_folder(task) as (near, _):  # the trial itself does not download it
+        assert list(Path(near.folder).iterdir()) == []
 
 
 def test_folders_of_dead_processes_are_removed(task: TrialTask, temporary: Path) -> None:
@@ -188,16 +177,11 @@ def test_driver_fetches_the_files_of_a_finished_trial(
 
 
 def test_trial_without_access_to_the_store_is_not_failed(directory: SearchDir) -> None:
-    failure = TrialFailure(reason="StoreError: s3://b/x: cannot be written (no route)")
-    event = TrialEvent(kind="failed", number=3, failure=failure)
-    with (
-        directory.held(1),
-        pytest.raises(StoreError, match="candidate 3: s3://b/x: cannot be written"),
-    ):
+    def fail(reason: str) -> None:
+        event = TrialEvent(kind="failed", number=3, failure=TrialFailure(reason=reason))
         FolderRecorder(directory, partial(directory.trial_folder, 1))(event)
 
-
-def test_trial_that_failed_for_another_reason_is_failed(directory: SearchDir) -> None:
-    event = TrialEvent(kind="failed", number=3, failure=TrialFailure(reason="ValueError: x"))
     with directory.held(1):
-        FolderRecorder(directory, partial(directory.trial_folder, 1))(event)
+        fail("ValueError: x")
+        with pytest.raises(StoreError, match="candidate 3: s3://b/x: cannot be written"):
+            fail("StoreError: s3://b/x: cannot be written (no route)")

@@ -65,7 +65,4 @@ def test_stop_returns_as_soon_as_the_last_trial_has_left() -> None:
     late, seconds = asyncio.run(play())
     assert late == []
     assert seconds < 30
-
-
-def test_no_actor_is_needed_without_running_trials() -> None:
-    assert stop_trials(None, []) == []
+    assert stop_trials(None, []) == []  # no actor without running trials

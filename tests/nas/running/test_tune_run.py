@@ -10,9 +10,6 @@ from fake_trials import make_data, make_task
 
 from nas.early_stopping.asha import RungRecords
 from nas.early_stopping.schedule import Schedule
-from nas.running.cluster import Cluster, connected
-from nas.running.nodes import Node
-from nas.running.signals import StopSignal
 from nas.running.tasks import Resources, TrialJob, TrialTask, hard_curve
 from nas.search.events import TrialEvent
 from trials.result import TrialFailure, load_result
@@ -23,12 +20,6 @@ EPOCHS = 9
 HARDS = {1: 0.5, 2: 0.4, 3: 0.3}
 FIFO = Schedule(epochs=EPOCHS)
 ASHA = Schedule(epochs=EPOCHS, scheduler="asha")  # rungs 1 and 3
-
-
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[Any]:
-    with connected(cpus=2) as cluster:
-        yield cluster
 
 
 def make_tasks(
@@ -132,20 +123,3 @@ def test_a_worker_does_not_grow_with_the_trials_it_has_run(
     assert len({(file / "pid").read_text() for file in files}) == 1
     before = [int((file / "resident_mb").read_text()) for file in files]
     assert before[-1] - before[1] < images_mb
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "resources", "slots"),
-    [
-        (8.0, 0.0, Resources(cpus_per_trial=2), 4),
-        (8.0, 2.0, Resources(cpus_per_trial=1, gpus_per_trial=1), 2),
-        (8.0, 1.0, Resources(cpus_per_trial=1, gpus_per_trial=0.1), 8),
-        (16.0, 1.0, Resources(cpus_per_trial=1, gpus_per_trial=0.1), 10),
-        (1.0, 0.0, Resources(cpus_per_trial=1), 1),
-    ],
-)
-def test_slots_follow_from_the_scarcer_resource(
-    cpus: float, gpus: float, resources: Resources, slots: int
-) -> None:
-    cluster = Cluster(nodes=(Node(cpus=cpus, gpus=gpus),), scratch=Path(), stop=StopSignal())
-    assert cluster.slots(resources) == slots

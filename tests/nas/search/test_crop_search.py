@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_search import stage1_command
 from fake_trials import FakeCluster, FakeDisplay, make_data
 
 from nas import stage
@@ -14,17 +15,13 @@ from nas.search.crop_search import crop_shares, draw_weights, redistributed
 from nas.search.directory import SearchDir
 from nas.search.request import RedistributionRequest
 from nas.study.study import read_study
-from search_spaces.errors import ConfigError
 from trials.recipe import Recipe, load_recipe
 
 REFERENCE = Recipe.named("reference").to_dict()
 
 
-def test_the_first_candidate_has_the_unchanged_recipe() -> None:
-    assert redistributed(REFERENCE, 7, 1) == REFERENCE
-
-
 def test_draws_change_the_weights_alone_and_repeat() -> None:
+    assert redistributed(REFERENCE, 7, 1) == REFERENCE  # the first candidate
     drawn = redistributed(REFERENCE, 7, 2)
     assert {key for key in drawn if drawn[key] != REFERENCE[key]} == {"crop_weights"}
     assert redistributed(REFERENCE, 7, 2) == drawn
@@ -32,6 +29,7 @@ def test_draws_change_the_weights_alone_and_repeat() -> None:
     assert redistributed(REFERENCE, 8, 2) != drawn
     assert sum(drawn["crop_weights"]) == pytest.approx(1, abs=1e-3)
     Recipe.from_dict(drawn)
+    assert draw_weights(0, 2, 4) == [0.2197, 0.0616, 0.0589, 0.6598]
 
 
 def test_every_distribution_is_equally_likely() -> None:
@@ -41,10 +39,6 @@ def test_every_distribution_is_equally_likely() -> None:
     assert draws.mean(axis=0) == pytest.approx([0.25] * 4, abs=0.015)
     assert draws.var(axis=0) == pytest.approx([3 / 80] * 4, abs=0.004)
     assert (draws > 0.5).mean() == pytest.approx(0.5**3, abs=0.01)
-
-
-def test_the_draws_have_known_values() -> None:
-    assert draw_weights(0, 2, 4) == [0.2197, 0.0616, 0.0589, 0.6598]
 
 
 def test_shares_are_the_probabilities_in_training() -> None:
@@ -57,8 +51,7 @@ def test_shares_are_the_probabilities_in_training() -> None:
 def cluster(without_training: FakeCluster, tmp_path: Path) -> FakeCluster:
     # The fake's APs by candidate, of both stages.
     make_data(tmp_path / "data", curves={"1": [0.3], "2": [0.5], "3": [0.4]})
-    command = ["stage1", "--flops", "0.5G", "--data", "data", "--num-candidates", "3"]
-    assert run([*command, "--epochs", "2", "--image-size", "64"]) == 0
+    assert run(stage1_command("data")) == 0
     without_training.asked.clear()
     return without_training
 
@@ -111,13 +104,17 @@ def test_the_template_is_of_the_last_stage_that_has_begun(cluster: FakeCluster) 
     assert (request.template, request.epochs, request.image_size) == ("1", 2, 64)
 
 
-def test_the_scales_are_printed(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_scales_are_printed_and_the_stage_is_in_status_and_report(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(stage_sr()) == 0
     output = capsys.readouterr().out
     assert "Crop scales, % of samples" in output
     assert "10.0" in output
     assert run(["status"]) == 0
     assert "stage 3: 3/3 finished" in capsys.readouterr().out
+    assert run(["report"]) == 0
+    assert (directory().root / "report.html").is_file()
 
 
 def test_a_confirmation_keeps_the_candidates_recipe(cluster: FakeCluster) -> None:
@@ -128,17 +125,3 @@ def test_a_confirmation_keeps_the_candidates_recipe(cluster: FakeCluster) -> Non
     assert [Path(task.folder).parts[-3:] for task in tasks] == [("0002", "seeds", "1")]
     assert tasks[0].recipe == directory().requests()[3].recipe_of(2)
     assert tasks[0].recipe["crop_weights"]
-
-
-def test_the_report_is_written_with_the_third_stage(cluster: FakeCluster) -> None:
-    assert run(stage_sr()) == 0
-    assert run(["report"]) == 0
-    assert (directory().root / "report.html").is_file()
-
-
-@pytest.mark.parametrize(("name", "value"), [("strategy", "tpe"), ("warm_start", "x")])
-def test_what_chooses_networks_is_refused(cluster: FakeCluster, name: str, value: str) -> None:
-    assert run(stage_sr(num=1)) == 0
-    content = directory().requests()[3].to_dict()
-    with pytest.raises(ConfigError, match=f"{name} chooses networks"):
-        RedistributionRequest(**{**content, name: value})

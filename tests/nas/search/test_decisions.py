@@ -1,4 +1,4 @@
-"""Record of a scheduler's decisions: one line for each, none lost, none repeated."""
+"""File of a scheduler's decisions: one line for each, none lost, none repeated."""
 
 import csv
 from pathlib import Path
@@ -46,7 +46,9 @@ def test_a_decision_is_recorded_once_over_all_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_cut_line_is_recorded_again(tmp_path: Path, cut: int) -> None:
+def test_a_cut_line_is_recorded_again_and_damaged_ones_are_skipped(
+    tmp_path: Path, cut: int
+) -> None:
     record(tmp_path, 1, 2)
     path = tmp_path / DECISIONS_FILE
     path.write_bytes(path.read_bytes()[:-cut])  # a line has 52 bytes
@@ -54,6 +56,10 @@ def test_a_cut_line_is_recorded_again(tmp_path: Path, cut: int) -> None:
     record(tmp_path, 1, 2)
     assert candidates(tmp_path) == [1, 2]
     assert path.read_text().count("time,scheduler") == 1
+    with path.open("a") as file:
+        file.write("now,asha,x,1,,stopped\nnow,asha,4,1\nnow,asha,4,1,,danced\n,,,,,,,,\n")
+    record(tmp_path, 3)
+    assert candidates(tmp_path) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -64,14 +70,6 @@ def test_something_else_in_its_place_is_replaced(tmp_path: Path, content: bytes)
     assert candidates(tmp_path) == []
     record(tmp_path, 1)
     assert candidates(tmp_path) == [1]
-
-
-def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
-    record(tmp_path, 1)
-    with (tmp_path / DECISIONS_FILE).open("a") as file:
-        file.write("now,asha,x,1,,stopped\nnow,asha,4,1\nnow,asha,4,1,,danced\n,,,,,,,,\n")
-    record(tmp_path, 2)
-    assert candidates(tmp_path) == [1, 2]
 
 
 def test_ten_thousand_decisions_cost_as_much_each_as_one(

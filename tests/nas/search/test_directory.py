@@ -1,3 +1,5 @@
+"""Files of a search directory and its lock."""
+
 import os
 import re
 import subprocess
@@ -5,24 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_trials import make_architecture
+from fake_trials import make_architecture, make_request
 
 from nas.search.directory import SearchDir, find_search_dir
-from nas.search.request import Stage1Request, Stage2Request
+from nas.search.request import Stage2Request
 from nas.storage.driver_lock import BusyError
 from search_spaces.architecture import save_architecture
 from search_spaces.errors import ConfigError
 
-FIRST = Stage1Request(
-    flops=10**9, data="/data", data_fingerprint="0123456789abcdef", recipe={"base": "quick"}
-)
+FIRST = make_request()
 SECOND = Stage2Request(
-    flops=10**9,
-    data="/data",
-    data_fingerprint="0123456789abcdef",
-    recipe={},
-    template="3",
-    template_hash="abc",
+    flops=10**9, data="/d", data_fingerprint="0", recipe={}, template="3", template_hash="abc"
 )
 
 
@@ -88,13 +83,19 @@ def test_epochs_are_counted_from_the_metrics(tmp_path: Path) -> None:
     assert directory.epochs_done(1, 1) == 2
 
 
-def test_driver_is_known_while_it_holds_the_directory(tmp_path: Path) -> None:
+def test_driver_is_known_while_it_holds_the_directory_and_a_second_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.storage.driver_lock._LOCK_WAIT_S", 0.1)
     directory = SearchDir(tmp_path)
     assert directory.driver() is None
     with directory.held(2):
         driver = directory.driver()
         assert driver is not None
         assert (driver.pid, driver.stage) == (os.getpid(), 2)
+        message = rf"process {os.getpid()} on .* \(stage 2, since"
+        with pytest.raises(BusyError, match=message), directory.held(1):
+            pytest.fail("two drivers")
     assert directory.driver() is None
 
 
@@ -123,19 +124,6 @@ def test_temporary_files_of_killed_drivers_are_removed(tmp_path: Path) -> None:
     with directory.held(1):
         assert not old.exists()
         assert new.exists()  # another command may be writing it
-
-
-def test_second_driver_is_an_error_that_names_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nas.storage.driver_lock._LOCK_WAIT_S", 0.1)
-    directory = SearchDir(tmp_path)
-    with (
-        directory.held(1),
-        pytest.raises(BusyError, match=rf"process {os.getpid()} on .* \(stage 1, since"),
-        directory.held(1),
-    ):
-        pass
 
 
 def test_find_search_dir_returns_the_only_search(tmp_path: Path) -> None:

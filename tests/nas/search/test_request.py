@@ -104,6 +104,10 @@ def test_settings_of_a_trial_are_those_of_the_request() -> None:
         ({"cpus_per_trial": 0}, "cpus_per_trial must be a finite number of at least 0.01, got 0"),
         ({"max_gpu_hours": 0}, "max_gpu_hours must be above 0"),
         ({"scheduler": "median"}, "scheduler 'median' was removed"),
+        (
+            {"scheduler": "asha", "rungs": "complete", "strategy": "tpe"},
+            "chooses candidates one by one",
+        ),
         ({"rungs": "half"}, "rungs must be one of"),
         ({"seed": 0.5}, "seed must be an integer of at least 0, got 0.5"),
         ({"flops": 0}, "flops must be an integer of at least 1"),
@@ -122,6 +126,7 @@ def test_values_that_break_a_rule_are_refused(values: dict[str, Any], message: s
         replace(FIRST, **values)
 
 
-def test_stage_sr_takes_no_option_that_chooses_networks() -> None:
-    with pytest.raises(ConfigError, match="stage-sr draws recipes, and strategy chooses networks"):
-        RedistributionRequest(**COMMON, **TEMPLATE, strategy="tpe")
+@pytest.mark.parametrize(("name", "value"), [("strategy", "tpe"), ("warm_start", "x")])
+def test_stage_sr_takes_no_option_that_chooses_networks(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"stage-sr draws recipes, and {name} chooses networks"):
+        RedistributionRequest(**COMMON, **TEMPLATE, **{name: value})
