@@ -34,6 +34,7 @@ from nas.running.remote_trial_folder import local_folder
 from nas.running.tasks import TrialJob, TrialTask, run_task
 from nas.search.events import TrialEvent
 from nas.search.request import Stage1Request
+from nas.study.trials import Entry
 from search_spaces.architecture import Architecture
 from search_spaces.files import write_text
 from trials.recipe import Recipe
@@ -77,6 +78,19 @@ def make_request(**changes: Any) -> Stage1Request:
 def make_architecture(number: int) -> Architecture:
     """A small network of which the last stage has `number` blocks."""
     return tiny.make_architecture(depths=(1, 1, 1, number))
+
+
+def make_entries(*numbers: int) -> dict[int, Entry]:
+    """Return entries of a study of stage 1."""
+    return {
+        number: Entry(
+            architecture=make_architecture(number),
+            file=f"stage1/{number:04d}/architecture.yaml",
+            flops=100 + number,
+            params=10 + number,
+        )
+        for number in numbers
+    }
 
 
 @dataclass(frozen=True)

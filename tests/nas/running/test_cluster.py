@@ -187,9 +187,10 @@ def test_cluster_counts_its_resources_and_accepts_an_empty_job(ray_cluster: Any)
     ray_cluster.run(job([]))
 
 
-def test_a_trial_that_never_fits_is_refused(ray_cluster: Any) -> None:
+def test_a_trial_that_never_fits_is_refused(ray_cluster: Any, tmp_path: Path) -> None:
+    too_large = Resources(cpus_per_trial=1, gpus_per_trial=1)
     with pytest.raises(ConfigError, match="--gpus-per-trial must not exceed the 0 that Ray has"):
-        ray_cluster.run(job([], resources=Resources(cpus_per_trial=1, gpus_per_trial=1)))
+        ray_cluster.run(job(make_tasks(tmp_path, 1), resources=too_large))
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Searches at s3:// on a local S3 server (moto)."""
 
-import csv
-import io
 import os
 import shutil
 import signal
@@ -9,20 +7,30 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_trials import hard_ap, make_architecture, make_data, set_faults
+from drivers import (
+    PATIENCE_S,
+    Driver,
+    Start,
+    drivers,
+    finish,
+    free_port,
+    remove_node,
+    two_nodes,
+    wait_until,
+)
+from drivers import assert_undisturbed as assert_undisturbed_table
+from fake_trials import make_data, set_faults
 
 from nas.storage.object_store import Store
 
 pytestmark = pytest.mark.slow
 
 NUM, EPOCHS = 4, 6
-PATIENCE_S = 300.0  # for machines that do much else at the same time
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -34,30 +42,20 @@ CREDENTIALS = {
 def server() -> Iterator[str]:
     """Start an S3 server with a bucket `bucket`, and return the options of its URLs."""
     pytest.importorskip("moto.server", reason="the S3 server of moto is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
+
+    def is_listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: is_listening(port), process)
+        wait_until(is_listening, process)
         yield f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
     finally:
         process.kill()
         process.wait()
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -81,41 +79,18 @@ def data(tmp_path: Path) -> Path:
 class Machine:
     """A machine with the data and the URL, and with its own cache and temporary folder."""
 
-    def __init__(self, name: str, root: Path, url: str, data: Path) -> None:
-        self.cache, self.url = root / name, url
-        self.temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # Ray wants a short path
-        self._data = data
-        self._started: list[subprocess.Popen[str]] = []
+    def __init__(self, start: Start, cache: Path, url: str, data: Path) -> None:
+        self.temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # Ray needs a short path
+        own = {"XDG_CACHE_HOME": str(cache), "TMPDIR": str(self.temporary)}
+        self._start, self._url, self._data, self._environment = start, url, data, own
 
-    @property
-    def _environment(self) -> Mapping[str, str]:
-        own = {"XDG_CACHE_HOME": str(self.cache), "TMPDIR": str(self.temporary)}
-        return os.environ | CREDENTIALS | own
+    def call(self, command: str, *arguments: str) -> Driver:
+        return self._start(command, *arguments, "--search-dir", self._url, **self._environment)
 
-    def start(self, *more: str) -> subprocess.Popen[str]:
+    def start(self, *more: str) -> Driver:
         """Begin or continue the search."""
-        arguments = ["stage1", "--flops", "1G", "--data", str(self._data), "--image-size", "64"]
-        arguments += ["--num-candidates", str(NUM), "--epochs", str(EPOCHS)]
-        return self.call(*arguments, *more)
-
-    def call(self, command: str, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fake_search", command, *arguments, "--search-dir", self.url],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self._environment,
-            start_new_session=True,
-        )
-        self._started.append(process)
-        return process
-
-    def leave(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        sizes = ("--num-candidates", str(NUM), "--epochs", str(EPOCHS), "--image-size", "64")
+        return self.call("stage1", "--flops", "1G", "--data", str(self._data), *sizes, *more)
 
 
 @pytest.fixture
@@ -123,18 +98,13 @@ def machine(tmp_path: Path, store: Store, data: Path) -> Iterator[Callable[[str]
     made: list[Machine] = []
 
     def make(name: str) -> Machine:
-        made.append(Machine(name, tmp_path, store.url, data))
+        made.append(Machine(start, tmp_path / name, store.url, data))
         return made[-1]
 
-    yield make
+    with drivers() as start:
+        yield make
     for item in made:
-        item.leave()
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    output, errors = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, errors
-    return output, errors
+        shutil.rmtree(item.temporary, ignore_errors=True)
 
 
 def epochs_done(store: Store, number: int) -> int:
@@ -161,13 +131,8 @@ def attempts(store: Store) -> dict[int, int]:
 
 
 def assert_undisturbed(store: Store) -> None:
-    """Assert that the leaderboard at the URL is that of an undisturbed search."""
-    aps = {number: hard_ap(make_architecture(number)) for number in range(1, NUM + 1)}
-    order = sorted(aps, key=lambda number: -aps[number])
-    rows = list(csv.DictReader(io.StringIO((store.read("stage1/leaderboard.csv") or b"").decode())))
-    assert [int(row["candidate"]) for row in rows] == order
-    assert [float(row["hard"]) for row in rows] == [aps[number] for number in order]
-    assert {(row["state"], row["epochs"]) for row in rows} == {("finished", str(EPOCHS))}
+    leaderboard = store.read("stage1/leaderboard.csv") or b""
+    assert_undisturbed_table(leaderboard.decode(), NUM, EPOCHS)
     assert store.read("driver.lock") is None
 
 
@@ -258,14 +223,9 @@ def test_stopped_candidates_leave_no_temporary_folders(
 
 @pytest.fixture
 def nodes(store: Store) -> Iterator[Any]:
-    """A head without cores and two nodes of two cores, which know the store's credentials."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
-    for _ in range(2):
-        cluster.add_node(num_cpus=2, num_gpus=1)
-    yield cluster
-    cluster.shutdown()
+    """Start nodes that know the store's credentials."""
+    with two_nodes() as nodes:
+        yield nodes
 
 
 def raylets(store: Store, number: int) -> list[int]:
@@ -280,10 +240,9 @@ def test_trials_of_a_dead_node_are_continued_elsewhere(
     resources = ("--cpus-per-trial", "1", "--gpus-per-trial", "0.5", "--retries", "2")
     driver = machine("driver").start("--ray-address", nodes.address, *resources)
     wait_until(lambda: all(epochs_done(store, n) >= 2 for n in range(1, NUM + 1)), driver)
-    victim = nodes.list_all_nodes()[-1]
-    raylet = victim.all_processes["raylet"][0].process.pid
-    moved = [n for n in range(1, NUM + 1) if raylets(store, n)[-1] == raylet]
-    nodes.remove_node(victim, allow_graceful=False)
+    before = {n: raylets(store, n)[-1] for n in range(1, NUM + 1)}
+    raylet = remove_node(nodes)
+    moved = [n for n in before if before[n] == raylet]
     finish(driver)
     assert moved
     assert_undisturbed(store)

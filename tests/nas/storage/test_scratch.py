@@ -42,21 +42,24 @@ def test_folder_of_a_dead_process_is_removed_and_of_a_running_one_stays(tmp_path
             assert not folder.exists()
 
 
-def test_new_folder_stays(tmp_path: Path) -> None:
-    young = tmp_path / "scrfd-1-abcdefgh"
-    young.mkdir()
-    with scratch_folder(tmp_path):
-        assert young.is_dir()
-
-
-@pytest.mark.parametrize("name", ["scrfd-nas", "scrfd-nas-4711", "scrfd-weights", "scrfd-34-run"])
-def test_old_folders_of_others_stay(tmp_path: Path, name: str) -> None:
-    """Such as a user's folder, and Ray's own in a Slurm job, which has no lock."""
+@pytest.mark.parametrize(
+    ("name", "is_old"),
+    [
+        ("scrfd-1-abcdefgh", False),
+        ("scrfd-nas", True),  # a user's
+        ("scrfd-nas-4711", True),  # Ray's own in a Slurm job, which has no lock
+        ("scrfd-weights", True),
+        ("scrfd-34-run", True),
+    ],
+)
+def test_new_folders_and_those_with_other_names_stay(
+    tmp_path: Path, name: str, is_old: bool
+) -> None:
     (tmp_path / name).mkdir()
-    os.utime(tmp_path / name, (HOUR_AGO, HOUR_AGO))
+    if is_old:
+        os.utime(tmp_path / name, (HOUR_AGO, HOUR_AGO))
     with scratch_folder(tmp_path):
-        pass
-    assert (tmp_path / name).is_dir()
+        assert (tmp_path / name).is_dir()
 
 
 def test_link_is_not_followed(tmp_path: Path) -> None:

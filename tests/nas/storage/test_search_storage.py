@@ -39,17 +39,25 @@ def store(url: str) -> Store:
     return Store(url, patience_s=0.0)
 
 
+Machine = Callable[[str], SearchDir]
+
+
 @pytest.fixture
-def here(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDir:
-    return machine("here", url, tmp_path, monkeypatch)
-
-
-def machine(name: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDir:
-    """Return the search as another machine sees it, with a local copy of its own."""
+def machine(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Return the search as a machine sees it, which has a local copy of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(socket, "gethostname", lambda: name)
-        return SearchDir(search_path(url))
+
+    def make(name: str) -> SearchDir:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(socket, "gethostname", lambda: name)
+            return SearchDir(search_path(url))
+
+    return make
+
+
+@pytest.fixture
+def here(machine: Machine) -> SearchDir:
+    return machine("here")
 
 
 def wait_for(store: Store, name: str, content: bytes) -> None:
@@ -60,7 +68,7 @@ def wait_for(store: Store, name: str, content: bytes) -> None:
 
 
 def work_under(directory: SearchDir, trouble: Callable[[], object]) -> None:
-    """Hold the search and write a file in it until `check` raises."""
+    """Hold the search, cause trouble and write a file until `check` raises."""
     with directory.held(1):
         trouble()
         (directory.root / "hours.json").write_text("1")
@@ -72,17 +80,17 @@ def work_under(directory: SearchDir, trouble: Callable[[], object]) -> None:
         pytest.fail("no error was raised")
 
 
-def test_search_is_named_by_its_url(here: SearchDir, url: str) -> None:
+def test_search_is_named_by_its_url_and_machines_with_one_home_have_separate_copies(
+    here: SearchDir, url: str, machine: Machine, tmp_path: Path
+) -> None:
     assert str(here) == url
     assert here.root.name.startswith("run-")
     assert here.url_of(here.trial_folder(1, 7)) == f"{url}/stage1/0007"
-
-
-def test_machines_that_share_a_home_have_separate_copies(
-    here: SearchDir, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert machine("here", url, tmp_path, monkeypatch).root == here.root
-    assert machine("there", url, tmp_path, monkeypatch).root != here.root
+    assert machine("here").root == here.root
+    assert machine("there").root != here.root
+    plain = SearchDir(search_path(tmp_path / "run"))
+    assert str(plain) == str(plain.root) == str(tmp_path / "run")
+    assert plain.url_of(plain.trial_folder(1, 7)) is None
 
 
 def test_folder_outside_of_the_cache_belongs_to_no_url(
@@ -93,13 +101,6 @@ def test_folder_outside_of_the_cache_belongs_to_no_url(
     assert (sent / ".origin" / "url").read_text() == url
     assert SearchDir(sent).url_of(sent) is None
     assert str(SearchDir(sent)) == str(sent)
-
-
-def test_plain_folder_has_no_url(tmp_path: Path) -> None:
-    directory = SearchDir(search_path(tmp_path / "run"))
-    assert directory.root == tmp_path / "run"
-    assert directory.url_of(directory.trial_folder(1, 7)) is None
-    assert str(directory) == str(tmp_path / "run")
 
 
 def test_folders_with_url_syntax_in_their_names_are_ignored(
@@ -113,21 +114,15 @@ def test_folders_with_url_syntax_in_their_names_are_ignored(
     assert [root.name.rpartition("-")[0] for root in found] == ["run"]
 
 
-def test_refresh_fetches_small_files_and_no_weights(here: SearchDir, store: Store) -> None:
-    store.write("search.yaml", b"{}")
-    store.write("stage1/0001/metrics.csv", b"epoch\n")
-    store.write("stage1/0001/last.pt", b"large")
-    store.write("stage1/0001/.owner", b"x")
+def test_refresh_fetches_small_files_and_no_weights_and_removes_what_is_gone(
+    here: SearchDir, store: Store
+) -> None:
+    for name in ("search.yaml", *(f"stage1/0001/{n}" for n in ("result.json", "a.pt", ".owner"))):
+        store.write(name, b"{}")
     here.refresh()
     found = {path.relative_to(here.root).as_posix() for path in here.root.rglob("*.*")}
-    assert found == {".origin", "search.yaml", "stage1/0001/metrics.csv"} | {
-        name for name in found if name.startswith(".origin/")
-    }
-
-
-def test_refresh_removes_files_that_were_removed_at_the_url(here: SearchDir, store: Store) -> None:
-    store.write("stage1/0001/result.json", b"{}")
-    here.refresh()
+    own = {name for name in found if name.startswith(".origin")}
+    assert found - own == {"search.yaml", "stage1/0001/result.json"}
     store.remove("stage1/0001/result.json")
     here.refresh()
     assert not here.result_file(1, 1).exists()
@@ -176,20 +171,16 @@ def test_files_of_the_driver_are_uploaded_while_it_runs(here: SearchDir, store: 
     assert store.read(LOCK) is None
 
 
-def test_search_is_continued_on_another_machine(
-    here: SearchDir, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_is_continued_on_another_machine(here: SearchDir, machine: Machine) -> None:
     with here.held(1):
         (here.root / "study.journal").write_text("events")
-    there = machine("there", url, tmp_path, monkeypatch)
+    there = machine("there")
     with there.held(1):
         assert (there.root / "study.journal").read_text() == "events"
 
 
-def test_second_driver_on_another_machine_is_refused(
-    here: SearchDir, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there = machine("there", url, tmp_path, monkeypatch)
+def test_second_driver_on_another_machine_is_refused(here: SearchDir, machine: Machine) -> None:
+    there = machine("there")
     with here.held(2):
         rule = rf"run: process {os.getpid()} on .* \(stage 2, since"
         with pytest.raises(BusyError, match=rule), there.held(1):
@@ -227,25 +218,19 @@ def test_driver_that_died_on_this_machine_is_replaced_at_once(
         pass
 
 
-def test_driver_that_lost_its_lease_stops_and_uploads_nothing(
-    here: SearchDir, store: Store
+def test_driver_without_its_lease_or_store_ends_and_its_local_files_stay(
+    here: SearchDir, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(self: Store, path: str, content: bytes) -> None:
+        raise PermissionError("ACCESS_DENIED")
+
     other = Lease(store, EAST, QUICK)
     with pytest.raises(LeaseLostError, match="process 9 on east"):
         work_under(here, lambda: store.write(LOCK, other.content()))
     assert store.read("hours.json") is None
     assert store.read(LOCK) is not None
     assert (here.root / "hours.json").read_text() == "1"
-
-
-def test_failing_store_ends_the_search_and_local_files_stay(
-    here: SearchDir, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: Store, path: str, content: bytes) -> None:
-        raise PermissionError("ACCESS_DENIED")
-
-    with here.held(1):  # connects
-        pass
+    store.remove(LOCK)
     with pytest.raises(StoreError, match=r"run/\S+: cannot be written \(ACCESS_DENIED\)"):
         work_under(here, lambda: monkeypatch.setattr(Store, "_write", fail))
     assert (here.root / "hours.json").read_text() == "1"

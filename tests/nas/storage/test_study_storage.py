@@ -4,9 +4,11 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from fake_trials import make_architecture, make_data, make_result
+from fake_search import stage1_command
+from fake_trials import make_data, make_entries
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
+from tiny import make_result
 
 from nas.cli.main import run
 from nas.search.directory import SearchDir
@@ -20,19 +22,7 @@ from nas.storage.study_storage import (
     search_name,
 )
 from nas.study.study import Study, read_study
-from nas.study.trials import Entry
 from search_spaces.errors import ConfigError
-from trials.result import TrialFailure
-
-FAILED = TrialFailure(reason="ValueError: no", attempts=2)
-
-
-def entries(*numbers: int) -> dict[int, Entry]:
-    return {
-        n: Entry(architecture=make_architecture(n), file=f"{n}.yaml", flops=100 + n, params=n)
-        for n in numbers
-    }
-
 
 pytestmark = pytest.mark.usefixtures("without_training")
 
@@ -48,15 +38,12 @@ def states(where: StudyPlace) -> dict[int, tuple[str, float | None]]:
 
 def test_searches_share_a_database_without_mixing(tmp_path: Path) -> None:
     first, second = place(tmp_path, "a"), place(tmp_path, "b")
-    Study(first, 1).synchronize(entries(1), {1: make_result(0.5, 3)})
-    Study(second, 1).synchronize(entries(1, 2), {})
+    assert read_study(first, 1) == []
+    assert list(tmp_path.iterdir()) == []  # reading creates nothing
+    Study(first, 1).synchronize(make_entries(1), {1: make_result(0.5, 3)})
+    Study(second, 1).synchronize(make_entries(1, 2), {})
     assert states(first) == {1: ("finished", 0.5)}
     assert states(second) == {1: ("waiting", None), 2: ("waiting", None)}
-
-
-def test_reading_an_absent_database_returns_nothing_and_creates_nothing(tmp_path: Path) -> None:
-    assert read_study(place(tmp_path), 1) == []
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_search_names_differ_between_directories(tmp_path: Path) -> None:
@@ -98,8 +85,7 @@ def test_sqlite_file_gets_its_absolute_path(tmp_path: Path) -> None:
 
 
 def stage1(*more: str, num: int = 2) -> list[str]:
-    command = ["stage1", "--flops", "0.5G", "--data", "data", "--num-candidates", str(num)]
-    return [*command, "--epochs", "2", "--image-size", "64", "--search-dir", "s", *more]
+    return stage1_command("data", "--search-dir", "s", *more, num=num)
 
 
 def test_later_runs_use_the_database_of_the_first_run(tmp_path: Path) -> None:
@@ -157,7 +143,7 @@ def test_missing_driver_is_named(tmp_path: Path) -> None:
 
 def test_reading_a_database_that_fails_is_one_line(tmp_path: Path) -> None:
     where = place(tmp_path)
-    Study(where, 1).synchronize(entries(1), {})
+    Study(where, 1).synchronize(make_entries(1), {})
     (tmp_path / "studies.db").write_bytes(b"no database" * 1000)
     with pytest.raises(ConfigError, match=r"^--storage sqlite.*file is not a database"):
         read_study(where, 1)
@@ -168,13 +154,13 @@ def test_search_continues_without_a_database_that_fails_and_the_next_start_synch
 ) -> None:
     where, warnings = place(tmp_path), list[str]()
     study, file = Study(where, 1, warnings.append), tmp_path / "studies.db"
-    study.synchronize(entries(1, 2), {})
+    study.synchronize(make_entries(1, 2), {})
     content = file.read_bytes()
     file.write_bytes(b"no database" * 1000)
     study.start(1)
     study.report(1, 1, 0.25)
     study.finish(1, make_result(0.5, 3))
-    study.add(3, entries(3)[3])
+    study.add(3, make_entries(3)[3])
     study.start(3)
     file.write_bytes(content)
     study.stop()
@@ -183,7 +169,7 @@ def test_search_continues_without_a_database_that_fails_and_the_next_start_synch
     assert warning.startswith("--storage sqlite:///")
     assert "the search continues without its study" in warning
     assert states(where) == {1: ("waiting", None), 2: ("waiting", None)}
-    Study(where, 1).synchronize(entries(1, 2, 3), {1: make_result(0.5, 3)})
+    Study(where, 1).synchronize(make_entries(1, 2, 3), {1: make_result(0.5, 3)})
     assert states(where) == {1: ("finished", 0.5), 2: ("waiting", None), 3: ("waiting", None)}
 
 

@@ -1,32 +1,22 @@
+"""One contract for studies in a journal and in a database, and the journal's own rules."""
+
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_trials import make_architecture
+from fake_trials import make_architecture, make_entries
 from tiny import make_result
 
 from nas.storage.study_storage import StudyPlace
 from nas.study.study import Study, read_study
-from nas.study.trials import Entry
 from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped
 
 FAILED = TrialFailure(reason="ValueError: no", attempts=2)
+STOPPED = TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler")
 
 
 def result(hard: float) -> TrialResult:
     return make_result(hard, 3, easy=0.9, medium=0.8, duration_s=2.0)
-
-
-def entries(*numbers: int) -> dict[int, Entry]:
-    return {
-        number: Entry(
-            architecture=make_architecture(number),
-            file=f"stage1/{number:04d}/architecture.yaml",
-            flops=100 + number,
-            params=10 + number,
-        )
-        for number in numbers
-    }
 
 
 def states(place: StudyPlace | Path, stage: int = 1) -> dict[int, tuple[str, float | None]]:
@@ -50,37 +40,30 @@ def opened(
     place: StudyPlace | Path, numbers: tuple[int, ...], outcomes: dict[int, Outcome], stage: int = 1
 ) -> Study:
     study = Study(place, stage)
-    study.synchronize(entries(*numbers), outcomes)
+    study.synchronize(make_entries(*numbers), outcomes)
     return study
 
 
-def test_candidate_goes_from_waiting_over_running_to_finished(place: StudyPlace) -> None:
-    study = opened(place, (1, 2), {})
-    assert states(place) == {1: ("waiting", None), 2: ("waiting", None)}
-    study.start(1)
-    study.report(1, 2, 0.25)
+def test_candidate_goes_from_waiting_over_running_to_its_outcome(place: StudyPlace) -> None:
+    study = opened(place, (1, 2, 3, 4), {})
+    assert states(place) == dict.fromkeys((1, 2, 3, 4), ("waiting", None))
+    for number in (1, 2, 3):
+        study.start(number)
+        study.report(number, 2, 0.25)
     assert states(place)[1] == ("running", None)
-    study.finish(1, result(0.5))
-    assert states(place) == {1: ("finished", 0.5), 2: ("waiting", None)}
-    assert read_study(place, 1)[0].curve == {2: 0.25}
+    for number, outcome in {1: result(0.5), 2: FAILED, 3: STOPPED}.items():
+        study.finish(number, outcome)
+    found = [(r.state, r.hard, r.reason) for r in read_study(place, 1)]
+    assert found[0] == ("finished", 0.5, found[0][2])
+    assert found[1:3] == [("failed", None, "ValueError: no"), ("stopped", None, "by the scheduler")]
+    assert found[3][:2] == ("waiting", None)
+    assert [r.curve for r in read_study(place, 1)] == [{2: 0.25}] * 3 + [{}]
 
 
-def test_failed_trial_has_a_reason_and_no_value(place: StudyPlace) -> None:
-    study = opened(place, (1,), {})
-    study.start(1)
-    study.finish(1, FAILED)
-    record = read_study(place, 1)[0]
-    assert (record.state, record.hard, record.reason) == ("failed", None, "ValueError: no")
-
-
-def test_running_trials_of_a_dead_process_wait_again(place: StudyPlace) -> None:
-    opened(place, (1, 2), {}).start(1)
-    opened(place, (1, 2), {})
-    assert states(place) == {1: ("waiting", None), 2: ("waiting", None)}
-
-
-def test_synchronize_adds_missing_outcomes_and_candidates(place: StudyPlace) -> None:
-    opened(place, (1, 2, 3), {}).start(1)
+def test_synchronize_adds_outcomes_and_candidates_and_ends_running_trials(
+    place: StudyPlace,
+) -> None:
+    opened(place, (1, 2, 3), {}).start(2)
     opened(place, (1, 2, 3, 4), {1: result(0.5), 3: FAILED})
     expected = {1: ("finished", 0.5), 2: ("waiting", None), 3: ("failed", None)}
     assert states(place) == {**expected, 4: ("waiting", None)}
@@ -95,18 +78,21 @@ def test_synchronizing_twice_changes_nothing(journal: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "outcomes", [{}, {1: result(0.25)}, {1: FAILED}], ids=["gone", "other", "failed"]
+    ("before", "after", "expected"),
+    [
+        (result(0.5), None, ("waiting", None)),
+        (result(0.5), result(0.25), ("finished", 0.25)),
+        (result(0.5), FAILED, ("failed", None)),
+        (STOPPED, None, ("waiting", None)),  # the trial is continued
+    ],
+    ids=["gone", "other", "failed", "stopped"],
 )
 def test_study_that_contradicts_the_folders_is_rebuilt(
-    place: StudyPlace, outcomes: dict[int, Outcome]
+    place: StudyPlace, before: Outcome, after: Outcome | None, expected: tuple[str, float | None]
 ) -> None:
-    opened(place, (1, 2), {1: result(0.5)})
-    study = opened(place, (1, 2), outcomes)
-    outcome = outcomes.get(1)
-    first = (
-        ("waiting", None) if outcome is None else (outcome.state, getattr(outcome, "hard", None))
-    )
-    assert states(place) == {1: first, 2: ("waiting", None)}
+    opened(place, (1, 2), {1: before})
+    study = opened(place, (1, 2), {1: after} if after else {})
+    assert states(place) == {1: expected, 2: ("waiting", None)}
     study.start(2)
     assert states(place)[2] == ("running", None)
 
@@ -172,24 +158,7 @@ def test_optuna_loads_the_study_with_readable_parameter_names(journal: Path) -> 
 
 
 def test_rebuilt_study_has_the_learning_curves(place: StudyPlace) -> None:
-    known = {1: replace(entries(1)[1], curve={2: 0.25, 3: 0.5})}
+    known = {1: replace(make_entries(1)[1], curve={2: 0.25, 3: 0.5})}
     Study(place, 1).synchronize(known, {1: result(0.5)})
     record = read_study(place, 1)[0]
     assert (record.state, record.curve) == ("finished", {2: 0.25, 3: 0.5})
-
-
-def test_stopped_trial_is_pruned_and_has_no_value(place: StudyPlace) -> None:
-    study = opened(place, (1, 2), {})
-    study.start(1)
-    study.report(1, 2, 0.25)
-    study.finish(1, TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler"))
-    record = read_study(place, 1)[0]
-    assert (record.state, record.hard, record.curve) == ("stopped", None, {2: 0.25})
-    assert record.reason == "by the scheduler"
-
-
-def test_stopped_trial_that_is_continued_waits(place: StudyPlace) -> None:
-    stopped = TrialStopped(epoch=2, epochs=9, hard=0.25, reason="by the scheduler")
-    opened(place, (1, 2), {1: stopped, 2: result(0.5)})
-    opened(place, (1, 2), {2: result(0.5)})
-    assert states(place) == {1: ("waiting", None), 2: ("finished", 0.5)}

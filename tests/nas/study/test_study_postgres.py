@@ -3,17 +3,16 @@
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+from drivers import PATIENCE_S, Start, drivers, finish, free_port, wait_until
 from fake_trials import hard_ap, make_architecture, make_data
 
 from nas.cli.main import run
@@ -28,7 +27,6 @@ pytestmark = pytest.mark.slow
 
 PASSWORD = "p@ss/w%rd:1"  # with characters that have a meaning in URLs
 NUM, EPOCHS = 4, 6
-PATIENCE_S = 300.0
 
 
 def programs() -> Path:
@@ -53,9 +51,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._programs, self._user = folder, programs(), server_user()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     def make(self) -> None:
         if self._user:
@@ -103,46 +99,20 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", PASSWORD)
 
 
-Start = Callable[..., subprocess.Popen[str]]
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start `scrfd-nas` with fake trials, on Ray."""
-    started: list[subprocess.Popen[str]] = []
     make_data(tmp_path / "data", epoch_s=0.3)
-
-    def begin(stage: str, name: str, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "fake_search", stage, "--num-candidates", str(NUM)]
-        command += ["--search-dir", str(tmp_path / name), *more]
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with drivers() as start:
+        yield start
 
 
-def stage1_flags(tmp_path: Path, url: str) -> list[str]:
-    flags = ["--flops", "1G", "--data", str(tmp_path / "data"), "--epochs", str(EPOCHS)]
-    return [*flags, "--image-size", "64", "--storage", url]
+def flags(tmp_path: Path, name: str, *more: str) -> list[str]:
+    return ["--num-candidates", str(NUM), "--search-dir", str(tmp_path / name), *more]
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, errors
-
-
-def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+def stage1(tmp_path: Path, name: str, url: str) -> list[str]:
+    options = ["--flops", "1G", "--data", str(tmp_path / "data"), "--epochs", str(EPOCHS)]
+    return ["stage1", *options, "--image-size", "64", *flags(tmp_path, name, "--storage", url)]
 
 
 def hards(directory: SearchDir, stage: int) -> dict[int, float | None]:
@@ -157,15 +127,14 @@ def expected(first: int = 1) -> dict[int, float]:
 def test_two_searches_share_a_server_and_one_is_killed_and_continued(
     server: Server, start: Start, tmp_path: Path
 ) -> None:
-    flags = stage1_flags(tmp_path, server.url())
     first, second = SearchDir(tmp_path / "first"), SearchDir(tmp_path / "second")
-    drivers = [start("stage1", "first", *flags), start("stage1", "second", *flags)]
-    wait_until(lambda: any(hards(first, 1).values()), *drivers)
-    drivers[0].send_signal(signal.SIGKILL)
-    drivers[0].wait()
-    finish(drivers[1])
-    finish(start("stage1", "first"))  # the storage is that of the first run
-    finish(start("stage2", "first"))
+    both = [start(*stage1(tmp_path, name, server.url())) for name in ("first", "second")]
+    wait_until(lambda: any(hards(first, 1).values()), *both)
+    both[0].kill()
+    both[0].wait()
+    finish(both[1])
+    finish(start("stage1", *flags(tmp_path, "first")))  # the storage is that of the first run
+    finish(start("stage2", *flags(tmp_path, "first")))
     assert hards(first, 1) == hards(second, 1) == expected()
     assert hards(first, 2) == expected(31)
     assert not first.journal.exists()
@@ -182,7 +151,7 @@ def test_search_finishes_without_its_server_and_the_next_start_synchronizes(
     server: Server, start: Start, tmp_path: Path
 ) -> None:
     directory = SearchDir(tmp_path / "s")
-    driver = start("stage1", "s", *stage1_flags(tmp_path, server.url()))
+    driver = start(*stage1(tmp_path, "s", server.url()))
     wait_until(lambda: bool(directory.outcomes(1)), driver)
     server.control("stop")
     _, errors = driver.communicate(timeout=PATIENCE_S)
@@ -191,7 +160,7 @@ def test_search_finishes_without_its_server_and_the_next_start_synchronizes(
     assert "Traceback" not in errors
     assert errors.count("the search continues without its study") == 1
     assert len(directory.outcomes(1)) == NUM
-    finish(start("stage1", "s"))
+    finish(start("stage1", *flags(tmp_path, "s")))
     assert hards(directory, 1) == expected()
 
 
@@ -214,8 +183,7 @@ def test_refusal_by_the_server_is_one_line_and_leaves_nothing(
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", secret)
     make_data(tmp_path / "data")
-    command = ["stage1", *stage1_flags(tmp_path, server.url(database)), "--search-dir", "s"]
-    assert run(command) == 1
+    assert run(stage1(tmp_path, "s", server.url(database))) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert line.endswith("knows this user, password and database")
