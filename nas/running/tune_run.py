@@ -119,6 +119,10 @@ class _TaskSearcher(Searcher):
         super().__init__()
         self._tasks = tasks
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return a state without the tasks: Tune pickles its options, but not an iterator."""
+        return self.__dict__ | {"_tasks": None}
+
     def suggest(self, trial_id: str) -> Any:
         task = next(self._tasks, None)
         if task is None:
