@@ -24,10 +24,10 @@ from search_spaces.network.detector import build_detector
 from search_spaces.yaml_files import dump_yaml
 from search_spaces.zoo import load_zoo
 from trials.data.formats.coco import read_coco
+from trials.data.formats.importers import import_labels
 from trials.data.formats.voc import read_voc
 from trials.data.formats.yolo import read_yolo
 from trials.data.images import read_image
-from trials.data.importers import import_labels
 from trials.data.label_filter import read_filtered_labels
 from trials.data.labels import read_labelv2
 from trials.data.widerface_mat import read_ground_truth, write_ground_truth

@@ -14,7 +14,7 @@ from nas.cli.shared.run_flags import Json
 
 if TYPE_CHECKING:
     from trials.data.check import CheckReport
-    from trials.data.importers import ImportReport
+    from trials.data.formats.importers import ImportReport
 
 MOST_FAULTS_SHOWN = 50
 
@@ -95,7 +95,7 @@ def import_widerface(
     as_json: Json = False,
 ) -> None:
     """Convert the official WIDER FACE text (wider_face_*_bbx_gt.txt) to labelv2."""
-    from trials.data.importers import import_labels
+    from trials.data.formats.importers import import_labels
 
     report = import_labels("widerface", annotations, images, out, copy=copy, truth=gt)
     _show_import(out, report, as_json)
@@ -110,7 +110,7 @@ def import_retinaface(
     as_json: Json = False,
 ) -> None:
     """Convert a RetinaFace label.txt, with key points, to labelv2."""
-    from trials.data.importers import import_labels
+    from trials.data.formats.importers import import_labels
 
     report = import_labels("retinaface", annotations, images, out, copy=copy, truth=gt)
     _show_import(out, report, as_json)

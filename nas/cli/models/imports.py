@@ -14,7 +14,7 @@ from trials.options import option
 
 if TYPE_CHECKING:
     from trials.data.formats.annotation import Annotation
-    from trials.data.importers import ImportReport
+    from trials.data.formats.importers import ImportReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ def export_coco(options: ExportOptions) -> None:
 
 def _write(annotations: Sequence["Annotation"], options: ImportOptions) -> None:
     """Write one split, or both with --val-share, and print what they hold."""
-    from trials.data.importers import divide, write_split
+    from trials.data.formats.importers import divide, write_split
 
     splits: dict[Path, Sequence[Annotation]] = {options.out: annotations}
     if options.val_share is not None:

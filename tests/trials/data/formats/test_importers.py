@@ -7,7 +7,7 @@ import pytest
 from images import save_image
 
 from search_spaces.errors import DataError
-from trials.data.importers import import_labels
+from trials.data.formats.importers import import_labels
 from trials.data.labels import AnnotatedImage, read_labelv2
 from trials.data.widerface_mat import read_ground_truth, write_ground_truth
 
