@@ -42,7 +42,7 @@ def make_architecture(
 
 
 def make_report(epoch: int, epochs: int, hard: float | None = None) -> EpochReport:
-    """A finished epoch, evaluated if it has a hard AP."""
+    """Return the report of a finished epoch, evaluated if it has a hard AP."""
     return EpochReport(
         epoch=epoch,
         epochs=epochs,
@@ -57,7 +57,7 @@ def make_report(epoch: int, epochs: int, hard: float | None = None) -> EpochRepo
 
 
 def make_result(hard: float, epochs: int = 1, **changes: Any) -> TrialResult:
-    """A finished trial whose last epoch was its best."""
+    """Return the result of a finished trial whose last epoch was its best."""
     result = TrialResult(
         easy=1.0,
         medium=hard,
@@ -74,7 +74,7 @@ def make_result(hard: float, epochs: int = 1, **changes: Any) -> TrialResult:
 
 
 def interrupt_after(*epochs: int) -> Callable[[EpochReport], None]:
-    """An `on_epoch` that raises KeyboardInterrupt after these epochs."""
+    """Return an `on_epoch` that raises KeyboardInterrupt after these epochs."""
 
     def interrupt(report: EpochReport) -> None:
         if report.epoch in epochs:
@@ -102,19 +102,19 @@ def make_data(root: Path, num_train: int, num_val: int) -> Path:
 
 
 def metrics_of(folder: Path) -> list[EpochReport]:
-    """The reports in a trial's metrics file without their timing."""
+    """Return the reports in a trial's metrics file without their timing."""
     return [replace(report, images_per_second=1.0) for report in read_metrics(folder, epochs=5)]
 
 
 def result_of(folder: Path) -> TrialResult:
-    """The result of a finished trial."""
+    """Return the result of a finished trial."""
     result = load_result(folder)
     assert result is not None
     return result
 
 
 def assert_same_outcome(folder: Path, other: Path) -> None:
-    """Two finished trials agree in all but their timing, the weights to the bit."""
+    """Assert that two finished trials agree in all but their timing, in weights to the bit."""
     ours, theirs = (torch.load(path / "last.pt", weights_only=True) for path in (folder, other))
     for part in ("model", "average"):
         assert ours[part].keys() == theirs[part].keys()

@@ -147,19 +147,6 @@ def test_an_interrupted_trial_resumes_and_ends_as_an_undisturbed_one(
     assert result.images_per_second * progress["step_s"] == pytest.approx(5 * 10)
 
 
-def test_a_trial_stopped_many_times_ends_as_an_undisturbed_one(
-    data: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    stops = 0
-    while load_result(tmp_path) is None:
-        try:
-            run(data, tmp_path, should_stop=StopAfter(12))
-        except TrialInterrupted:
-            stops += 1
-    assert stops > 2
-    assert_same_outcome(tmp_path, undisturbed)
-
-
 def test_kill_9_at_random_moments_changes_nothing(
     data: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

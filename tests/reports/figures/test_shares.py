@@ -1,17 +1,14 @@
 """Shares of compute by part."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fake_stages import make_stage
 
 from reports.figures.shares import share_table
-from reports.search_data import StageData
-
-MakeStage = Callable[..., StageData]
 
 
-def test_rank_correlation_of_shares(make_stage: MakeStage) -> None:
+def test_rank_correlation_of_shares() -> None:
     table = share_table(make_stage([0.1, 0.2, 0.4, 0.8])).set_index("part")
     assert table.loc["c5", "rho"] == pytest.approx(1.0)
     assert table.loc["stem", "rho"] == pytest.approx(-1.0)
@@ -20,11 +17,9 @@ def test_rank_correlation_of_shares(make_stage: MakeStage) -> None:
 
 
 @pytest.mark.parametrize("made", [[], ["failed"], [None]])
-def test_the_table_of_shares_is_empty_without_results(
-    make_stage: MakeStage, made: list[Any]
-) -> None:
+def test_the_table_of_shares_is_empty_without_results(made: list[Any]) -> None:
     assert share_table(make_stage(made)).empty
 
 
-def test_constant_aps_have_no_correlation(make_stage: MakeStage) -> None:
+def test_constant_aps_have_no_correlation() -> None:
     assert share_table(make_stage([0.5, 0.5, 0.5]))["rho"].isna().all()

@@ -1,15 +1,12 @@
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from fake_stages import make_candidate, make_stage
 
 from reports.page.findings import noise_threshold, why_it_wins
-from reports.search_data import CandidateData, StageData
+from reports.search_data import StageData
 from search_spaces.cost.detector import flops_by_part, total
-
-MakeStage = Callable[..., StageData]
-MakeCandidate = Callable[..., CandidateData]
 
 
 def text(stage: StageData) -> str:
@@ -30,13 +27,11 @@ def text(stage: StageData) -> str:
         ([0.25, 0.5], "2 candidates, one seed each: the noise cannot be estimated"),
     ],
 )
-def test_lead_of_the_winner(make_stage: MakeStage, made: list[Any], expected: str) -> None:
+def test_lead_of_the_winner(made: list[Any], expected: str) -> None:
     assert expected in text(make_stage(made))
 
 
-def test_noise_is_estimated_from_the_curves(
-    make_stage: MakeStage, make_candidate: MakeCandidate
-) -> None:
+def test_noise_is_estimated_from_the_curves() -> None:
     # second differences of 0.0165 each: a deviation of 0.0165 / 0.6745 / sqrt(6) = 0.010
     stage = make_stage(
         [
@@ -52,9 +47,7 @@ def test_noise_is_estimated_from_the_curves(
     assert "1 other is as close to the best" in found
 
 
-def test_significance_of_the_lead_over_several_seeds(
-    make_stage: MakeStage, make_candidate: MakeCandidate
-) -> None:
+def test_significance_of_the_lead_over_several_seeds() -> None:
     def stage(second: tuple[float, ...]) -> StageData:
         first = replace(make_candidate(1, 0.50), hards=(0.50, 0.51, 0.52))
         other = replace(make_candidate(2, second[0]), hards=second)
@@ -67,16 +60,14 @@ def test_significance_of_the_lead_over_several_seeds(
     assert "does not differ significantly from 2: the lead is within" in tied
 
 
-def test_confirmed_candidates_precede_unconfirmed_ones(
-    make_stage: MakeStage, make_candidate: MakeCandidate
-) -> None:
+def test_confirmed_candidates_precede_unconfirmed_ones() -> None:
     confirmed = replace(make_candidate(1, 0.30), hards=(0.30, 0.31))
     stage = make_stage([confirmed, 0.9])
     assert [c.candidate for c in stage.finished] == [1, 2]
     assert "No other candidate was trained with several seeds" in text(stage)
 
 
-def test_spending_is_compared_with_the_median(make_stage: MakeStage) -> None:
+def test_spending_is_compared_with_the_median() -> None:
     stage = make_stage([0.5, 0.2, 0.3])
     shares = []
     for candidate in stage.candidates:
@@ -87,7 +78,7 @@ def test_spending_is_compared_with_the_median(make_stage: MakeStage) -> None:
     assert "3 candidates are too few to show where compute should go" in found
 
 
-def test_only_parts_on_which_the_best_agree_are_named(make_stage: MakeStage) -> None:
+def test_only_parts_on_which_the_best_agree_are_named() -> None:
     """Hard AP and the share of C5 increase with the number, or the APs are mixed."""
     found = text(make_stage([0.01 * number for number in range(1, 41)]))
     assert "the best of 10 drawn candidates spends" in found

@@ -1,21 +1,19 @@
 import csv
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_stages import make_candidate, make_stage
 
 from reports.figures.plots import progress_chart
 from reports.page.search_report import report_page, write_report
-from reports.search_data import CandidateData, Decision, SamplerDraws, SearchData, StageData
+from reports.search_data import Decision, SamplerDraws, SearchData, StageData
 from trials.evaluation.latency import Latency
 
-MakeStage = Callable[..., StageData]
-MakeCandidate = Callable[..., CandidateData]
 HOSTILE = """</script><script>alert("x")</script>' onload=x $\\frac{"""
 DRAWS = SamplerDraws(
     flops=np.array([1, 2, 5, 5, 9]) * 10**8, accepted=2, window=(490_000_000, 510_000_000)
@@ -36,7 +34,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def full_stage(make_stage: MakeStage, make_candidate: MakeCandidate, stage: int = 1) -> StageData:
+def full_stage(stage: int = 1) -> StageData:
     """Return a stage with all optional data."""
     latency = Latency(
         runtime="onnxruntime",
@@ -60,14 +58,10 @@ def full_stage(make_stage: MakeStage, make_candidate: MakeCandidate, stage: int 
 
 
 @pytest.fixture(scope="module")
-def whole(
-    make_stage: MakeStage,
-    make_candidate: MakeCandidate,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a report of two such stages and return its folder."""
     folder = tmp_path_factory.mktemp("whole")
-    report(folder, *(full_stage(make_stage, make_candidate, stage) for stage in (1, 2)))
+    report(folder, *(full_stage(stage) for stage in (1, 2)))
     return folder
 
 
@@ -98,7 +92,7 @@ def test_numbers_of_a_figure_as_csv(whole: Path) -> None:
         assert sum(int(row["draws"]) for row in csv.DictReader(file)) == 5
 
 
-def test_trials_are_ordered_by_their_end(make_stage: MakeStage) -> None:
+def test_trials_are_ordered_by_their_end() -> None:
     first, second = make_stage([0.5, 0.25]).candidates
     stage = make_stage([replace(first, ended=200.0), replace(second, ended=100.0)])
     assert progress_chart([stage]).table["best_hard"].tolist() == [0.25, 0.5]
@@ -109,20 +103,20 @@ def test_trials_are_ordered_by_their_end(make_stage: MakeStage) -> None:
     [[], [None, None], ["no data", "no data"], [0.5], [(2, 0.25)], [0.5, 0.5], [0.0, 1.0]],
     ids=["empty", "waiting", "failures", "one", "stopped", "equal", "extreme"],
 )
-def test_reports_of_any_stage(make_stage: MakeStage, tmp_path: Path, made: list[Any]) -> None:
+def test_reports_of_any_stage(tmp_path: Path, made: list[Any]) -> None:
     page = report(tmp_path, make_stage(made))
     assert page.startswith("<!DOCTYPE html>")
     assert page.rstrip().endswith("</html>")
     assert (tmp_path / "report" / "ranges_stage1.csv").is_file()
 
 
-def test_failures_are_listed_with_their_reasons(make_stage: MakeStage) -> None:
+def test_failures_are_listed_with_their_reasons() -> None:
     page = words(make_stage(["the loss is nan at epoch 2", 0.5]))
     assert "the loss is nan at epoch 2" in page[page.index("Failed trials</h2>") :]
     assert "No trial failed" in words(make_stage([0.5]))
 
 
-def test_published_networks_are_not_ranked(make_stage: MakeStage) -> None:
+def test_published_networks_are_not_ranked() -> None:
     page = words(make_stage([0.1, 0.2]))
     tables = re.findall(r"<table.*?</table>", page, flags=re.S)
     board = next(table for table in tables if ">rank<" in table)
@@ -133,7 +127,7 @@ def test_published_networks_are_not_ranked(make_stage: MakeStage) -> None:
     assert "SCRFD-2.5GF" not in page
 
 
-def test_the_bar_has_every_part_and_sorts_by_the_early_ones(make_stage: MakeStage) -> None:
+def test_the_bar_has_every_part_and_sorts_by_the_early_ones() -> None:
     page = words(make_stage([0.1]))
     bar = re.search(r'<td data-value="([\d.]+)"><div class="bar".*?</div>', page, flags=re.S)
     assert bar is not None
@@ -143,7 +137,7 @@ def test_the_bar_has_every_part_and_sorts_by_the_early_ones(make_stage: MakeStag
     assert float(bar[1]) == pytest.approx(sum(widths[:3]) / 100, abs=1e-3)
 
 
-def test_markup_in_data_is_escaped(make_stage: MakeStage) -> None:
+def test_markup_in_data_is_escaped() -> None:
     request = {"flops": 500_000_000, "data": HOSTILE, HOSTILE: HOSTILE}
     record = {"created": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     stage = make_stage([f"reason {HOSTILE}", 0.5], request=request, record=record)
@@ -163,8 +157,6 @@ def test_the_page_makes_no_requests(whole: Path) -> None:
     assert {link[1:] for link in links} <= set(ids)
 
 
-def test_equal_data_give_equal_files(
-    make_stage: MakeStage, make_candidate: MakeCandidate, whole: Path, tmp_path: Path
-) -> None:
-    report(tmp_path, *(full_stage(make_stage, make_candidate, stage) for stage in (1, 2)))
+def test_equal_data_give_equal_files(whole: Path, tmp_path: Path) -> None:
+    report(tmp_path, *(full_stage(stage) for stage in (1, 2)))
     assert files(tmp_path) == files(whole)

@@ -5,10 +5,8 @@ import torch
 from tiny import make_architecture
 from torch import nn
 
-from search_spaces.cost import detector as cost
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import Detector, build_detector
-from search_spaces.network.layers import ResidualBlock, Shortcut
 from search_spaces.network.reference_keys import (
     UNUSED_REFERENCE_KEYS,
     from_reference,
@@ -77,17 +75,6 @@ def test_output_shapes(block, shared, keypoints):
         assert [tuple(x.shape) for x in values] == [(2, channels, *size) for size in sizes]
 
 
-@pytest.mark.parametrize("block", ["basic", "bottleneck", "depthwise"])
-@pytest.mark.parametrize("size", [(68, 100), (65, 131), (75, 37)])
-def test_any_image_size_has_the_cells_of_the_closed_form(block, size):
-    """The head's FLOPs are linear in the cells of the three levels and so give their number."""
-    architecture = tiny(block, depthwise=block == "depthwise")
-    outputs = build_detector(architecture).eval()(torch.zeros(1, 3, *size))
-    cells = sum(scores[0, 0].numel() for scores in outputs.scores)
-    one_cell = cost.flops_by_part(architecture, 32, 32)["head"] // (16 + 4 + 1)
-    assert cost.flops_by_part(architecture, *size)["head"] == one_cell * cells
-
-
 def test_level_scales_multiply_the_boxes_of_their_level_only():
     detector = build_detector(tiny()).eval()
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
@@ -101,13 +88,6 @@ def test_level_scales_multiply_the_boxes_of_their_level_only():
     torch.testing.assert_close(after.scores[1], before.scores[1])
 
 
-def test_partial_pooling_windows_average_existing_cells():
-    shortcut = Shortcut(1, 1, stride=2).eval()
-    nn.init.ones_(shortcut.conv.weight)
-    pooled = shortcut.pool(torch.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]]]))
-    torch.testing.assert_close(pooled, torch.tensor([[[[3.0, 4.5], [7.5, 9.0]]]]))
-
-
 class TestInitialisation:
     def test_untrained_scores_are_one_percent(self):
         detector = build_detector(tiny()).eval()
@@ -116,14 +96,6 @@ class TestInitialisation:
                 scores.sigmoid(), torch.full_like(scores, 0.01), rtol=0.2, atol=0
             )
         assert detector.head.scores[0].bias.tolist() == pytest.approx([-4.595, -4.595], abs=5e-4)
-
-    @pytest.mark.parametrize("block", ["basic", "bottleneck"])
-    def test_a_new_residual_block_equals_its_shortcut(self, block):
-        detector = build_detector(tiny(block)).eval()
-        x = torch.rand(1, 8 if block == "basic" else 32, 5, 5)
-        second = detector.backbone.c2[1]
-        assert isinstance(second, ResidualBlock)
-        torch.testing.assert_close(second(x), x)
 
     def test_only_last_norms_of_residual_blocks_are_zero(self):
         detector = build_detector(tiny())

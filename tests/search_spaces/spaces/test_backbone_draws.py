@@ -22,14 +22,6 @@ STREAM = (
 )
 
 
-@pytest.mark.parametrize("width", [8, 24, 64, 248])
-def test_next_width_is_uniform_in_the_range_of_the_ratio(width: int) -> None:
-    weights = next_width_weights(width, (1.0, 4.0))
-    assert list(weights) == list(range(width, 4 * width, 8))
-    assert sum(weights.values()) == 2**32
-    assert max(weights.values()) - min(weights.values()) <= 1
-
-
 @pytest.mark.parametrize("ratio", [(1.0, 4.0), (0.5, 1.3), (1.25, 1.25)])
 def test_next_width_equals_the_floor_of_width_times_ratio(
     ratio: tuple[float, float],

@@ -28,16 +28,6 @@ def test_every_file_has_its_name_and_a_network_of_its_own():
     assert len({load_zoo(name).content_hash for name in zoo_names()}) == len(zoo_names())
 
 
-@pytest.mark.parametrize("size", ["0.5g", "2.5g", "10g"])
-def test_key_point_variants_share_backbone_and_neck_with_the_plain_ones(size):
-    plain, keypoints = load_zoo(f"scrfd_{size}"), load_zoo(f"scrfd_{size}_kps")
-    assert (plain.backbone, plain.neck) == (keypoints.backbone, keypoints.neck)
-    assert keypoints.head.keypoints == 5
-    assert keypoints.head.norm == "batch"
-    assert not keypoints.head.shared
-    assert keypoints.head.level_scales == (size != "0.5g")
-
-
 def test_unknown_names_suggest_similar_ones_or_list_all():
     with pytest.raises(ConfigError, match=r"did you mean scrfd_2\.5g"):
         resolve_architecture("scrfd_2.5")

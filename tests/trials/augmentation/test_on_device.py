@@ -1,6 +1,5 @@
 """Samples applied to a batch in torch, compared with the CPU's."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +27,6 @@ CROPS = [
 
 def squares_of(samples: list[Sample], images: list[Image]) -> np.ndarray:
     return cut_squares(samples, pack(images)).numpy()
-
-
-def test_two_pixels_to_four_by_hand() -> None:
-    # half-pixel centres: weights 0, 1/4, 3/4, 1 of the second pixel, along both axes
-    image = np.array([[[0] * 3, [100] * 3], [[200] * 3, [40] * 3]], np.uint8)
-    sample = Sample(crop=Crop(left=0, top=0, side=2), size=4)
-    found = squares_of([sample, replace(sample, flipped=True)], [image, image])
-    assert found[0, 0, :, 0].tolist() == [0, 25, 75, 100]
-    assert found[0, :, 0, 2].tolist() == [0, 50, 150, 200]
-    assert found[1, 0, :, 0].tolist() == [100, 75, 25, 0]
 
 
 def test_outside_of_the_image_is_grey_and_meets_it_as_on_a_canvas() -> None:

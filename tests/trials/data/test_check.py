@@ -15,12 +15,11 @@ KEYPOINTS = " ".join(["5 5 0"] * 5)
 
 
 def make_set(root: Path, train: str, val: str = "# e/v.png 40 30\n5 5 15 25\n") -> Path:
-    """A set whose images are those of the label lines, all 40 x 30 pixels."""
+    """Write a data set with an image of 40 x 30 pixels for every image line of the labels."""
     for split, text in (("train", train), ("val", val)):
         for line in text.splitlines():
             if line.startswith("#"):
                 path = root / split / "images" / line.split()[1]
-                path.parent.mkdir(parents=True, exist_ok=True)
                 save_image(path, np.zeros((30, 40, 3), np.uint8))
         (root / split / "labelv2.txt").write_text(text)
     write_truth(root, {"e/v": [[5, 5, 10, 20]]})

@@ -88,34 +88,6 @@ def test_overlap_counts_border_pixels() -> None:
     assert overlaps(np.array([[10.0, 0, 9, 9]]), np.array([FACE], float)).item() == 0
 
 
-def test_a_match_outside_the_subset_leaves_precision_alone() -> None:
-    truth = make_truth(
-        {"e/a": [FACE, OTHER, THIRD]},
-        easy={"e/a": [0]},
-        medium={"e/a": [0, 1]},
-        hard={"e/a": [0, 1, 2]},
-    )
-    # the first two predictions both match the third face
-    rows = found((THIRD, 1), (THIRD, 0.9), (FACE, 0.5), (OTHER, 0))
-    aps = evaluate({"e/a": rows}, truth)
-    # hard: precision 1, 1/2, 2/3, 3/4 at recall 1/3, 1/3, 2/3, 1
-    assert (aps.easy, aps.medium) == (1.0, 1.0)
-    assert aps.hard == pytest.approx((1 + 3 / 4 + 3 / 4) / 3)
-
-
-def test_predictions_in_an_image_without_faces_do_not_count() -> None:
-    predictions = {"e/a": found((FACE, 0.1)), "e/b": found((FACE, 0.9))}
-    assert hard(predictions, truth_of(a=[FACE], b=[])) == 1.0
-
-
-def test_an_image_without_faces_of_the_subset_gives_false_positives() -> None:
-    truth = make_truth(
-        {"e/a": [FACE], "e/b": [OTHER]}, easy={"e/a": [0]}, medium={}, hard={"e/a": [0]}
-    )
-    predictions = {"e/a": found((FACE, 0.1)), "e/b": found((NOWHERE, 0.9), (OTHER, 0.8))}
-    assert evaluate(predictions, truth).easy == 0.5  # NOWHERE counts, OTHER does not
-
-
 @pytest.mark.parametrize("nothing", [{}, {"e/b": np.zeros((0, 5))}, {"e/b": np.zeros(0)}])
 def test_an_image_without_predictions_adds_to_the_face_count(
     nothing: dict[str, np.ndarray],

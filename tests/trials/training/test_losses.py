@@ -103,40 +103,6 @@ def test_box_loss_of_one_positive_by_hand():
     assert terms.levels.num_positives == 1
 
 
-def test_positives_are_weighted_by_their_scores():
-    # Both predict (c - 1, c + 1) squares: the first exactly right, the second apart.
-    outputs = constant_head(0.0, 1.0)
-    with torch.no_grad():
-        outputs.scores[0][0, 0, 2, 2] = math.log(3)  # score 0.75, the other 0.5
-    chosen = assigned_to(index_of(0, 2, 2, 0), index_of(0, 4, 2, 0))
-    sums = level_sums(outputs, [target([8, 8, 24, 24])], chosen)
-    assert sums.score_weight_L.tolist() == pytest.approx([1.25, 0, 0])
-    touching = 1 + 4 / 20  # 1 - DIoU of touching squares, see test_boxes
-    assert normalise(sums).box.item() == pytest.approx(2 * 0.5 * touching / 1.25, rel=1e-5)
-
-
-@pytest.mark.parametrize("level", [0, 1, 2])
-@pytest.mark.parametrize("a", [0, 1])
-def test_values_are_read_from_the_channels_of_the_anchor(level, a):
-    outputs = head(images=3, keypoints=True)
-    x, y, image = 1, 1, 2
-    stride = 8 * 2**level
-    with torch.no_grad():
-        outputs.scores[level][image, a, y, x] = 0.0
-        outputs.boxes[level][image, a * 4 : a * 4 + 4, y, x] = torch.tensor([1.0, 0.5, 1.5, 0.75])
-        outputs.keypoints[level][image, a * 10 : a * 10 + 10, y, x] = torch.arange(10) / 4
-    shifts = torch.arange(10).reshape(1, 5, 2) / 4
-    points = torch.cat(((1 + shifts) * stride, torch.ones(1, 5, 1)), dim=2)
-    box = [0, 0.5 * stride, 2.5 * stride, 1.75 * stride]
-    assigned = torch.zeros(3, len(anchors_for(*SIZE)), dtype=torch.int64)
-    assigned[image, index_of(level, x, y, a)] = 1
-    sums = level_sums(outputs, [target(), target(), target(box, points=points)], assigned)
-    assert sums.qualities_P.tolist() == pytest.approx([1.0], abs=1e-5)
-    assert sums.box_L.abs().max().item() < 1e-5
-    assert sums.keypoint_L.abs().max().item() < 1e-5
-    assert sums.score_weight_L.tolist() == [0.5 if here == level else 0 for here in range(3)]
-
-
 def test_keypoint_loss_by_hand():
     outputs = head(images=1)
     with torch.no_grad():

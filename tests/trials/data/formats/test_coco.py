@@ -31,17 +31,16 @@ def read(folder, *args, **kwargs):
     return read_coco(coco(folder, *args, **kwargs), folder / "images")
 
 
-def test_boxes_become_corners(tmp_path: Path) -> None:
-    (image,) = read(tmp_path, [box()])
-    assert image.name == "a.jpg"
-    assert image.size == (100, 80)
-    assert image.faces.boxes_N4.tolist() == [[10, 20, 40, 60]]
+def test_boxes_become_corners_crowds_ignored_faces_and_empty_boxes_are_dropped(
+    tmp_path: Path,
+) -> None:
+    empty, keypoints = box(3, bbox=[1, 2, 0, 5]), [1, 2, 2] * 17  # not those of a face
+    (image,) = read(tmp_path, [box(keypoints=keypoints), box(2, iscrowd=1), empty])
+    assert (image.name, image.size, image.dropped) == ("a.jpg", (100, 80), 1)
+    assert image.faces.boxes_N4.tolist() == [[10, 20, 40, 60]] * 2
+    assert image.faces.ignored_N.tolist() == [False, True]
     assert not image.faces.annotated.any()
-
-
-def test_an_image_without_annotations_has_no_face(tmp_path: Path) -> None:
-    (image,) = read(tmp_path, [])
-    assert len(image.faces) == 0
+    assert [len(image.faces) for image in read(tmp_path, [])] == [0]
 
 
 def test_visibility_becomes_the_flag_of_labelv2(tmp_path: Path) -> None:
@@ -49,21 +48,6 @@ def test_visibility_becomes_the_flag_of_labelv2(tmp_path: Path) -> None:
     (image,) = read(tmp_path, [box(keypoints=points)])
     expected = [[1, 2, 0], [3, 4, 1], [-1, -1, -1], [7, 8, 0], [9, 10, 0]]
     assert image.faces.keypoints_N53[0].tolist() == expected
-
-
-def test_key_points_of_another_number_are_left_out(tmp_path: Path) -> None:
-    (image,) = read(tmp_path, [box(keypoints=[1, 2, 2] * 17)])
-    assert not image.faces.annotated.any()
-
-
-def test_a_crowd_region_is_an_ignored_face(tmp_path: Path) -> None:
-    (image,) = read(tmp_path, [box(iscrowd=1)])
-    assert image.faces.ignored_N.tolist() == [True]
-
-
-def test_boxes_without_area_are_counted_and_dropped(tmp_path: Path) -> None:
-    (image,) = read(tmp_path, [box(), box(2, bbox=[1, 2, 0, 5])])
-    assert (len(image.faces), image.dropped) == (1, 1)
 
 
 @pytest.mark.parametrize("wanted", ["face", "2"])
@@ -99,7 +83,7 @@ def test_a_missing_image_is_named_with_the_remedy(tmp_path: Path, given: str) ->
     "content",
     ["", "[]", "{}", '{"images": 3}', "[" * 100_000, '{"images": [1], "annotations": []}', "\xff"],
 )
-def test_what_is_no_coco_file_is_refused(tmp_path: Path, content: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "faces.json"
     path.write_text(content)
     with pytest.raises(DataError, match=r"faces\.json: (is not valid JSON|a COCO file has)"):

@@ -34,19 +34,12 @@ RETINAFACE = """\
 """
 
 
-def make_images(root: Path, *names: str) -> Path:
-    for number, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_image(path, np.zeros((100, 60 + number, 3), np.uint8))
-    return root
-
-
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    return make_images(
-        tmp_path / "WIDER_val/images", "0--Parade/a.jpg", "1--Empty/b.jpg", "1--Empty/c.jpg"
-    )
+    root = tmp_path / "WIDER_val/images"
+    for number, name in enumerate(("0--Parade/a.jpg", "1--Empty/b.jpg", "1--Empty/c.jpg")):
+        save_image(root / name, np.zeros((100, 60 + number, 3), np.uint8))
+    return root
 
 
 def labels(split: Path) -> list[AnnotatedImage]:

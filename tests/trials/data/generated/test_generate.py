@@ -43,20 +43,19 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     assert all_bytes(tmp_path / "other")[name] != all_bytes(generated)[name]
 
 
-def test_an_image_does_not_depend_on_how_many_are_drawn(generated: Path, tmp_path: Path) -> None:
+def test_images_all_differ_and_do_not_depend_on_how_many_are_drawn(
+    generated: Path, tmp_path: Path
+) -> None:
     generate(tmp_path / "few", num_train=2, num_val=1, seed=3)
-    few, many = all_bytes(tmp_path / "few"), all_bytes(generated)
-    images = [name for name in few if name.endswith(".jpg")]
-    assert len(images) == 3
-    assert all(few[name] == many[name] for name in images)
+    few, many = (
+        {name: content for name, content in all_bytes(root).items() if name.endswith(".jpg")}
+        for root in (tmp_path / "few", generated)
+    )
+    assert (len(few), len(many), len(set(many.values()))) == (3, 20, 20)
+    assert all(content == many[name] for name, content in few.items())
 
 
-def test_training_and_validation_images_differ(generated: Path) -> None:
-    contents = [data for name, data in all_bytes(generated).items() if name.endswith(".jpg")]
-    assert len(set(contents)) == len(contents) == 20
-
-
-def test_key_points_lie_in_their_boxes_and_in_order(generated: Path) -> None:
+def test_key_points_are_in_their_boxes_and_in_order(generated: Path) -> None:
     for image in FaceDataset(generated, "train").images:
         boxes, points = image.faces.boxes_N4, image.faces.keypoints_N53[:, :, :2]
         assert (points >= boxes[:, None, :2] - 0.2).all()
@@ -123,7 +122,7 @@ def test_a_crowd_has_more_and_smaller_faces() -> None:
     assert np.median(crowds[:, 3] - crowds[:, 1]) < np.median(others[:, 3] - others[:, 1])
 
 
-def test_boxes_lie_in_the_picture_and_hardly_overlap() -> None:
+def test_boxes_are_in_the_picture_and_hardly_overlap() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
         boxes = draw_picture(200, 150, crowd=True, rng=rng).boxes_F4

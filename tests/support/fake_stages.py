@@ -1,9 +1,8 @@
 """Made-up searches as plain data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from tiny import make_architecture, make_result
 
 from reports.curves import Curve
@@ -39,7 +38,8 @@ def outcome(made: Made) -> Outcome | None:
     return TrialStopped(epoch=made[0], epochs=4, hard=made[1], reason="stopped by asha")
 
 
-def candidate(number: int, made: Made, curve: dict[int, float] | None = None) -> CandidateData:
+def make_candidate(number: int, made: Made, curve: dict[int, float] | None = None) -> CandidateData:
+    """Return a candidate with the outcome that `outcome` makes, and its curve of hard APs."""
     network = architecture(number)
     known = None
     if curve is not None:
@@ -52,20 +52,11 @@ def candidate(number: int, made: Made, curve: dict[int, float] | None = None) ->
     )
 
 
-@pytest.fixture(scope="session")
-def make_stage() -> Callable[..., StageData]:
-    def make(made: Sequence[Made | CandidateData], stage: int = 1, **more: Any) -> StageData:
-        """Return a stage of candidates from 1 on, each given or made by `outcome`."""
-        candidates = tuple(
-            item if isinstance(item, CandidateData) else candidate(number, item)
-            for number, item in enumerate(made, start=1)
-        )
-        values: dict[str, Any] = {"request": REQUEST, "record": RECORD, **more}
-        return StageData(stage=stage, candidates=candidates, **values)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def make_candidate() -> Callable[..., CandidateData]:
-    return candidate
+def make_stage(made: Sequence[Made | CandidateData], stage: int = 1, **more: Any) -> StageData:
+    """Return a stage of candidates from 1 on, each given or made by `outcome`."""
+    candidates = tuple(
+        item if isinstance(item, CandidateData) else make_candidate(number, item)
+        for number, item in enumerate(made, start=1)
+    )
+    values: dict[str, Any] = {"request": REQUEST, "record": RECORD, **more}
+    return StageData(stage=stage, candidates=candidates, **values)
