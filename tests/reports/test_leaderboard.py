@@ -105,7 +105,7 @@ def test_missing_values_are_empty_in_csv(tmp_path: Path) -> None:
 
 
 def confirmed_rows() -> list[Row]:
-    """Candidate 1 leads with one seed; 2 and 3 are tied above 4; 5 and 7 have one seed each."""
+    """Return rows in which candidates 1, 2 and 3 have three seeds and the others at most one."""
     hards = {1: [0.9, 0.5, 0.49], 2: [0.7, 0.69, 0.71], 3: [0.65, 0.7, 0.72]}
     rows = [
         replace(row(number, result(values[0])), hards=tuple(values))

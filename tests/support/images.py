@@ -10,6 +10,7 @@ from trials.data.labels import AnnotatedImage, Faces, write_labelv2
 
 
 def noise(height: int, width: int, seed: int = 0) -> Image:
+    """Return uniformly distributed pixels (height, width, 3), the same for the same seed."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 

@@ -1,6 +1,5 @@
 """Conversion of checkpoints of other programs; ONNX files: `onnx/test_network_import.py`."""
 
-import numpy as np
 import pytest
 import torch
 from small_networks import randomised
@@ -134,14 +133,3 @@ def test_the_released_checkpoint_is_recognised(shared_dir, tmp_path):
     assert done.architecture.name == "scrfd_0.5g_kps"
     weights = torch.load(source, map_location="cpu", weights_only=True)["state_dict"]
     assert done.tensors + len(done.ignored) == len(weights)
-
-
-@pytest.mark.parametrize(
-    ("golden", "name"),
-    [("2.5g", "scrfd_2.5g"), ("500m", "scrfd_0.5g"), ("2.5g_bnkps", "scrfd_2.5g_kps")],
-)
-def test_the_references_weights_are_recognised(golden_dir, tmp_path, golden, name):
-    with np.load(golden_dir / f"forward_scrfd_{golden}_weights.npz") as file:
-        weights = {key: torch.from_numpy(np.array(file[key])) for key in file.files}
-    source = save_checkpoint(tmp_path / "m.pth", weights)
-    assert convert_model(source, tmp_path / "m.pt").architecture.name == name

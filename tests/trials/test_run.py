@@ -242,18 +242,14 @@ def test_changed_labels_change_the_fingerprint_of_data(data: Path, tmp_path: Pat
     assert data_fingerprint(copy) != before
 
 
-def test_missing_data_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no such data folder"):
-        run(tmp_path / "nowhere", tmp_path / "trial")
-    assert not (tmp_path / "trial").exists()
-
-
 @pytest.mark.parametrize("wrong", [{"device": "cuda:99"}, {"device": "cpu", "precision": "fp16"}])
-def test_a_missing_device_or_precision_does_not_claim_the_folder(
+def test_missing_data_device_or_precision_do_not_claim_the_folder(
     data: Path, tmp_path: Path, wrong: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigError):
         run(data, tmp_path / "new", settings=wrong)
+    with pytest.raises(DataError, match="there is no such data folder"):
+        run(tmp_path / "nowhere", tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 

@@ -10,7 +10,7 @@ from trials.augmentation.colour import Distortion, distort, draw_distortion
 
 
 def values_after(distortion: Distortion, *colours: tuple[int, int, int]) -> np.ndarray:
-    """Distorted colours (pixels, 3), taken back to 0-255."""
+    """Return distorted colours (pixels, 3) in the range 0-255."""
     return distort(np.array([colours], np.uint8), distortion)[0] * 128 + 127.5
 
 

@@ -30,14 +30,14 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(size: tuple[int, int], depth: int, colour_type: int, rows: bytes, *extra: bytes) -> bytes:
-    """A PNG file of (height, width); `rows` begin with a zero each, `extra` are whole chunks."""
+    """Return a PNG file of (height, width); rows begin with a zero, `extra` are whole chunks."""
     header = struct.pack(">IIBBBBB", size[1], size[0], depth, colour_type, 0, 0, 0)
     data = chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b"")
 
 
 def with_exif(content: bytes, tiff: bytes, size: tuple[int, int]) -> bytes:
-    """A JPEG, PNG or WEBP file of (height, width) with EXIF data put into it."""
+    """Return a JPEG, PNG or WEBP file of (height, width) with EXIF data added."""
     if content[:2] == b"\xff\xd8":
         data = b"Exif\0\0" + tiff
         return content[:2] + b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data + content[2:]

@@ -79,11 +79,8 @@ def test_images_keep_their_own_faces():
     write_face(head, 0.8, [1, 1, 1, 1], image=0, x=5)
     write_face(head, 0.7, [1, 1, 1, 1], image=2, level=2, x=1, y=1)
     found = decode(head)
-    assert [d.scores_N.tolist() for d in found] == [
-        pytest.approx([0.8]),
-        [],
-        pytest.approx([0.9, 0.7]),
-    ]
+    scores = [d.scores_N.tolist() for d in found]
+    assert scores == [pytest.approx([0.8]), [], pytest.approx([0.9, 0.7])]
 
 
 def test_a_better_box_suppresses_an_overlapping_one():
@@ -116,24 +113,19 @@ def test_clipping_comes_before_suppression():
     assert len(decode(head, [SIZE])[0]) == 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_decoded_in_float32(dtype):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_any_precision_memory_format_and_gradient_mode_is_decoded_in_float32(dtype):
     head = silent_head(keypoints=True)
     write_face(head, 0.9, [0.5, 0.25, 1, 2], x=11, y=7)
-    half = Head(*([level.to(dtype) for level in levels] for levels in head))
-    (found,) = decode(half)
+    changed = Head(
+        *(
+            [x.to(dtype, memory_format=torch.channels_last).requires_grad_() for x in levels]
+            for levels in head
+        )
+    )
+    (found,) = decode(changed)
     assert found.boxes_N4.dtype == np.float32
     assert found.boxes_N4.tolist() == [[84, 54, 96, 72]]
-
-
-def test_result_does_not_depend_on_memory_format_or_gradient_mode():
-    head = silent_head()
-    write_face(head, 0.9, [1, 2, 3, 4])
-    strided = Head(
-        [s.requires_grad_() for s in head.scores],
-        [b.to(memory_format=torch.channels_last).requires_grad_() for b in head.boxes],
-    )
-    assert decode(strided)[0].boxes_N4.tolist() == [[8, 8, 40, 56]]
 
 
 def test_diverged_networks_are_an_error_not_an_empty_result():
@@ -187,7 +179,7 @@ def test_overlap_at_the_threshold_survives():
 # Detections
 
 
-def test_detections_scale_and_select():
+def test_detections_scale_select_and_must_agree_in_number():
     found = Detections(
         boxes_N4=squares((0, 0), (10, 20)),
         scores_N=np.array([0.5, 0.9], np.float32),
@@ -198,9 +190,6 @@ def test_detections_scale_and_select():
     assert scaled.keypoints_N52[0, 0].tolist() == [2, 0.5]
     assert scaled.boxes_N4.dtype == np.float32
     assert len(scaled) == 1
-
-
-def test_detections_must_agree_in_number():
     with pytest.raises(DataError, match=r"boxes_N4 must have shape \(2, 4\), got \(1, 4\)"):
         Detections(boxes_N4=squares((0, 0)), scores_N=np.zeros(2, np.float32))
 

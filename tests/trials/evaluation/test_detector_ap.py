@@ -33,7 +33,7 @@ BOX = (8, 4, 28, 24)
 
 
 class OneFace:
-    """Finds `BOX` with probability `score` in every image, and records its inputs."""
+    """A detector that finds `BOX` with probability `score` and records its inputs."""
 
     def __init__(self, score: float = 0.9, distances: tuple[float, ...] = DISTANCES) -> None:
         self.score, self.distances = score, distances
@@ -62,7 +62,7 @@ def evaluate(
 
 
 def make_data(root: Path, sizes: list[tuple[int, int]], faces: list[list[float]]) -> Path:
-    """Images e/0, e/1, ... of (width, height), each with one face (xyxy)."""
+    """Write images e/0, e/1, ... of (width, height), each with one face (xyxy)."""
     images, boxes = [], {}
     for index, ((width, height), face) in enumerate(zip(sizes, faces, strict=True)):
         name = f"e/{index}.png"
@@ -83,7 +83,7 @@ def make_data(root: Path, sizes: list[tuple[int, int]], faces: list[list[float]]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Fitted to 64 pixels, the second image is halved and the third doubled."""
+    """Write three images; fitted to 64 pixels, the second is halved and the third doubled."""
     big, small = [2.0 * v for v in BOX], [v / 2 for v in BOX]
     return make_data(tmp_path, [(64, 48), (128, 64), (32, 32)], [list(BOX), big, small])
 

@@ -23,7 +23,7 @@ Batches = list[tuple[torch.Tensor, list[Faces]]]
 
 
 def make_set(root: Path, count: int = 5, **options: Any) -> TrainingSet:
-    """A training set of noise with two faces an image."""
+    """Write images of noise with two faces each and return their training set."""
     sizes = [SIZES[number % len(SIZES)] for number in range(count)]
     make_split(root, sizes, [[5, 5, 15, 20], [20, 15, 35, 32]])
     return open_set(root, **options)

@@ -34,7 +34,7 @@ def make_training(recipe: Recipe, precision: str = "fp32") -> Training:
 
 
 def make_batches(count: int, faces: int = 1) -> list[Batch]:
-    """Grey noise with a bright square of 32 px where the face is."""
+    """Return batches of grey noise with a bright square of 32 px where the face is."""
     generator = torch.Generator().manual_seed(0)
     batches = []
     for _ in range(count):
@@ -104,7 +104,7 @@ def test_bfloat16_is_close_to_float32() -> None:
 
 
 def test_a_step_of_sgd_follows_its_definition() -> None:
-    """First step of SGD with weight decay: w - lr * (gradient + decay * w)."""
+    """The first step with weight decay is w - lr * (gradient + decay * w)."""
     recipe = Recipe(warmup_fraction=0.0, learning_rate=0.5, weight_decay=0.1, momentum=0.9)
     plain = replace(recipe, weight_decay=0.0)
     decayed, free = make_training(recipe), make_training(plain)

@@ -1,4 +1,4 @@
-"""Assignment, losses and gradients against the SCRFD reference, and against our own goldens.
+"""Assignment, losses and gradients against the SCRFD reference and goldens of this program.
 
 `heads_loss_*` were computed with torch.topk's own order among ties, `heads_losslow_*` with
 the lowest index first, which is this project's rule. The losses are checked on both, each
@@ -116,7 +116,7 @@ def test_whole_loss_assigns_as_the_reference_with_low_ties(golden_dir):
     assert_close(detection_loss(head, targets).total, expected["total_loss"])
 
 
-# Our own goldens: tests/golden/make_head_losses.py
+# Goldens of this program: tests/golden/make_head_losses.py
 
 
 with np.load(make_head_losses.OUT) as archive:
@@ -133,7 +133,7 @@ def test_own_golden(case):
 
 
 def assert_close(found, expected):
-    """Equal to 1e-5 of each value; 1e-7 of the largest where terms cancel."""
+    """Assert equality to 1e-5 of each value, or 1e-7 of the largest where terms cancel."""
     values = found.detach().numpy().astype(np.float64)
     largest = float(np.abs(expected).max(initial=0))
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-7 * largest)

@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def root(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two workers have done every job of the script."""
+    """Run every job of the script with two workers and return their folder."""
     root = tmp_path_factory.mktemp("workers")
     command = [sys.executable, script.__file__, str(root), str(data)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
@@ -46,7 +46,7 @@ def exit_codes(root: Path, job: str) -> list[int]:
 
 @pytest.fixture(scope="module")
 def found_by_rank(root: Path) -> list[dict[str, Any]]:
-    """The findings of two workers, by rank."""
+    """Return what two workers found, by rank."""
     assert exit_codes(root, "losses") == [0, 0]
     return [read(root / "losses" / str(rank)) for rank in range(2)]
 
@@ -92,7 +92,7 @@ def test_a_rank_outside_the_group_is_refused(rank: int, count: int) -> None:
 
 
 def state(trial: Path) -> dict[str, Any]:
-    """A trial's last checkpoint without its timing."""
+    """Return a trial's last checkpoint without its timing."""
     content = read(trial / "last.pt")
     for name in ("duration_s", "step_s"):
         content["progress"].pop(name)
@@ -113,7 +113,7 @@ def test_both_workers_end_with_the_same_result_and_only_the_leader_reports(root:
 def test_a_killed_run_resumes_with_the_same_outcome(root: Path) -> None:
     killed, other = exit_codes(root, "killed")
     assert killed == -9
-    assert other == 1  # notices, and ends with an error of its own
+    assert other == 1  # fails when the connection to the killed worker is lost
     assert exit_codes(root, "again") == [0, 0]
     assert read(root / "again" / "0")["epochs"] == [3]
     assert_equal(state(root / "continued"), state(root / "whole"))
@@ -129,7 +129,7 @@ def test_all_workers_stop_at_the_same_iteration_and_resume_there(root: Path) -> 
 
 
 def assert_equal(found: Any, expected: Any, where: str = "state") -> None:
-    """Nested equality, to the bit for tensors."""
+    """Assert that nested values are equal, tensors to the bit."""
     assert type(found) is type(expected), where
     if isinstance(expected, torch.Tensor):
         assert torch.equal(found, expected), where

@@ -12,7 +12,7 @@ from trials.data.formats.yolo import labels_beside, read_yolo
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """A folder with one image of 200 x 100 pixels."""
+    """Write one image of 200 x 100 pixels and return its folder."""
     folder = tmp_path / "images" / "train"
     folder.mkdir(parents=True)
     cv2.imwrite(str(folder / "a.png"), np.zeros((100, 200, 3), np.uint8))
