@@ -88,68 +88,76 @@ def test_level_scales_multiply_the_boxes_of_their_level_only():
     torch.testing.assert_close(after.scores[1], before.scores[1])
 
 
-class TestInitialisation:
-    def test_untrained_scores_are_one_percent(self):
-        detector = build_detector(tiny()).eval()
-        for scores in detector(torch.zeros(1, 3, 64, 64)).scores:
-            torch.testing.assert_close(
-                scores.sigmoid(), torch.full_like(scores, 0.01), rtol=0.2, atol=0
-            )
-        assert detector.head.scores[0].bias.tolist() == pytest.approx([-4.595, -4.595], abs=5e-4)
+# Initialisation
 
-    def test_only_last_norms_of_residual_blocks_are_zero(self):
-        detector = build_detector(tiny())
-        zero = [
-            name
-            for name, module in detector.named_modules()
-            if isinstance(module, nn.BatchNorm2d) and not module.weight.any()
-        ]
-        blocks = ["c2.0", "c2.1", "c3.0", "c4.0", "c5.0", "c5.1"]
-        assert zero == [f"backbone.{block}.branch.1.norm" for block in blocks]
 
-    def test_weight_scales_of_the_three_parts(self):
-        detector = build_detector(load_zoo("resnet_2.5g"))
-        conv = detector.backbone.c5[1].branch[0].conv.weight  # 128 x 128 x 3 x 3
-        assert conv.std().item() == pytest.approx(math.sqrt(2 / (128 * 9)), rel=0.02)
-        lateral = detector.neck.laterals[2].weight  # 48 x 128 x 1 x 1
-        bound = math.sqrt(6 / (48 + 128))
-        assert bound * 0.99 < lateral.abs().max().item() <= bound
-        for weight in (detector.head.towers[0][0].conv.weight, detector.head.boxes[0].weight):
-            assert weight.std().item() == pytest.approx(0.01, rel=0.05)
+def test_untrained_scores_are_one_percent():
+    detector = build_detector(tiny()).eval()
+    for scores in detector(torch.zeros(1, 3, 64, 64)).scores:
+        torch.testing.assert_close(
+            scores.sigmoid(), torch.full_like(scores, 0.01), rtol=0.2, atol=0
+        )
+    assert detector.head.scores[0].bias.tolist() == pytest.approx([-4.595, -4.595], abs=5e-4)
 
-    def test_biases_are_zero_except_those_of_the_scores(self):
-        detector = build_detector(tiny())
-        biased = {
-            name
-            for name, module in detector.named_modules()
-            if isinstance(module, nn.Conv2d) and module.bias is not None and module.bias.any()
-        }
-        assert biased == {"head.scores.0"}
 
-    def test_reset_parameters_depends_on_the_seed_only(self):
-        fresh = build_detector(tiny(), torch.Generator().manual_seed(5))
-        used = build_detector(tiny(), torch.Generator().manual_seed(6))
-        stem = [detector.backbone.stem[0].conv.weight for detector in (fresh, used)]
-        assert not torch.equal(*stem)
-        with torch.no_grad():
-            for value in used.state_dict().values():
-                value.fill_(7)
-        used.reset_parameters(torch.Generator().manual_seed(5))
-        assert all(torch.equal(a, used.state_dict()[k]) for k, a in fresh.state_dict().items())
+def test_only_last_norms_of_residual_blocks_are_zero():
+    detector = build_detector(tiny())
+    zero = [
+        name
+        for name, module in detector.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any()
+    ]
+    blocks = ["c2.0", "c2.1", "c3.0", "c4.0", "c5.0", "c5.1"]
+    assert zero == [f"backbone.{block}.branch.1.norm" for block in blocks]
 
-    def test_building_keeps_the_global_random_state(self):
-        before = torch.get_rng_state()
-        build_detector(tiny())
-        assert torch.equal(torch.get_rng_state(), before)
 
-    @pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_2.5g_kps"])
-    def test_every_weight_is_finite_and_has_a_gradient(self, name):
-        detector = build_detector(load_zoo(name)).train()
-        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        outputs = detector(images)
-        levels = [*outputs.scores, *outputs.boxes, *(outputs.keypoints or [])]
-        torch.stack([x.square().mean() for x in levels]).sum().backward()
-        for parameter in detector.parameters():
-            assert parameter.isfinite().all()
-            assert parameter.grad is not None
-            assert parameter.grad.isfinite().all()
+def test_weight_scales_of_the_three_parts():
+    detector = build_detector(load_zoo("resnet_2.5g"))
+    conv = detector.backbone.c5[1].branch[0].conv.weight  # 128 x 128 x 3 x 3
+    assert conv.std().item() == pytest.approx(math.sqrt(2 / (128 * 9)), rel=0.02)
+    lateral = detector.neck.laterals[2].weight  # 48 x 128 x 1 x 1
+    bound = math.sqrt(6 / (48 + 128))
+    assert bound * 0.99 < lateral.abs().max().item() <= bound
+    for weight in (detector.head.towers[0][0].conv.weight, detector.head.boxes[0].weight):
+        assert weight.std().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_biases_are_zero_except_those_of_the_scores():
+    detector = build_detector(tiny())
+    biased = {
+        name
+        for name, module in detector.named_modules()
+        if isinstance(module, nn.Conv2d) and module.bias is not None and module.bias.any()
+    }
+    assert biased == {"head.scores.0"}
+
+
+def test_reset_parameters_depends_on_the_seed_only():
+    fresh = build_detector(tiny(), torch.Generator().manual_seed(5))
+    used = build_detector(tiny(), torch.Generator().manual_seed(6))
+    stem = [detector.backbone.stem[0].conv.weight for detector in (fresh, used)]
+    assert not torch.equal(*stem)
+    with torch.no_grad():
+        for value in used.state_dict().values():
+            value.fill_(7)
+    used.reset_parameters(torch.Generator().manual_seed(5))
+    assert all(torch.equal(a, used.state_dict()[k]) for k, a in fresh.state_dict().items())
+
+
+def test_building_keeps_the_global_random_state():
+    before = torch.get_rng_state()
+    build_detector(tiny())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_2.5g_kps"])
+def test_every_weight_is_finite_and_has_a_gradient(name):
+    detector = build_detector(load_zoo(name)).train()
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    outputs = detector(images)
+    levels = [*outputs.scores, *outputs.boxes, *(outputs.keypoints or [])]
+    torch.stack([x.square().mean() for x in levels]).sum().backward()
+    for parameter in detector.parameters():
+        assert parameter.isfinite().all()
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()

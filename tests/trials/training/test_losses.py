@@ -26,10 +26,10 @@ def tensors_of(outputs):
     return [*outputs.scores, *outputs.boxes, *(outputs.keypoints or [])]
 
 
-def head(images=2, *, keypoints=True, seed=0, size=SIZE):
+def head(images=2, *, keypoints=True, seed=0):
     """Return random outputs of a network."""
     generator = torch.Generator().manual_seed(seed)
-    grids = grids_for(*size)
+    grids = grids_for(*SIZE)
 
     def levels(channels):
         shapes = [(images, channels, *grid) for grid in grids]
@@ -38,9 +38,9 @@ def head(images=2, *, keypoints=True, seed=0, size=SIZE):
     return HeadOutputs(levels(2), levels(8), levels(20) if keypoints else None)
 
 
-def constant_head(score, distance, size=SIZE):
+def constant_head(score, distance):
     """Return outputs for one image in which all anchors have one score and one distance."""
-    grids = grids_for(*size)
+    grids = grids_for(*SIZE)
     scores = [torch.full((1, 2, *grid), float(score)).requires_grad_() for grid in grids]
     boxes = [torch.full((1, 8, *grid), float(distance)).requires_grad_() for grid in grids]
     return HeadOutputs(scores, boxes, None)
@@ -57,15 +57,11 @@ FACES = [
 ]
 
 
-def assigned_to(*anchors, size=SIZE):
-    assigned = torch.zeros(1, len(anchors_for(*size)), dtype=torch.int64)
-    assigned[0, list(anchors)] = 1
+def one_positive():
+    """Assign the first face to the first anchor at (16, 16) of stride 8 and to no other."""
+    assigned = torch.zeros(1, len(anchors_for(*SIZE)), dtype=torch.int64)
+    assigned[0, (2 * SIZE[1] // 8 + 2) * 2] = 1
     return assigned
-
-
-def index_of(level, x, y, a, size=SIZE):
-    columns = grids_for(*size)[level][1]
-    return anchors_for(*size).level_starts[level] + (y * columns + x) * 2 + a
 
 
 # The terms by hand
@@ -96,7 +92,7 @@ def test_box_loss_of_one_positive_by_hand():
     # Stride 8, centre (16, 16) = (2, 2) strides; predicted (1, 1, 3, 3), face (2, 1, 4, 3):
     # IoU 2 / 6, centres 1 apart, enclosing 3 x 2. The score weight cancels with its sum.
     outputs = constant_head(-1.0, 1.0)
-    sums = level_sums(outputs, [target([16, 8, 32, 24])], assigned_to(index_of(0, 2, 2, 0)))
+    sums = level_sums(outputs, [target([16, 8, 32, 24])], one_positive())
     terms = normalise(sums)
     assert terms.box.item() == pytest.approx(2 * (1 - (1 / 3 - 1 / 13)), rel=1e-5)
     assert sums.qualities_P.tolist() == pytest.approx([1 / 3])
@@ -111,7 +107,7 @@ def test_keypoint_loss_by_hand():
     shifts[0, 0] = torch.tensor([2.0, 0.05])  # beyond and within beta = 1/9
     points = torch.cat((16 + 8 * shifts, torch.ones(1, 5, 1)), dim=2)
     face = target([8, 8, 24, 24], points=points)
-    sums = level_sums(outputs, [face], assigned_to(index_of(0, 2, 2, 0)))
+    sums = level_sums(outputs, [face], one_positive())
     expected = 0.1 * ((2 - 0.5 / 9) + 0.5 * 0.05**2 * 9)
     assert normalise(sums).keypoint.item() == pytest.approx(expected, rel=1e-5)
 
@@ -123,7 +119,7 @@ def test_unknown_key_points_have_no_weight():
     def loss(weights):
         points[0, :, 2] = torch.tensor(weights)
         face = target([8, 8, 24, 24], points=points.clone())
-        chosen = assigned_to(index_of(0, 2, 2, 0))
+        chosen = one_positive()
         return normalise(level_sums(outputs, [face], chosen)).keypoint.item()
 
     everything = loss([1.0, 1.0, 1.0, 1.0, 1.0])
