@@ -15,12 +15,17 @@ from search_spaces.errors import ConfigError, DataError
 from search_spaces.mmdet.config_reader import architecture_from_mmdet
 from search_spaces.network.detector import Detector
 from search_spaces.network.recognise import known_name, recognise
-from search_spaces.network.reference_keys import UNUSED_REFERENCE_KEYS, from_reference
-from trials.model_file import build_claimed, read_tensors, save_model
+from search_spaces.network.reference_keys import (
+    UNUSED_REFERENCE_KEYS,
+    from_reference,
+    reference_key,
+)
+from trials.model_file import build_claimed, read_foreign_tensors, save_model
 from trials.onnx.export import compare_with_onnx
 from trials.onnx.network_import import read_onnx
 
 ONNX_TOLERANCE = 1e-3
+EMA_PREFIX = "ema_"
 CHECKPOINTS = (".pth", ".pt", ".pkl")
 
 
@@ -46,6 +51,8 @@ def convert_model(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     architecture: Architecture | None = None,
+    *,
+    ema: bool = False,
 ) -> Conversion:
     """Convert a SCRFD `.onnx` file or mmdetection `.pth` checkpoint to a model file.
 
@@ -56,6 +63,7 @@ def convert_model(
         source: the file; its suffix tells the format.
         out: the model file, written atomically.
         architecture: the source's; None recognises it.
+        ema: take the averaged weights of a checkpoint that has them beside the live ones.
 
     Raises:
         ConfigError: the source has another architecture than the given one.
@@ -63,9 +71,11 @@ def convert_model(
     """
     path = Path(source)
     if path.suffix.lower() == ".onnx":
+        if ema:
+            raise ConfigError(f"{path}: an ONNX file has no averaged weights; leave --ema out")
         conversion, detector = _from_onnx(path, architecture)
     elif path.suffix.lower() in CHECKPOINTS:
-        conversion, detector = _from_checkpoint(path, architecture)
+        conversion, detector = _from_checkpoint(path, architecture, ema=ema)
     else:
         raise ConfigError(f"{path}: can convert .onnx and .pth files, got {path.suffix!r}")
     meta = {"converted_from": path.name}
@@ -89,14 +99,16 @@ def _from_onnx(path: Path, wanted: Architecture | None) -> tuple[Conversion, Det
     return conversion, detector
 
 
-def _from_checkpoint(path: Path, wanted: Architecture | None) -> tuple[Conversion, Detector]:
-    content = read_tensors(path)
-    weights = _state_dict(content, path)
+def _from_checkpoint(
+    path: Path, wanted: Architecture | None, *, ema: bool
+) -> tuple[Conversion, Detector]:
+    content = read_foreign_tensors(path)
+    weights = _chosen_weights(_state_dict(content, path), path, ema=ema)
     found = wanted or _recognised(content, weights, path)
     architecture = _named(found)
     places = build_claimed(architecture, path).state_dict()
     try:
-        ours = from_reference(weights, places, architecture)
+        ours = from_reference(_with_counters(weights, places, architecture), places, architecture)
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
     detector = _loaded(architecture, ours, path)
@@ -116,6 +128,32 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise DataError(f"{path}: is not a checkpoint of mmdetection: {name!r} is no tensor")
     return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+def _chosen_weights(weights: dict[str, Tensor], path: Path, *, ema: bool) -> dict[str, Tensor]:
+    """Return the live weights, or the averaged ones that mmcv's EMAHook keeps beside them.
+
+    The hook names the average of `a.b` `ema_a_b`.
+    """
+    live = {name: value for name, value in weights.items() if not name.startswith(EMA_PREFIX)}
+    if not ema:
+        return live
+    averaged = {name: EMA_PREFIX + name.replace(".", "_") for name in live}
+    if not any(name in weights for name in averaged.values()):
+        raise DataError(f"{path}: has no averaged weights ({EMA_PREFIX}*); leave --ema out")
+    return {name: weights.get(averaged[name], value) for name, value in live.items()}
+
+
+def _with_counters(
+    weights: dict[str, Tensor], places: Mapping[str, Tensor], architecture: Architecture
+) -> dict[str, Tensor]:
+    """Return the weights with the batch counters of BatchNorms that older programs leave out."""
+    counters = {
+        reference_key(name, architecture): value
+        for name, value in places.items()
+        if name.endswith("num_batches_tracked")
+    }
+    return counters | weights
 
 
 def _recognised(content: Any, weights: Mapping[str, Tensor], path: Path) -> Architecture:

@@ -40,7 +40,9 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _OBJECT_STORE_BYTES = 100 << 20  # trials exchange a few kilobytes
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 _KNOCK_S = 10.0
-_LONGEST_TEMPORARY = 30  # Ray puts sockets below it, whose paths may have 107 characters
+# Ray makes the folder that it gets world-writable; this one lies in a private folder.
+RAY_FOLDER = "r"
+_LONGEST_TEMPORARY = 16  # Ray puts sockets below it, whose paths may have 107 characters
 
 
 @dataclass(kw_only=True)
@@ -181,7 +183,7 @@ def _start_here(ray: Any, cpus: int | None, scratch: Path) -> None:
                 num_cpus=cpus or len(os.sched_getaffinity(0)),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
-                _temp_dir=str(scratch),
+                _temp_dir=str(scratch / RAY_FOLDER),
                 **_QUIET,
             )
     except Exception as error:  # a bare one if the machine is too busy to start it in time

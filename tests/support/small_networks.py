@@ -28,10 +28,10 @@ ARCHITECTURES = {
 }
 
 
-def randomised(name: str) -> Detector:
+def randomised(name: str, seed: int = 0) -> Detector:
     """Return a detector none of whose numbers has a neutral value, in evaluation mode."""
     detector = build_detector(ARCHITECTURES[name]).eval()
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for key, value in detector.state_dict().items():
         if "running_var" in key or "scale" in key or (".norm." in key and "weight" in key):
             value.copy_(torch.rand(value.shape, generator=generator) + 0.5)

@@ -1,5 +1,9 @@
 """Conversion of checkpoints of other programs; ONNX files: `onnx/test_network_import.py`."""
 
+import datetime
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from small_networks import randomised
@@ -122,7 +126,7 @@ def test_a_checkpoint_with_code_is_not_run(tmp_path):
             return (open, (str(tmp_path / "ran"), "w"))
 
     torch.save({"state_dict": {"x": torch.ones(1)}, "meta": Bomb()}, tmp_path / "m.pth")
-    with pytest.raises(DataError, match="damaged or not a file of tensors"):
+    with pytest.raises(DataError, match="is not a SCRFD checkpoint"):
         convert_model(tmp_path / "m.pth", tmp_path / "m.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -133,3 +137,68 @@ def test_the_released_checkpoint_is_recognised(shared_dir, tmp_path):
     assert done.architecture.name == "scrfd_0.5g_kps"
     weights = torch.load(source, map_location="cpu", weights_only=True)["state_dict"]
     assert done.tensors + len(done.ignored) == len(weights)
+
+
+class Config(dict):
+    """As mmcv's configurations lie in checkpoints; unknown where they are loaded."""
+
+    def __reduce__(self):
+        return Config, (), {"_filename": "x.py"}
+
+
+class Gadget:
+    def __reduce__(self):
+        return eval, ("open('executed', 'w')",)
+
+
+def test_metadata_of_other_types_are_no_fault_and_run_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    detector = randomised("basic")
+    meta = {
+        "loss": np.float64(0.5),
+        "time": datetime.datetime(2021, 5, 10),
+        "path": Path("work_dirs"),
+        "config": Config(a=1),
+        "gadget": Gadget(),
+    }
+    content = {"meta": meta, "state_dict": reference_weights(detector), "optimizer": {"lr": 0.1}}
+    torch.save(content, "m.pth")
+    convert_model("m.pth", "m.pt")
+    assert_same_weights("m.pt", detector)
+    assert not Path("executed").exists()
+
+
+def test_averaged_weights_are_taken_when_asked_for(tmp_path):
+    detector, averaged = randomised("basic"), randomised("basic", seed=1)
+    both = reference_weights(detector) | {
+        "ema_" + name.replace(".", "_"): value
+        for name, value in reference_weights(averaged).items()
+    }
+    source = save_checkpoint(tmp_path / "m.pth", both)
+    convert_model(source, tmp_path / "live.pt")
+    assert_same_weights(tmp_path / "live.pt", detector)
+    convert_model(source, tmp_path / "ema.pt", ema=True)
+    assert_same_weights(tmp_path / "ema.pt", averaged)
+    plain = save_checkpoint(tmp_path / "plain.pth", reference_weights(detector))
+    with pytest.raises(DataError, match=r"has no averaged weights \(ema_\*\); leave --ema out"):
+        convert_model(plain, tmp_path / "none.pt", ema=True)
+
+
+def test_batch_counters_may_be_missing(tmp_path):
+    detector = randomised("basic")
+    weights = reference_weights(detector)
+    fewer = {name: v for name, v in weights.items() if not name.endswith("num_batches_tracked")}
+    assert len(fewer) < len(weights)
+    convert_model(save_checkpoint(tmp_path / "m.pth", fewer), tmp_path / "m.pt")
+    found = load_model(tmp_path / "m.pt")[1].state_dict()
+    assert all(
+        torch.equal(found[n], v) for n, v in detector.state_dict().items() if "num_" not in n
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04broken", b"\x80\x02}q\x00.", b"text"])
+def test_a_damaged_checkpoint_is_named_in_our_words(tmp_path, content):
+    (tmp_path / "m.pth").write_bytes(content)
+    with pytest.raises(DataError, match=r"m\.pth: is (damaged|not a checkpoint)") as caught:
+        convert_model(tmp_path / "m.pth", tmp_path / "m.pt")
+    assert "weights_only" not in str(caught.value)

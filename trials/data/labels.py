@@ -28,6 +28,7 @@ NUM_KEYPOINTS = 5
 MAX_IMAGE_SIDE = 65_535  # the most that a JPEG can have
 MAX_COORDINATE = 1e6  # float32 still resolves a tenth of a pixel there
 MAX_LINE_BYTES = 16_384
+MISSING_KEYPOINTS = ((-1, -1, -1), (-1, -1, 0), (0, 0, 0))  # as programs write them
 NUMBERS_A_LINE = (4, 5, 4 + 3 * NUM_KEYPOINTS)
 
 FloatArray = npt.NDArray[np.float32]
@@ -301,8 +302,11 @@ def _parse_face_line(line: Line) -> list[float]:
         raise DataError(f"numbers must lie within +-{MAX_COORDINATE:.0f}, got {_short(line.text)}")
     if len(values) == 5 and values[4] not in (0, 1):
         raise DataError(f"the ignore flag (fifth of five numbers) is 0 or 1, got {values[4]:g}")
-    for x, y, flag in zip(values[4::3], values[5::3], values[6::3], strict=False):
-        if flag < 0 and not x == y == flag == -1:
+    for at in range(4, len(values) - 2, 3):
+        x, y, flag = values[at : at + 3]
+        if (x, y, flag) in MISSING_KEYPOINTS:
+            values[at : at + 3] = -1.0, -1.0, -1.0
+        elif flag < 0:
             rule = "a key point's flag is 0 (visible) or 1 (occluded), or all three numbers are -1"
             raise DataError(f"{rule}; got {x:g} {y:g} {flag:g}")
     return values

@@ -93,12 +93,13 @@ class FaceDetector:
         """Return the faces of one image, in its pixels, best score first.
 
         Args:
-            image: uint8 RGB array (H, W, 3), or the path of an image file.
+            image: uint8 RGB array (H, W, 3), a PIL image, or the path of an image file.
             max_faces: most faces to return. `demo` prefers large faces near the centre (area
                 less twice the squared distance, in pixels) and returns them in that order;
                 `widerface` prefers high scores.
 
         Raises:
+            TypeError: neither an image nor a path.
             DataError: not such an array, or a missing or broken file.
             TrialError: the network's outputs are not numbers.
         """
@@ -161,8 +162,13 @@ def _prominent(found: Detections, image_hw: tuple[int, int]) -> np.typing.NDArra
 
 
 def _pixels(image: Image | str | os.PathLike[str]) -> Image:
-    if not isinstance(image, np.ndarray):
+    if isinstance(image, str | os.PathLike):
         return read_image(image)
+    if hasattr(image, "convert"):  # a PIL image; the package itself is not needed
+        image = np.asarray(image.convert("RGB"))
+    if not isinstance(image, np.ndarray):
+        taken = "the path of an image, a uint8 RGB array (H, W, 3) or a PIL image"
+        raise TypeError(f"detect takes {taken}, got {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"an image is a uint8 RGB array (H, W, 3), got {image.dtype} {image.shape}")
     return image

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import ConfigError
+from search_spaces.zoo import zoo_names
 from trials.detection.head_layout import Outputs
 from trials.device import resolve_device
 from trials.model_file import load_model
@@ -36,6 +37,11 @@ def open_network(
         if device not in ("auto", "cpu"):
             raise ConfigError(f"an ONNX model runs on the CPU, got device {device!r}")
         return OnnxDetector(path, threads), torch.device("cpu")
+    if not os.path.exists(path) and os.fspath(path) in zoo_names():
+        raise ConfigError(
+            f"{path} is a built-in architecture without weights; give a model (.pt, .onnx): "
+            f"`scrfd-nas train {path}` trains one, `scrfd-nas convert` reads released weights"
+        )
     resolved = resolve_device(device)
     return load_model(path)[1].to(resolved), resolved
 

@@ -46,7 +46,9 @@ class OnnxSession:
             )
         except Exception as error:  # onnxruntime has its own unexported types
             raise self._fault("cannot be opened by onnxruntime", error) from error
-        self.outputs = [output.name for output in self._session.get_outputs()]
+        found = self._session.get_outputs()
+        self.outputs = [output.name for output in found]
+        self.shapes = [tuple(output.shape) for output in found]
 
     @property
     def input_size(self) -> tuple[int | None, int | None]:
@@ -87,16 +89,14 @@ class OnnxDetector:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
-        """Open a file with input (B, 3, H, W) and outputs `score_8`, `bbox_8`, `kps_8`, ...
+        """Open a file with input (B, 3, H, W), outputs (B, A, 1), (B, A, 4), maybe (B, A, 10).
 
         Raises:
-            DataError: no such file, not a valid model, or outputs of other names.
+            DataError: no such file, not a valid model, or other outputs.
         """
         self._session = OnnxSession(path, threads)
-        names = set(self._session.outputs)
-        self.has_keypoints = names.issuperset(_names("kps"))
-        if missing := sorted({*_names("score"), *_names("bbox")} - names):
-            raise DataError(f"{path}: is not a SCRFD model, it lacks the output {missing[0]}")
+        self._outputs = _outputs_by_kind(self._session)
+        self.has_keypoints = "kps" in self._outputs
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
@@ -111,15 +111,19 @@ class OnnxDetector:
             DataError: the file does not accept this size or number of images.
         """
         pixels = np.ascontiguousarray(images_B3HW.cpu().numpy())
-        kinds = [kind for kind in VALUES if kind != "kps" or self.has_keypoints]
-        arrays = iter(self._session.run(pixels, [name for kind in kinds for name in _names(kind)]))
+        wanted = [name for names in self._outputs.values() for name in names]
+        arrays = dict(zip(wanted, self._session.run(pixels, wanted), strict=True))
         batch, _, height, width = pixels.shape
         maps = {
             kind: [
-                self._to_map(next(arrays), (batch, *grid, ANCHORS_PER_CELL * VALUES[kind]))
-                for grid in grids_for(height, width)
+                self._to_map(values, (batch, *grid, ANCHORS_PER_CELL * VALUES[kind]))
+                for values, grid in zip(
+                    sorted((arrays[name] for name in names), key=np.size, reverse=True),
+                    grids_for(height, width),
+                    strict=True,
+                )
             ]
-            for kind in kinds
+            for kind, names in self._outputs.items()
         }
         logits = [torch.logit(scores) for scores in maps["score"]]
         return HeadOutputs(scores=logits, boxes=maps["bbox"], keypoints=maps.get("kps"))
@@ -134,6 +138,29 @@ class OnnxDetector:
                 f"images of {rows} x {columns} cells; was it exported for another size?"
             )
         return flat.reshape(shape).permute(0, 3, 1, 2)
+
+
+def _outputs_by_kind(session: OnnxSession) -> dict[str, list[str]]:
+    """Return the names of the outputs of each kind, one a level, in any order of the levels.
+
+    Many exporters number the outputs. A kind is recognised by its number of values an anchor, or,
+    where a file does not state it, by the usual order: scores, boxes, key points.
+    """
+    found = {kind: [n for n in _names(kind) if n in session.outputs] for kind in VALUES}
+    if len(found["score"]) < len(STRIDES):
+        sizes = [shape[-1] if shape else None for shape in session.shapes]
+        named = list(zip(session.outputs, sizes, strict=True))
+        found = {kind: [n for n, size in named if size == VALUES[kind]] for kind in VALUES}
+        if not any(isinstance(size, int) for size in sizes):
+            starts = range(0, len(named), len(STRIDES))
+            groups = [session.outputs[start : start + len(STRIDES)] for start in starts]
+            found = dict(zip(VALUES, groups, strict=False))
+    kinds = {kind: names for kind, names in found.items() if names}
+    if not kinds.keys() >= {"score", "bbox"} or {len(names) for names in kinds.values()} != {3}:
+        rule = "outputs of 1, 4 and maybe 10 values an anchor on each of 3 levels"
+        shapes = ", ".join(map(str, session.shapes[:9]))
+        raise DataError(f"{session.name}: is not a SCRFD model ({rule}), it has {shapes}")
+    return kinds
 
 
 def _names(kind: str) -> list[str]:

@@ -27,6 +27,9 @@ def convert(
         str | None,
         typer.Option(metavar="NAME|FILE", help="What the model is; recognised if not given."),
     ] = None,
+    ema: Annotated[
+        bool, typer.Option("--ema", help="Take the averaged weights of a checkpoint.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Convert a model of the SCRFD repository to a model file of this program."""
@@ -34,7 +37,7 @@ def convert(
     from trials.convert import convert_model
 
     wanted = None if architecture is None else resolve_architecture(architecture)
-    done = convert_model(model, out, wanted)
+    done = convert_model(model, out, wanted, ema=ema)
     content: dict[str, Any] = {
         "source": str(model),
         "out": str(out),

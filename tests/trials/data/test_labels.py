@@ -161,3 +161,12 @@ def test_select_takes_masks_and_indices() -> None:
     assert faces.select(np.array([True, False, True])).boxes_N4[:, 0].tolist() == [0, 2]
     assert faces.select(np.array([2, 0])).boxes_N4[:, 0].tolist() == [2, 0]
     assert len(Faces.of_boxes([])) == 0
+
+
+@pytest.mark.parametrize("missing", ["0 0 0", "-1 -1 0", "-1 -1 -1", "-1.0 -1.0 -1.0"])
+def test_missing_key_points_are_read_however_they_are_written(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "labelv2.txt"
+    path.write_text(f"# a.jpg 100 100\n1 2 30 40 {missing} 5 6 0 7 8 1 {missing} 9 9 0\n")
+    (image,) = read_labelv2(path, tmp_path)
+    assert image.faces.annotated.tolist() == [[False, True, True, False, True]]
+    assert (image.faces.keypoints_N53[0, [0, 3]] == -1).all()

@@ -192,3 +192,18 @@ def test_a_diverged_model_is_an_error(tmp_path):
     save_model(tmp_path / "m.pt", TINY, weights)
     with pytest.raises(TrialError, match="not numbers"):
         detect(tmp_path / "m.pt", photo())
+
+
+@pytest.mark.parametrize("image", [[1, 2], None, 3, b"x"])
+def test_what_is_no_image_is_a_type_error_that_says_what_is_taken(folder, image):
+    detector = FaceDetector(folder / "blind.pt", device="cpu")
+    with pytest.raises(TypeError, match=r"detect takes the path of an image, a uint8 RGB array"):
+        detector.detect(image)
+
+
+def test_a_built_in_name_has_no_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"scrfd_2\.5g is a built-in architecture without weights"
+    ):
+        FaceDetector("scrfd_2.5g")
