@@ -2,17 +2,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fake_trials import make_architecture
+from fake_trials import make_architecture, make_request
 
 from nas.early_stopping.schedule import Schedule
 from nas.planning.plan import Pace, Work, expected_epochs, make_plan, makespan
 from nas.planning.plan_measuring import this_machine, typical
 from nas.running.nodes import Node, choose_resources
 from nas.running.tasks import Resources
-from nas.search.request import Stage1Request
 from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError
-from trials.recipe import Recipe
 
 FIFO = Schedule(epochs=10)
 PACE = Pace(
@@ -62,27 +60,20 @@ def test_gpu_hours_count_the_share_of_a_trial() -> None:
     assert plan.to_dict()["gpu_hours"] == plan.device_hours
 
 
-def test_an_odd_trial_runs_alone_at_the_end() -> None:
-    work = make_work(done=dict.fromkeys(range(1, 6), 0), candidates=5)
-    assert make_plan(work, PACE, ALONE, slots=2).wall_s == pytest.approx(3 * 46)
-
-
 def test_epochs_done_are_subtracted() -> None:
-    # Of 4, one has an outcome and one has 6 of 10 epochs behind it.
+    # Of 4, one has an outcome and one has finished 6 of 10 epochs.
     plan = make_plan(make_work(done={2: 6, 3: 0, 4: 0}), PACE, ALONE, slots=1)
     assert plan.epochs == 24
     assert plan.wall_s == pytest.approx(2.4 * 46)
     assert plan.disk_bytes == 4 * 5000
-
-
-def test_a_finished_stage_costs_nothing() -> None:
-    plan = make_plan(make_work(done={}), PACE, ALONE, slots=1)
-    assert (plan.epochs, plan.wall_s, plan.device_hours) == (0, 0, 0)
+    finished = make_plan(make_work(done={}), PACE, ALONE, slots=1)
+    assert (finished.epochs, finished.wall_s, finished.device_hours) == (0, 0, 0)
 
 
 def test_makespan() -> None:
     assert makespan([3, 1, 1, 1], slots=2) == 3
     assert makespan([1, 1, 3], slots=2) == 4
+    assert makespan([46] * 5, slots=2) == 3 * 46
     assert makespan([], slots=3) == 0
 
 
@@ -115,32 +106,13 @@ def test_a_pace_is_positive(change: dict[str, float]) -> None:
         replace(PACE, **change)
 
 
-def make_request(**options: Any) -> Stage1Request:
-    recipe = Recipe.named("quick").to_dict()
-    return Stage1Request(flops=10**9, data="x", data_fingerprint="x", recipe=recipe, **options)
-
-
-@pytest.mark.parametrize(
-    ("machine", "options", "trials", "expected", "slots"),
-    [
-        ((16, 0), {}, 4, (4, 0), 4),
-        ((16, 0), {}, 64, (1, 0), 16),
-        ((16, 2), {}, 64, (8, 1), 2),
-        ((16, 2), {"gpus_per_trial": 0.5, "cpus_per_trial": 4}, 64, (4, 0.5), 4),
-        ((2, 0), {"cpus_per_trial": 1}, 64, (1, 0), 2),
-    ],
-)
-def test_resources_of_trials_on_one_machine(
-    machine: tuple[int, int],
-    options: dict[str, float],
-    trials: int,
-    expected: tuple[float, float],
-    slots: int,
-) -> None:
-    node = Node(cpus=machine[0], gpus=machine[1])
-    resources = choose_resources([node], make_request(**options), trials)
-    assert (resources.cpus_per_trial, resources.gpus_per_trial) == expected
-    assert node.room(resources) == slots
+def test_given_resources_replace_the_default_ones() -> None:
+    node = Node(cpus=16, gpus=2)
+    assert choose_resources([node], make_request(), 64) == Resources(
+        cpus_per_trial=8, gpus_per_trial=1
+    )
+    given = {"gpus_per_trial": 0.5, "cpus_per_trial": 4}
+    assert choose_resources([node], make_request(**given), 64) == Resources(**given)
 
 
 def test_more_gpus_come_with_more_cores() -> None:

@@ -1,12 +1,14 @@
-"""Events of the command of --on-event, which can neither stop nor slow a search."""
+"""Command of --on-event, which can neither stop nor slow a search."""
 
 import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from fake_search import stage1_command
 from fake_trials import FakeCluster, hard_ap, make_architecture, make_data, set_faults
 
 from nas.cli.main import run
@@ -41,8 +43,7 @@ def command(tmp_path: Path) -> str:
 
 
 def stage1(data: Path, command: str, num: int = 3) -> int:
-    options = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", str(num)]
-    return run([*options, "--epochs", "2", "--image-size", "64", "--on-event", command])
+    return run(stage1_command(data, "--on-event", command, num=num))
 
 
 def events() -> list[dict[str, Any]]:
@@ -70,21 +71,18 @@ def test_the_command_receives_every_trial_and_the_end(data: Path, command: str) 
 
 
 def test_a_resumed_search_does_not_announce_the_old_best(data: Path, command: str) -> None:
-    numbers = sorted(range(1, 4), key=lambda number: -hard_ap(make_architecture(number)))
     assert stage1(data, command, num=3) == 0
     Path("events.jsonl").unlink()
     assert stage1(data, command, num=4) == 0
-    is_better = hard_ap(make_architecture(4)) > hard_ap(make_architecture(numbers[0]))
+    *old, new = [hard_ap(make_architecture(number)) for number in range(1, 5)]
+    is_better = new > max(old)
     assert ("best" in {item["event"] for item in events()}) == is_better
 
 
 def test_an_interrupted_run_ends_as_interrupted(
     data: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*arguments: Any, **more: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(FakeCluster, "run", interrupt)
+    monkeypatch.setattr(FakeCluster, "run", Mock(side_effect=KeyboardInterrupt))
     assert stage1(data, command) == 130
     assert [(item["event"], item["state"]) for item in events()] == [("ended", "interrupted")]
 

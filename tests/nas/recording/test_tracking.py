@@ -1,9 +1,10 @@
-"""Trials in a tracker: what it is given, and that its failures do not end a search."""
+"""Calls of a tracker, whose failures do not end a search."""
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fake_search import FakeSearch
@@ -50,7 +51,7 @@ def runs(tracker: FakeTracker) -> TrackedRuns:
     return TrackedRuns(tracker, lambda number: {"candidate": number})
 
 
-def test_a_candidate_is_shown_by_its_number_parameters_and_epochs(
+def test_a_candidate_is_a_run_with_its_number_parameters_and_epochs(
     tracker: FakeTracker, runs: TrackedRuns
 ) -> None:
     runs.record(TrialEvent(kind="started", number=7))
@@ -84,32 +85,24 @@ def test_a_run_whose_start_failed_begins_with_a_later_epoch(
     assert [call[0] for call in tracker.calls] == ["start", "log"]
 
 
-def failing(calls: list[str]) -> Callable[[], None]:
-    def fail() -> None:
-        calls.append("call")
-        raise OSError("gone")
-
-    return fail
-
-
 @pytest.mark.parametrize(("pause_s", "count"), [(300.0, 1), (0.0, 3)])
 def test_a_failure_is_logged_once_and_followed_by_a_pause(pause_s: float, count: int) -> None:
     lines: list[str] = []
-    calls: list[str] = []
+    call = Mock(side_effect=OSError("gone"))
     background = Background("--track", lines.append, pause_s)
     for _ in range(3):
-        background.submit(failing(calls))
+        background.submit(call)
     background.close(10.0)
-    assert len(calls) == count
+    assert call.call_count == count
     assert lines == ["--track: gone (further failures are not shown)"]
 
 
 def test_a_search_is_shown_in_the_tracker(
-    tracker: FakeTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: FakeTracker, search: FakeSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking, "require_tracker", lambda name: None)
     monkeypatch.setattr(tracking, "MLflow", lambda name: tracker)
-    search = FakeSearch(tmp_path, make_data(tmp_path / "data"), options={"track": "mlflow"})
+    search.options = {"track": "mlflow"}
     set_faults(search.data, **{"raise": {"2": 1}})
     search.begin(2, retries=0)
     (_, name, parameters) = tracker.calls[0]
@@ -123,14 +116,12 @@ def test_a_search_is_shown_in_the_tracker(
 
 
 def test_a_tracker_that_does_not_answer_is_an_error_at_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    search: FakeSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(name: str) -> None:
-        raise ConnectionError("no server\nat all")
-
     monkeypatch.setattr(tracking, "require_tracker", lambda name: None)
+    unreachable = Mock(side_effect=ConnectionError("no server\nat all"))
     monkeypatch.setattr(tracking, "MLflow", unreachable)
-    search = FakeSearch(tmp_path, make_data(tmp_path / "data"), options={"track": "mlflow"})
+    search.options = {"track": "mlflow"}
     message = r"--track mlflow cannot begin \(no server\); see MLFLOW_TRACKING_URI"
     with pytest.raises(ConfigError, match=message):
         search.begin(2)

@@ -1,61 +1,41 @@
 """`--track` with the real libraries: a local MLflow server, and Weights & Biases offline."""
 
-import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drivers import drivers, finish, free_port, wait_until
 from fake_trials import hard_ap, make_architecture, make_data
 
 pytestmark = pytest.mark.slow
 
 NUM, EPOCHS = 3, 4
-PATIENCE_S = 300.0
 
 
-def search(folder: Path, tracker: str, **environment: str) -> str:
-    """Runs a search with fake trials on Ray; returns what it printed beside the table."""
-    if not (folder / "data").exists():
-        make_data(folder / "data", epoch_s=0.1)
-    command = [sys.executable, "-m", "fake_search", "stage1", "--flops", "1G", "--data", "data"]
-    command += ["--num-candidates", str(NUM), "--epochs", str(EPOCHS), "--image-size", "64"]
-    command += ["--eval-every", "2", "--search-dir", "s", "--track", tracker]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+def search(folder: Path, tracker: str, **environment: str) -> None:
+    """Run a search with fake trials on Ray."""
+    data = make_data(folder / "data", epoch_s=0.1)
+    command = ["stage1", "--flops", "1G", "--data", str(data), "--num-candidates", str(NUM)]
+    command += ["--epochs", str(EPOCHS), "--image-size", "64", "--eval-every", "2"]
+    with drivers(*command, "--search-dir", str(folder / "s"), "--track", tracker) as start:
+        finish(start(**environment))
 
 
 @pytest.fixture
-def mlflow_server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The address and process of an MLflow server with a database of its own."""
+def mlflow_server(tmp_path: Path) -> Iterator[str]:
+    """Start an MLflow server with its own database, and return its address."""
     pytest.importorskip("mlflow", reason="needs MLflow: pip install mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
     command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
     with (tmp_path / "mlflow.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_up(address):
-        assert server.poll() is None, (tmp_path / "mlflow.log").read_text()
-        assert time.monotonic() < deadline, "MLflow does not answer"
-        time.sleep(0.2)
-    yield address, server
+    wait_until(lambda: is_up(address), server)
+    yield address
     server.terminate()
     server.wait(timeout=30)
 
@@ -69,13 +49,12 @@ def is_up(address: str) -> bool:
 
 
 def test_mlflow_shows_every_candidate_with_its_parameters_and_curves(
-    tmp_path: Path, mlflow_server: tuple[str, subprocess.Popen[bytes]]
+    tmp_path: Path, mlflow_server: str
 ) -> None:
     from mlflow import MlflowClient
 
-    address, _ = mlflow_server
-    search(tmp_path, "mlflow", MLFLOW_TRACKING_URI=address)
-    client = MlflowClient(tracking_uri=address)
+    search(tmp_path, "mlflow", MLFLOW_TRACKING_URI=mlflow_server)
+    client = MlflowClient(tracking_uri=mlflow_server)
     experiment = client.get_experiment_by_name("s/stage1")
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fake_trials
 import pandas as pd
@@ -20,7 +21,6 @@ from nas.results.confirm import Confirmation, confirm
 from nas.search.disk import DiskFullError
 from nas.search.request import Stage1Request
 from nas.storage.driver_lock import BusyError
-from nas.study.study import read_study
 from reports.leaderboard import to_records
 from search_spaces.errors import ConfigError, IncomparableError
 from trials.result import TrialFailure, load_outcome
@@ -62,11 +62,9 @@ def ranks(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 def test_a_full_disk_stops_it_and_no_training_counts_as_failed(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without_space(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+    no_space = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     with monkeypatch.context() as full:
-        full.setattr(fake_trials, "run", without_space)
+        full.setattr(fake_trials, "run", no_space)
         with pytest.raises(DiskFullError, match="the same command continues"):
             search.confirm(top=2)
     assert not list(search.directory.stage_folder(1).rglob("seeds/*/result.json"))
@@ -75,6 +73,8 @@ def test_a_full_disk_stops_it_and_no_training_counts_as_failed(
 
 
 def test_the_best_are_trained_with_new_seeds_and_ranked_by_their_means(search: Search) -> None:
+    kept = (search.directory.journal, search.directory.search_file)
+    before = [path.read_bytes() for path in kept]
     table = search.confirm(top=3)
     folder = search.directory.stage_folder(1)
     found = sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("result.json"))
@@ -86,20 +86,13 @@ def test_the_best_are_trained_with_new_seeds_and_ranked_by_their_means(search: S
     assert first["hard_mean"] == pytest.approx((0.60 + 0.60 + 0.61) / 3)
     assert first["hard"] == 0.60
     assert "seeds" in search.directory.leaderboard_file(1).read_text().splitlines()[0]
-
-
-def test_a_clearly_worse_candidate_is_not_tied(search: Search) -> None:
-    assert ranks(search.confirm(top=4))[-1] == (4, 4, 3)
-
-
-def test_the_search_itself_stays_as_it_was(search: Search) -> None:
-    journal = search.directory.journal.read_bytes()
-    request = search.directory.search_file.read_bytes()
-    search.confirm()
+    assert search.confirm(top=3).equals(table)
+    assert search.cluster.asked == []
+    assert "all 6 trainings with other seeds are done" in search.display.lines
+    assert ranks(search.confirm(top=4))[-1] == (4, 4, 3)  # clearly worse: not tied
+    # The search itself is unchanged.
     assert search.directory.numbers(1) == [1, 2, 3, 4]
-    assert search.directory.journal.read_bytes() == journal
-    assert search.directory.search_file.read_bytes() == request
-    assert len(read_study(search.directory.journal, 1)) == 4
+    assert [path.read_bytes() for path in kept] == before
 
 
 def test_a_training_differs_from_its_candidate_in_the_seed_alone(
@@ -119,24 +112,9 @@ def test_a_training_differs_from_its_candidate_in_the_seed_alone(
     assert [Path(task.folder).parent.parent.name for task in tasks] == ["0003", "0003"]
 
 
-def test_a_repeated_call_trains_nothing(search: Search) -> None:
-    first = search.confirm()
-    assert search.confirm().equals(first)
-    assert search.cluster.asked == []
-    assert "all 6 trainings with other seeds are done" in search.display.lines
-
-
-def test_more_candidates_and_more_seeds_are_added(search: Search) -> None:
-    search.confirm(top=1, seeds=2)
-    assert len(search.cluster.asked) == 1
-    search.confirm(top=2, seeds=3)
-    assert len(search.cluster.asked) == 3
-    assert ranks(search.confirm(top=2, seeds=3))[0] == (1, 1, 3)
-
-
 def test_a_failed_training_counts_for_nothing_and_is_tried_again(search: Search) -> None:
     set_faults(search.data, curves=curves(CURVES), **{"raise": {"1/6": 1}})
-    table = search.confirm(top=1 + 1, seeds=3)
+    table = search.confirm(top=2, seeds=3)
     failure = load_outcome(search.directory.seed_folder(1, 1, 6))
     assert isinstance(failure, TrialFailure)
     assert failure.attempts == 2
@@ -167,20 +145,23 @@ def test_an_interrupted_confirmation_continues(
     assert len(search.cluster.asked) == 4
 
 
-def test_the_template_of_stage_2_is_the_confirmed_best(search: Search) -> None:
+def test_more_candidates_and_seeds_are_added_and_choose_the_template_of_stage_2(
+    search: Search,
+) -> None:
     assert stage1_template(search.directory, "best")[0] == "3"
-    search.confirm(top=2)
+    search.confirm(top=1, seeds=2)
+    assert len(search.cluster.asked) == 1
+    table = search.confirm(top=2, seeds=3)
+    assert len(search.cluster.asked) == 3
+    assert ranks(table)[0] == (1, 1, 3)
     assert stage1_template(search.directory, "best")[0] == "1"
 
 
-def test_other_data_are_refused(search: Search) -> None:
+def test_other_data_and_a_second_driver_are_refused(search: Search) -> None:
+    with search.directory.held(1), pytest.raises(BusyError, match="works here"):
+        search.confirm()
     (search.data / "train" / "labelv2.txt").write_text("# other.jpg 64 64\n")
     with pytest.raises(IncomparableError, match="data_fingerprint: "):
-        search.confirm()
-
-
-def test_two_drivers_cannot_confirm_at_once(search: Search) -> None:
-    with search.directory.held(1), pytest.raises(BusyError, match="works here"):
         search.confirm()
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import fake_trials
 import pytest
-from fake_trials import make_architecture, make_data
+from fake_search import stage1_command
+from fake_trials import make_architecture, make_data, make_request
 
 from nas.candidates.proposals import propose_stage1
 from nas.cli.main import run
@@ -15,36 +16,25 @@ from nas.results import latency_cache
 from nas.results.latency_cache import LATENCY_FILE, measure_latencies, read_latencies
 from nas.results.report_data import read_search, read_stage, sampler_draws
 from nas.search.directory import SearchDir
-from nas.search.request import Stage1Request
 from search_spaces.architecture import Architecture
 from trials.evaluation.latency import Latency
-from trials.recipe import Recipe
 
 ROOT = Path("runs/scrfdgen0.5g")
-LATENCY = Latency(
-    runtime="torch",
-    device="cpu",
-    threads=1,
-    height=480,
-    width=640,
-    runs=10,
-    median_ms=5.0,
-    p95_ms=6.0,
-)
+SIZES = {"threads": 1, "height": 480, "width": 640, "runs": 10}
+LATENCY = Latency(runtime="torch", device="cpu", median_ms=5.0, p95_ms=6.0, **SIZES)
 
 
 pytestmark = pytest.mark.usefixtures("without_training")
 
 
 def search(root: Path = ROOT, num: int = 3, epochs: int = 2, **faults: Any) -> SearchDir:
-    """A finished stage 1."""
+    """Run stage 1 with data in `data`, which are made by the first call."""
     data = Path("data")
     if not data.exists():
         make_data(data)
     fake_trials.set_faults(data, **faults)
-    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", str(num)]
-    command += ["--epochs", str(epochs), "--image-size", "64", "--retries", "0"]
-    assert run([*command, "--search-dir", str(root)]) == 0
+    more = ("--retries", "0", "--search-dir", str(root))
+    assert run(stage1_command(data, *more, num=num, epochs=epochs)) == 0
     return SearchDir(root)
 
 
@@ -77,47 +67,29 @@ def test_the_command_of_the_report_repeats_the_search(capsys: pytest.CaptureFixt
     assert repeated == {c.candidate: c.hard for c in read_stage(directory, 1).candidates}
 
 
-def test_damaged_files_count_as_missing() -> None:
+def test_times_and_decisions_are_read_and_damaged_files_count_as_missing() -> None:
     directory = search()
-    folder = directory.trial_folder(1, 1)
+    folder, decisions = directory.trial_folder(1, 1), directory.stage_folder(1) / "decisions.csv"
+    decisions.write_text(
+        "time,scheduler,candidate,epoch,hard,decision\nnow,asha,3,1,0.25,stopped\n"
+    )
+    (stage,) = read_search(directory).stages
+    (found,) = stage.decisions
+    assert (found.candidate, found.epoch, found.kind) == (3, 1, "stopped")
+    times = [candidate.ended for candidate in stage.candidates]
+    assert times == sorted(filter(None, times))  # the fake cluster runs one after the other
     (folder / "metrics.csv").write_text("epoch,loss,hard\none,two,three\n")
     (folder / LATENCY_FILE).write_text('{"hash": []}')
-    (directory.stage_folder(1) / "decisions.csv").write_text("candidate,epoch\nx,y\n")
+    decisions.write_text("candidate,epoch\nx,y\n")
     stage = read_stage(directory, 1)
     assert (stage.candidates[0].curve, stage.candidates[0].latency) == (None, None)
     assert stage.decisions == ()
     assert stage.candidates[1].curve is not None
 
 
-def test_decisions_are_read() -> None:
-    directory = search()
-    text = "time,scheduler,candidate,epoch,hard,decision\nnow,asha,3,1,0.25,stopped\n"
-    (directory.stage_folder(1) / "decisions.csv").write_text(text)
-    (found,) = read_stage(directory, 1).decisions
-    assert (found.candidate, found.epoch, found.kind) == (3, 1, "stopped")
-
-
-def test_trials_have_the_times_at_which_they_ended() -> None:
-    ended = [candidate.ended for candidate in read_search(search()).stages[0].candidates]
-    times = [time for time in ended if time is not None]
-    assert len(times) == 3
-    assert times == sorted(times)  # the fake cluster runs one after the other
-
-
-def request(num: int = 5, **more: Any) -> Stage1Request:
-    return Stage1Request(
-        flops=2_500_000_000,
-        data="data",
-        data_fingerprint="0",
-        num_candidates=num,
-        recipe=Recipe.named("reference").to_dict(),
-        **more,
-    )
-
-
-def test_the_histogram_s_draws_are_those_of_the_search() -> None:
+def test_the_draws_of_the_histogram_are_those_of_the_search() -> None:
     """Every candidate that the search accepts is among the raw draws of its seed."""
-    asked = request(seed=3)
+    asked = make_request(flops=2_500_000_000, seed=3)
     found = sampler_draws(asked, count=1 << 15)
     assert found is not None
     assert found.window == (2_450_000_000, 2_550_000_000)
@@ -156,9 +128,12 @@ def test_a_latency_of_another_network_does_not_count() -> None:
     assert set(read_latencies(directory, 1)) == {2, 3}
 
 
-def test_compare_prints_tables_and_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_prints_tables_and_warnings_and_writes_a_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     search(Path("one"))
     search(Path("two"), num=4)
+    empty = search(Path("none"), epochs=3)
     capsys.readouterr()
     assert run(["compare", "one", "two", "--out", "compared"]) == 0
     output = capsys.readouterr()
@@ -172,47 +147,25 @@ def test_compare_prints_tables_and_writes_a_page(capsys: pytest.CaptureFixture[s
     assert content["report"] is None
     assert [p["candidates"] for p in content["populations"]] == [3, 4]
     assert content["differences"][0]["ks"] == pytest.approx(0.25)  # three of four are the same
+    assert run(["compare", "one", "none"]) == 0
+    warning = "one, stage 1 and none, stage 1 differ in epochs: 2 -> 3"
+    assert warning in capsys.readouterr().err
+    for number in empty.numbers(1):
+        empty.result_file(1, number).unlink()
+    assert run(["compare", "one", "two", "none"]) == 0
+    assert "none, stage 1 has no finished candidate and is left out" in capsys.readouterr().err
 
 
-def test_compare_warns_of_searches_that_are_not_comparable(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_compare_refuses_what_it_cannot_compare(capsys: pytest.CaptureFixture[str]) -> None:
     search(Path("one"))
-    search(Path("two"), epochs=3)
+    search(Path("two"))
     capsys.readouterr()
-    assert run(["compare", "one", "two"]) == 0
-    assert "one, stage 1 and two, stage 1 differ in epochs: 2 -> 3" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+    for arguments, message in (
         (["one"], "needs two stages with finished candidates, got one, stage 1"),
         (["one", "one"], "a folder is given twice"),
         (["one", "nowhere"], "nowhere: holds no search"),
         (["one", "two", "--stage", "2"], "got none"),
-    ],
-)
-def test_compare_refuses_what_it_cannot_compare(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    search(Path("one"))
-    search(Path("two"))
-    capsys.readouterr()
-    assert run(["compare", *arguments]) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1
-
-
-def test_a_stage_without_results_is_left_out_of_a_comparison(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    search(Path("one"))
-    search(Path("two"))
-    directory = search(Path("none"))
-    for number in directory.numbers(1):
-        directory.result_file(1, number).unlink()
-    capsys.readouterr()
-    assert run(["compare", "one", "two", "none"]) == 0
-    assert "none, stage 1 has no finished candidate and is left out" in capsys.readouterr().err
+    ):
+        assert run(["compare", *arguments]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line

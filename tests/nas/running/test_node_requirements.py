@@ -28,7 +28,7 @@ def make_task(root: Path) -> TrialTask:
     return fake_trials.make_task(root, epochs=2, folder=str(root / "search" / "1"), **found)
 
 
-@pytest.mark.parametrize("lost", ["data/val/gt", "data/train/labelv2.txt", "search/1.yaml"])
+@pytest.mark.parametrize("lost", ["data/val/images", "data/train/labelv2.txt", "search/1.yaml"])
 def test_a_trial_starts_only_where_it_finds_data_and_search(tmp_path: Path, lost: str) -> None:
     task = make_task(tmp_path)
     (tmp_path / lost).rename(tmp_path / "gone")

@@ -97,7 +97,7 @@ def test_a_node_without_the_data_is_named_before_any_trial_starts(
         "from nas.cli.main import main\n"
         "look = preflight._answers\n"
         "def without(*given):\n"
-        f"    shutil.rmtree({str(data / 'val' / 'gt')!r})\n"
+        f"    shutil.rmtree({str(data / 'val' / 'images')!r})\n"
         "    return look(*given)\n"
         "preflight._answers = without\n"
         "main(sys.argv[1:])\n"
@@ -107,5 +107,5 @@ def test_a_node_without_the_data_is_named_before_any_trial_starts(
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
     assert "cannot run trials (2 of 2 nodes are not ready)" in line
-    assert f"it does not see {data / 'val' / 'gt'}" in line
+    assert f"it does not see {data / 'val' / 'images'}" in line
     assert not parents(tmp_path)

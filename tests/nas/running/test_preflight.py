@@ -6,19 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_trials import make_data
+from fake_trials import make_data, make_request
 
 from nas.running import preflight
 from nas.running.nodes import Node
 from nas.running.preflight import Sight, check_nodes, look, refuse
 from nas.running.tasks import Resources
 from nas.search.directory import SearchDir
-from nas.search.request import Stage1Request
 from nas.search.resolve_url import search_path
 from nas.storage.object_store import Store
 from search_spaces.errors import DataError
 from trials.fingerprint import data_fingerprint
-from trials.recipe import Recipe
 
 NODES = tuple(Node(id=str(n), address=f"10.0.0.{n}", cpus=cpus) for n, cpus in enumerate((0, 2, 4)))
 
@@ -32,16 +30,7 @@ def sight(tmp_path: Path) -> Sight:
     return Sight(data=str(data), fingerprint=found, marker=str(marker), content="1234")
 
 
-def request(data: Path) -> Stage1Request:
-    return Stage1Request(
-        flops=10**9,
-        data=str(data),
-        data_fingerprint=data_fingerprint(data),
-        recipe=Recipe.named("quick").to_dict(),
-    )
-
-
-@pytest.mark.parametrize("name", ["train/labelv2.txt", "train/images", "val/images", "val/gt"])
+@pytest.mark.parametrize("name", ["train/labelv2.txt", "train/images", "val/images"])
 def test_missing_data_are_named_by_their_path(sight: Sight, name: str) -> None:
     assert look(sight) == ""
     path = Path(sight.data, name)
@@ -90,9 +79,9 @@ def test_nodes_that_can_hold_a_trial_are_asked_and_the_marker_is_removed(
     if not at_url:
         (folder / ".preflight-999").write_text("from a killed driver")
     directory = SearchDir(search_path(f"file://{folder}") if at_url else folder)
-    check_nodes(
-        NODES, Resources(cpus_per_trial=2), request(make_data(tmp_path / "data")), directory
-    )
+    data = make_data(tmp_path / "data")
+    request = make_request(data=str(data), data_fingerprint=data_fingerprint(data))
+    check_nodes(NODES, Resources(cpus_per_trial=2), request, directory)
     assert asked == [("10.0.0.1", ""), ("10.0.0.2", "")]
     assert list(folder.iterdir()) == []
 
