@@ -23,14 +23,14 @@ WAYS = (
 )
 
 
-def plain_sample(path, faces, augmentation, rng):
+def plain_sample(path, faces, recipe, rng):
     """Return a sample by the reference's steps, each a pass over a float32 image."""
     import cv2
 
     from trials.augmentation.sample import draw_sample, sample_faces
 
     image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    sample = draw_sample(image.shape[:2], faces, SIZE, augmentation, rng)
+    sample = draw_sample(image.shape[:2], faces, SIZE, recipe, rng)
     crop = sample.crop
     canvas = np.full((crop.side, crop.side, 3), 128, np.uint8)
     left, top = max(0, crop.left), max(0, crop.top)
@@ -41,7 +41,7 @@ def plain_sample(path, faces, augmentation, rng):
     if sample.flipped:
         resized = cv2.flip(resized, 1)
     pixels = plain_distort(resized.astype(np.float32), sample.distortion)
-    kept = sample_faces(sample, faces, clip=augmentation.clip_boxes)
+    kept = sample_faces(sample, faces, clip=recipe.clip_boxes)
     return (pixels - np.float32(127.5)) / np.float32(128), kept
 
 
@@ -111,15 +111,15 @@ def differences(plain, cached, images):
 def measure(root, scratch, number, rounds, goal):
     """Measure and print seconds per image and the ratios."""
     from trials.loading.training_set import SAMPLE_STREAM
-    from trials.recipe import Augmentation
+    from trials.recipe import Recipe
 
     decoding, cached = training_sets(root, scratch)
-    images, augmentation = decoding.dataset.images, Augmentation()
+    images, recipe = decoding.dataset.images, Recipe()
     number = min(number, len(images))
 
     def plain(index):
         rng = np.random.default_rng([0, 0, index, SAMPLE_STREAM])
-        return plain_sample(images[index].path, images[index].faces, augmentation, rng)
+        return plain_sample(images[index].path, images[index].faces, recipe, rng)
 
     def batched(prepare, samples):
         starts = range(0, number, BATCH)

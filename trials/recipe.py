@@ -15,40 +15,6 @@ SCHEDULES = ("step", "cosine", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Random augmentation of training samples.
-
-    Attributes:
-        crop_scales: sides of the random crop, relative to the image's shorter side.
-        crop_probabilities: probability of each scale; None: all equal.
-        flip: probability of a left-right flip.
-        distort: whether to distort brightness, contrast and colours.
-        clip_boxes: whether to clip faces to the crop.
-    """
-
-    crop_scales: tuple[float, ...] = CROP_SCALES
-    crop_probabilities: tuple[float, ...] | None = None
-    flip: float = 0.5
-    distort: bool = True
-    clip_boxes: bool = True
-
-    def __post_init__(self) -> None:
-        scales = self.crop_scales
-        if not scales or not all(0 < scale <= MAX_CROP_SCALE for scale in scales):
-            rule = f"crop_scales must be one or more numbers above 0, at most {MAX_CROP_SCALE:g}"
-            raise ConfigError(f"{rule}, got {scales}")
-        if not 0 <= self.flip <= 1:
-            raise ConfigError(f"flip is a probability, got {self.flip}")
-        if self.crop_probabilities is None:
-            return
-        chances = self.crop_probabilities
-        fits = len(chances) == len(scales) and all(0 <= chance <= 1 for chance in chances)
-        if not fits or abs(sum(chances) - 1) > 1e-6:
-            rule = f"crop_probabilities must be {len(scales)} numbers from 0 to 1 that add to 1"
-            raise ConfigError(f"{rule}, got {chances}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A training recipe; the defaults are those of SCRFD's published configurations.
 
@@ -143,17 +109,10 @@ class Recipe:
         return BUILTIN[name]
 
     @property
-    def augmentation(self) -> Augmentation:
-        """The augmentation of the training samples."""
+    def crop_probabilities(self) -> tuple[float, ...] | None:
+        """Probability of each crop scale; None: all equal."""
         total = sum(self.crop_weights)
-        chances = tuple(weight / total for weight in self.crop_weights)
-        return Augmentation(
-            crop_scales=self.crop_scales,
-            crop_probabilities=chances or None,
-            flip=self.flip,
-            distort=self.distort,
-            clip_boxes=self.clip_boxes,
-        )
+        return tuple(weight / total for weight in self.crop_weights) or None
 
     def warmup_length(self, iterations: int) -> int:
         """Return the iterations of warm-up in a training of `iterations`."""

@@ -8,7 +8,7 @@ Candidate 1 is the unchanged recipe, for comparison. The others are drawn from
 Dirichlet(1, ..., 1): every distribution over the scales is equally likely.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,10 @@ def draw_weights(seed: int, number: int, scales: int) -> list[float]:
 
 def crop_shares(recipe: Mapping[str, Any]) -> dict[float, float]:
     """Return the probability of each crop scale under a recipe, in the recipe's order."""
-    augmentation = Recipe.from_dict(recipe).augmentation
-    scales: Sequence[float] = augmentation.crop_scales
-    chances = augmentation.crop_probabilities or (1 / len(scales),) * len(scales)
-    shares = dict.fromkeys(scales, 0.0)
-    for scale, chance in zip(scales, chances, strict=True):  # a scale may occur twice
+    given = Recipe.from_dict(recipe)
+    count = len(given.crop_scales)
+    chances = given.crop_probabilities or (1 / count,) * count
+    shares = dict.fromkeys(given.crop_scales, 0.0)
+    for scale, chance in zip(given.crop_scales, chances, strict=True):  # a scale may occur twice
         shares[scale] += chance
     return shares

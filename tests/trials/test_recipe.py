@@ -113,5 +113,5 @@ def test_an_unknown_name_is_refused() -> None:
 
 def test_crop_weights_become_probabilities() -> None:
     recipe = Recipe(crop_scales=(0.5, 1.0), crop_weights=(1.0, 3.0))
-    assert recipe.augmentation.crop_probabilities == (0.25, 0.75)
-    assert Recipe().augmentation.crop_probabilities is None
+    assert recipe.crop_probabilities == (0.25, 0.75)
+    assert Recipe().crop_probabilities is None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from search_spaces.errors import DataError
 from trials.data.images import Image
 from trials.data.labels import Faces, FloatArray
-from trials.recipe import Augmentation
+from trials.recipe import Recipe
 
 CANVAS = 128  # grey level outside of an image that is smaller than its crop
 ATTEMPTS_A_SCALE = 250
@@ -32,10 +32,7 @@ class Crop:
 
 
 def draw_crop(
-    shape: tuple[int, int],
-    centers_N2: FloatArray,
-    augmentation: Augmentation,
-    rng: np.random.Generator,
+    shape: tuple[int, int], centers_N2: FloatArray, recipe: Recipe, rng: np.random.Generator
 ) -> Crop:
     """Draw a crop of an image that has at least one of the centres strictly inside.
 
@@ -46,13 +43,13 @@ def draw_crop(
     Args:
         shape: (height, width) of the image.
         centers_N2: centres of faces, x and y in pixels of the image.
-        augmentation: scales of the short side, and their probabilities.
+        recipe: scales of the short side, and their probabilities.
         rng: source of randomness.
     """
     height, width = shape
     crop = None
     for _ in range(MAX_SCALES):
-        scale = rng.choice(augmentation.crop_scales, p=augmentation.crop_probabilities)
+        scale = rng.choice(recipe.crop_scales, p=recipe.crop_probabilities)
         side = max(1, int(scale * min(height, width)))
         lefts_A = _offsets(width, side, rng)
         tops_A = _offsets(height, side, rng)

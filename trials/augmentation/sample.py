@@ -13,7 +13,7 @@ import numpy as np
 from trials.augmentation.colour import Distortion, draw_distortion
 from trials.augmentation.crop import Crop, box_centers, crop_faces, draw_crop, flip_faces
 from trials.data.labels import Faces, trainable
-from trials.recipe import Augmentation
+from trials.recipe import Recipe
 
 UNCHANGED = Distortion()
 
@@ -39,7 +39,7 @@ def draw_sample(
     shape: tuple[int, int],
     faces: Faces,
     size: int,
-    augmentation: Augmentation,
+    recipe: Recipe,
     rng: np.random.Generator,
 ) -> Sample:
     """Draw crop, flip and distortion of one image.
@@ -48,13 +48,13 @@ def draw_sample(
         shape: (height, width) of the image.
         faces: of the image; the crop holds the centre of one that counts in training.
         size: side of the result in pixels.
-        augmentation: distributions to draw from.
+        recipe: distributions to draw from.
         rng: source of randomness.
     """
     centers_N2 = box_centers(faces.select(trainable(faces)).boxes_N4)
-    crop = draw_crop(shape, centers_N2, augmentation, rng)
-    flipped = bool(rng.random() < augmentation.flip)
-    distortion = draw_distortion(rng) if augmentation.distort else UNCHANGED
+    crop = draw_crop(shape, centers_N2, recipe, rng)
+    flipped = bool(rng.random() < recipe.flip)
+    distortion = draw_distortion(rng) if recipe.distort else UNCHANGED
     return Sample(crop=crop, size=size, flipped=flipped, distortion=distortion)
 
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from search_spaces.errors import ConfigError, DataError, TrialError
+from search_spaces.network.head import HeadOutputs
 from trials.detection.boxes import boxes_from_distances
 from trials.detection.head_layout import (
     BOX_VALUES,
     NUM_KEYPOINTS,
-    Outputs,
     anchors_for_outputs,
     pick,
     places_of,
@@ -95,7 +95,7 @@ class Detections:
 
 @torch.no_grad()
 def decode(
-    outputs: Outputs,
+    outputs: HeadOutputs,
     sizes: Sequence[tuple[int, int]] | None = None,
     thresholds: Thresholds | None = None,
 ) -> list[Detections]:
@@ -150,7 +150,7 @@ def nms_plus_one(
     return np.array(kept, dtype=np.int64)
 
 
-def _above(outputs: Outputs, threshold: float) -> tuple[Tensor, Tensor]:
+def _above(outputs: HeadOutputs, threshold: float) -> tuple[Tensor, Tensor]:
     """Return image and anchor of every score above the threshold, in the anchors' order."""
     levels = [level.permute(0, 2, 3, 1).flatten(1) for level in outputs.scores]
     logits_BA = torch.cat(levels, dim=1)
@@ -160,7 +160,7 @@ def _above(outputs: Outputs, threshold: float) -> tuple[Tensor, Tensor]:
     return image_M, anchor_M
 
 
-def _decoded(outputs: Outputs, image_M: Tensor, anchor_M: Tensor) -> list[Tensor]:
+def _decoded(outputs: HeadOutputs, image_M: Tensor, anchor_M: Tensor) -> list[Tensor]:
     """Return boxes (M, 4), scores (M) and, if the head has them, key points (M, 5, 2)."""
     anchors = anchors_for_outputs(outputs)
     places = places_of(anchors, outputs.scores[0].shape[0], image_M, anchor_M)

@@ -10,31 +10,15 @@ Shapes: B images, A anchors, P chosen anchors of all images together.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from search_spaces.network.head import HeadOutputs
 from trials.detection.anchors import ANCHORS_PER_CELL, Anchors, anchors_for_grids
 
 BOX_VALUES = 4
 NUM_KEYPOINTS = 5
-
-
-class Outputs(Protocol):
-    """Outputs of a detector's head: lists with one tensor a level."""
-
-    @property
-    def scores(self) -> Sequence[Tensor]:
-        """Logits, (B, 2, H, W)."""
-
-    @property
-    def boxes(self) -> Sequence[Tensor]:
-        """Distances l, t, r, b of each anchor in stride units, (B, 8, H, W)."""
-
-    @property
-    def keypoints(self) -> Sequence[Tensor] | None:
-        """Shifts x, y of the five points of each anchor in stride units, (B, 20, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +44,7 @@ class Places:
         return self.plane_start_P + self.cell_P
 
 
-def anchors_for_outputs(outputs: Outputs) -> Anchors:
+def anchors_for_outputs(outputs: HeadOutputs) -> Anchors:
     """Return the anchors of the outputs' feature maps, on their device."""
     grids = [(scores.shape[2], scores.shape[3]) for scores in outputs.scores]
     return anchors_for_grids(grids, outputs.scores[0].device)

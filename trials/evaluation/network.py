@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import ConfigError
+from search_spaces.network.head import HeadOutputs
 from search_spaces.zoo import zoo_names
-from trials.detection.head_layout import Outputs
 from trials.device import resolve_device
 from trials.model_file import load_model
 from trials.onnx.runtime import OnnxDetector
 
-Predict: TypeAlias = Callable[[Tensor], Outputs]
+Predict: TypeAlias = Callable[[Tensor], HeadOutputs]
 """Normalised RGB images (B, 3, H, W), H and W multiples of 32, to raw predictions."""
 
 

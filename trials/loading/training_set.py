@@ -16,7 +16,7 @@ from trials.data.cache import ImageCache
 from trials.data.dataset import FaceDataset, check_broken
 from trials.data.images import Image, read_image, size_difference
 from trials.data.labels import Faces
-from trials.recipe import Augmentation
+from trials.recipe import Recipe
 
 DEFAULT_CACHE_BYTES = 512 << 20
 SAMPLE_STREAM, ORDER_STREAM = 1, 2  # numpy seeds [s, e] and [s, e, 0] are the same stream
@@ -55,7 +55,7 @@ class TrainingSet(Dataset[TrainingImage]):
     dataset: FaceDataset
     image_size: int
     seed: int
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    recipe: Recipe = field(default_factory=Recipe)
     cache_bytes: int = DEFAULT_CACHE_BYTES
     cache: ImageCache | None = None
     _kept: dict[int, Image] = field(default_factory=dict, init=False, repr=False)
@@ -89,14 +89,14 @@ class TrainingSet(Dataset[TrainingImage]):
             except DataError as error:
                 broken.append(str(error))
                 check_broken(broken, len(self))
-        faces, augmentation = self.dataset.images[at].faces, self.augmentation
+        faces = self.dataset.images[at].faces
         rng = np.random.default_rng([self.seed, epoch, index, SAMPLE_STREAM])
-        drawn = draw_sample(pixels.shape[:2], faces, self.image_size, augmentation, rng)
+        drawn = draw_sample(pixels.shape[:2], faces, self.image_size, self.recipe, rng)
         sample, part_HW3 = bounded(drawn, pixels)
         return TrainingImage(
             image_HW3=part_HW3,
             sample=sample,
-            faces=sample_faces(drawn, faces, clip=augmentation.clip_boxes),
+            faces=sample_faces(drawn, faces, clip=self.recipe.clip_boxes),
             broken=tuple(broken),
         )
 

@@ -42,7 +42,7 @@ class TrainingBatches:
                 dataset,
                 image_size=settings.image_size,
                 seed=settings.seed,
-                augmentation=recipe.augmentation,
+                recipe=recipe,
                 **_cache_arguments(dataset, settings),
             ),
             batch_size=recipe.batch_size,

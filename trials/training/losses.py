@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from search_spaces.errors import DataError
+from search_spaces.network.head import HeadOutputs
 from trials.detection.anchors import STRIDES, Anchors
 from trials.detection.boxes import boxes_from_distances, diou, iou
 from trials.detection.head_layout import (
     BOX_VALUES,
     NUM_KEYPOINTS,
-    Outputs,
     Places,
     anchors_for_outputs,
     join,
@@ -80,7 +80,7 @@ class LossTerms:
 
 
 def detection_loss(
-    outputs: Outputs,
+    outputs: HeadOutputs,
     targets: Sequence[Targets],
     *,
     reduce: Callable[[Tensor], Tensor] | None = None,
@@ -124,7 +124,7 @@ def normalise(sums: LevelSums, *, reduce: Callable[[Tensor], Tensor] | None = No
     return LossTerms(cls=cls, box=box, keypoint=keypoint, total=total, levels=levels)
 
 
-def level_sums(outputs: Outputs, targets: Sequence[Targets], assigned_BA: Tensor) -> LevelSums:
+def level_sums(outputs: HeadOutputs, targets: Sequence[Targets], assigned_BA: Tensor) -> LevelSums:
     """Return the weighted losses of a given assignment, summed by level.
 
     Args:
@@ -198,7 +198,7 @@ def _find_positives(
 
 
 def _score_sums(
-    outputs: Outputs, scores: Tensor, positives: _Positives, qualities_P: Tensor
+    outputs: HeadOutputs, scores: Tensor, positives: _Positives, qualities_P: Tensor
 ) -> Tensor:
     qualities = torch.zeros_like(scores)
     qualities[positives.places.score_index_P] = qualities_P
@@ -207,7 +207,7 @@ def _score_sums(
     return torch.stack([level.sum() for level in torch.split(losses, sizes)])
 
 
-def _box_losses(outputs: Outputs, positives: _Positives) -> tuple[Tensor, Tensor]:
+def _box_losses(outputs: HeadOutputs, positives: _Positives) -> tuple[Tensor, Tensor]:
     """Return the DIoU losses (P,) and the detached IoUs (P,), both in stride units."""
     stride_P1 = positives.stride_P[:, None]
     distances_P4 = pick(outputs.boxes, positives.places, BOX_VALUES)
@@ -216,7 +216,9 @@ def _box_losses(outputs: Outputs, positives: _Positives) -> tuple[Tensor, Tensor
     return 1 - diou(predicted_P4, truth_P4), iou(predicted_P4.detach(), truth_P4)
 
 
-def _keypoint_losses(outputs: Outputs, targets: Sequence[Targets], positives: _Positives) -> Tensor:
+def _keypoint_losses(
+    outputs: HeadOutputs, targets: Sequence[Targets], positives: _Positives
+) -> Tensor:
     """Return smooth L1 (P,) summed over the five points, times the mean weight of the points."""
     if outputs.keypoints is None:
         return torch.zeros_like(positives.stride_P)

@@ -13,7 +13,7 @@ from trials.augmentation.on_cpu import apply, bounded, cut_square
 from trials.augmentation.sample import Sample, draw_sample, sample_faces
 from trials.data.images import resize
 from trials.data.labels import Faces
-from trials.recipe import Augmentation
+from trials.recipe import Recipe
 
 TWO_FACES = Faces.of_boxes([[10, 10, 40, 30], [50, 40, 70, 60]])
 
@@ -23,7 +23,7 @@ def sample_of(left: int, top: int, side: int, size: int, flipped: bool = False) 
 
 
 def draw(faces: Faces = TWO_FACES, **augmentation: object) -> Sample:
-    chosen = Augmentation(**augmentation)  # type: ignore[arg-type]
+    chosen = Recipe(**augmentation)  # type: ignore[arg-type]
     return draw_sample((80, 100), faces, 32, chosen, np.random.default_rng(3))
 
 
@@ -39,7 +39,7 @@ def test_crops_hold_a_face_that_counts() -> None:
     faces.ignored_N[0] = True
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        crop = draw_sample((80, 100), faces, 32, Augmentation(crop_scales=(0.3,)), rng).crop
+        crop = draw_sample((80, 100), faces, 32, Recipe(crop_scales=(0.3,)), rng).crop
         assert crop.left < 93 < crop.left + crop.side
         assert crop.top < 73 < crop.top + crop.side
 

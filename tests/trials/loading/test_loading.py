@@ -16,7 +16,7 @@ from trials.data.dataset import FaceDataset
 from trials.data.labels import Faces
 from trials.loading.loader import TrainingLoader, collate, deal_batches, epoch_order
 from trials.loading.training_set import TrainingImage, TrainingSet
-from trials.recipe import Augmentation
+from trials.recipe import Recipe
 
 SIZES = [(48, 64), (90, 40), (64, 64), (33, 120), (50, 70)]
 Batches = list[tuple[torch.Tensor, list[Faces]]]
@@ -51,8 +51,8 @@ def assert_same(one: Batches, other: Batches) -> None:
 def test_a_plain_augmentation_gives_the_image_itself_or_its_mirror_image(tmp_path: Path) -> None:
     make_split(tmp_path, [(32, 32)], [[5, 5, 15, 20], [28, 28, 50, 32]])
     for flip, pixels, box in ((0.0, noise(32, 32), 5), (1.0, noise(32, 32)[:, ::-1], 17)):
-        plain = Augmentation(crop_scales=(1.0,), flip=flip, distort=False)
-        item = open_set(tmp_path, augmentation=plain)[7, 0]
+        plain = Recipe(crop_scales=(1.0,), flip=flip, distort=False)
+        item = open_set(tmp_path, recipe=plain)[7, 0]
         np.testing.assert_array_equal(pixels_of(item), (pixels.astype(np.float32) - 127.5) / 128)
         assert item.sample.distortion == Distortion()
         # the centre of the second face is (39, 30), outside of the image
