@@ -36,7 +36,7 @@ def fed_step(training, root, cache, images, size):
     source = batches()
 
     def step():
-        pixels, faces = next(source)
+        pixels, faces, _ = next(source)
         targets = [Targets.from_faces(item) for item in faces]
         train_step(training, Batch(images_B3HW=pixels, targets=targets, names=[""] * images), 1e-6)
 

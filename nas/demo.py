@@ -14,8 +14,8 @@ from nas.monitoring.progress import Display
 from nas.running import cluster
 from nas.search.directory import SearchDir
 from nas.stage import RunOptions, run_stage
-from trials.data.dataset import LABEL_FILE
 from trials.data.generated.generate import generate
+from trials.data.labels import LABEL_FILE
 from trials.recipe import Recipe
 
 FLOPS = 500_000_000  # residual, not mobile: the faster learner and the faster step on a CPU

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -34,6 +34,14 @@ def require_number(value: Any, label: str, low: float, high: float = math.inf) -
         limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise ConfigError(f"{label} must be a finite number {limits}, got {shown(value)}")
     return float(value)
+
+
+def store_checked(
+    instance: object, check: Callable[..., Any], names: Iterable[str], *limits: float
+) -> None:
+    """Replace fields of a frozen dataclass instance by `check(value, name, *limits)`."""
+    for name in names:
+        object.__setattr__(instance, name, check(getattr(instance, name), name, *limits))
 
 
 def require_mapping(

@@ -6,7 +6,7 @@ files. The declaration states all that is needed to offer the option and to chec
 
 import typing
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from types import UnionType
 from typing import Any
 
@@ -45,6 +45,11 @@ class Option:
 def option(help: str = "", **declaration: Any) -> dict[str, Option]:
     """Return metadata of a field with an `Option`, whose other attributes are given by name."""
     return {OPTION: Option(help=help, **declaration)}
+
+
+def declared(default: Any, help: str = "", **declaration: Any) -> Any:
+    """Return a dataclass field with a default and an `Option`, as `option` declares it."""
+    return field(default=default, metadata=option(help, **declaration))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from search_spaces.checks import require_integer, require_mapping, require_number
+from search_spaces.checks import require_integer, require_mapping, require_number, store_checked
 from search_spaces.errors import ConfigError, shown
 
 CROP_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
@@ -72,10 +72,10 @@ class Recipe:
             if getattr(self, name) not in choices:
                 found = shown(getattr(self, name))
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {found}")
-        for name, (low, high) in _RANGES.items():
-            self._set(name, require_number(getattr(self, name), name, low, high))
-        for name, (least, most) in _COUNTS.items():
-            self._set(name, require_integer(getattr(self, name), name, least, most))
+        for name, limits in _RANGES.items():
+            store_checked(self, require_number, [name], *limits)
+        for name, limits in _COUNTS.items():
+            store_checked(self, require_integer, [name], *limits)
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {shown(getattr(self, name))}")
@@ -83,11 +83,9 @@ class Recipe:
             values = getattr(self, name)
             if not isinstance(values, list | tuple):
                 raise ConfigError(f"{name} must be a list of numbers, got {shown(values)}")
-            self._set(name, tuple(require_number(v, name, low, high) for v in values))
+            checked = tuple(require_number(v, name, low, high) for v in values)
+            object.__setattr__(self, name, checked)
         self._check_combinations()
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
 
     def _check_combinations(self) -> None:
         if self.nesterov and self.momentum == 0.0:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from search_spaces.checks import require_fields, require_integer, require_number
+from search_spaces.checks import require_fields, require_integer, require_number, store_checked
 from search_spaces.errors import ConfigError, DataError, TrialError
 from search_spaces.files import is_disk_full, read_json, write_json
 from trials.memory import memory_fault
@@ -120,12 +120,9 @@ class TrialResult:
     request: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("easy", "medium", "hard", "best_hard"):
-            object.__setattr__(self, name, require_number(getattr(self, name), name, 0, 1))
-        for name in ("loss", "duration_s", "images_per_second"):
-            object.__setattr__(self, name, require_number(getattr(self, name), name, 0))
-        for name in ("epochs", "best_epoch", "params"):
-            object.__setattr__(self, name, require_integer(getattr(self, name), name, 1))
+        store_checked(self, require_number, ("easy", "medium", "hard", "best_hard"), 0, 1)
+        store_checked(self, require_number, ("loss", "duration_s", "images_per_second"), 0)
+        store_checked(self, require_integer, ("epochs", "best_epoch", "params"), 1)
         if self.best_epoch > self.epochs:
             rule = f"best_epoch must not exceed epochs of {self.epochs}"
             raise ConfigError(f"{rule}, got {self.best_epoch}")
@@ -157,8 +154,8 @@ class TrialFailure:
         if self.kind not in FAILURE_KINDS:
             raise ConfigError(f"kind must be one of {FAILURE_KINDS}, got {self.kind!r}")
         object.__setattr__(self, "reason", _one_line(self.reason))
-        for name, low in (("epoch", 0), ("attempts", 1)):
-            object.__setattr__(self, name, require_integer(getattr(self, name), name, low))
+        store_checked(self, require_integer, ["epoch"], 0)
+        store_checked(self, require_integer, ["attempts"], 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,13 +175,12 @@ class TrialStopped:
     reason: str
 
     def __post_init__(self) -> None:
-        for name in ("epoch", "epochs"):
-            object.__setattr__(self, name, require_integer(getattr(self, name), name, 1))
+        store_checked(self, require_integer, ("epoch", "epochs"), 1)
         if self.epoch >= self.epochs:
             rule = f"a stopped trial's epoch must be below its {self.epochs} epochs"
             raise ConfigError(f"{rule}, got {self.epoch}")
         if self.hard is not None:
-            object.__setattr__(self, "hard", require_number(self.hard, "hard", 0, 1))
+            store_checked(self, require_number, ["hard"], 0, 1)
         object.__setattr__(self, "reason", _one_line(self.reason))
 
 

@@ -3,13 +3,15 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
-from trials.options import check_options, option
+from trials.options import check_options, declared
 
+MULTIPLE = 32  # sides of inputs in pixels: the coarsest stride, so that all cells are whole
+LARGEST = 8192  # side of an input in pixels
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CACHE_AUTO, CACHE_OFF = "auto", "off"
 VALIDATION, HOLDOUT = "val", "holdout:"
@@ -65,93 +67,66 @@ class TrialSettings:
             the training images, which is not trained on (see `trials.data.holdout`).
     """
 
-    epochs: int = field(
-        default=80, metadata=option("Epochs of a training.", minimum=1, maximum=100_000)
+    epochs: int = declared(80, "Epochs of a training.", minimum=1, maximum=100_000)
+    image_size: int = declared(
+        640,
+        "Side of the training crops in pixels, a multiple of 32; also the long side at evaluation.",
+        minimum=MULTIPLE,
+        maximum=LARGEST,
     )
-    image_size: int = field(
-        default=640,
-        metadata=option(
-            "Side of the training crops in pixels, a multiple of 32; also the long side "
-            "at evaluation.",
-            minimum=32,
-            maximum=8192,
-        ),
+    seed: int = declared(
+        0, "Seed of weights, sample order and augmentation.", minimum=0, maximum=2**32 - 1
     )
-    seed: int = field(
-        default=0,
-        metadata=option(
-            "Seed of weights, sample order and augmentation.", minimum=0, maximum=2**32 - 1
-        ),
+    device: str = declared("auto", "auto (a GPU if there is one), cpu, cuda or cuda:N.")
+    threads: int | None = declared(None, "CPU threads.", minimum=1, maximum=1024)
+    precision: str = declared(
+        "auto",
+        "Floating-point precision of the training.",
+        default_text="auto, fp32 on a CPU, bf16 or fp16 on a GPU",
+        choices=PRECISIONS,
     )
-    device: str = field(
-        default="auto", metadata=option("auto (a GPU if there is one), cpu, cuda or cuda:N.")
+    loader_workers: int | None = declared(
+        None,
+        "Processes of a trial that prepare images.",
+        default_text="its cores but one on a GPU, else 0",
+        minimum=0,
+        maximum=256,
     )
-    threads: int | None = field(
-        default=None, metadata=option("CPU threads.", minimum=1, maximum=1024)
+    cache: str = declared(
+        CACHE_AUTO,
+        "Where decoded images are kept: auto (in the trial's memory), off, or a "
+        "folder that all trials of a machine share.",
+        metavar="auto|off|DIR",
     )
-    precision: str = field(
-        default="auto",
-        metadata=option(
-            "Floating-point precision of the training.",
-            default_text="auto, fp32 on a CPU, bf16 or fp16 on a GPU",
-            choices=PRECISIONS,
-        ),
+    cache_gb: float | None = declared(
+        None,
+        "Limit of the decoded images, in gigabytes.",
+        default_text="0.5 in memory, 40 in a folder",
+        minimum=0,
+        maximum=1_000_000,
     )
-    loader_workers: int | None = field(
-        default=None,
-        metadata=option(
-            "Processes of a trial that prepare images.",
-            default_text="its cores but one on a GPU, else 0",
-            minimum=0,
-            maximum=256,
-        ),
+    augment_on: str = declared(
+        "auto",
+        "Where images are cropped, resized and flipped; auto: on a GPU that trains.",
+        choices=AUGMENT_ON,
     )
-    cache: str = field(
-        default=CACHE_AUTO,
-        metadata=option(
-            "Where decoded images are kept: auto (in the trial's memory), off, or a "
-            "folder that all trials of a machine share.",
-            metavar="auto|off|DIR",
-        ),
-    )
-    cache_gb: float | None = field(
-        default=None,
-        metadata=option(
-            "Limit of the decoded images, in gigabytes.",
-            default_text="0.5 in memory, 40 in a folder",
-            minimum=0,
-            maximum=1_000_000,
-        ),
-    )
-    augment_on: str = field(
-        default="auto",
-        metadata=option(
-            "Where images are cropped, resized and flipped; auto: on a GPU that trains.",
-            choices=AUGMENT_ON,
-        ),
-    )
-    eval_every: int = field(
-        default=0,
-        metadata=option(
-            "Epochs between evaluations; 0: only after the last epoch.", minimum=0, maximum=100_000
-        ),
+    eval_every: int = declared(
+        0, "Epochs between evaluations; 0: only after the last epoch.", minimum=0, maximum=100_000
     )
     eval_at: tuple[int, ...] = ()
-    workers: int = field(default=1, metadata=option(minimum=1, maximum=4096))
+    workers: int = declared(1, minimum=1, maximum=4096)
     rungs: tuple[int, ...] = ()
-    select_on: str = field(
-        default=VALIDATION,
-        metadata=option(
-            "Images that the AP is measured on: val, or a share of the training images "
-            "that is not trained on, such as holdout:0.1.",
-            metavar="val|holdout:SHARE",
-        ),
+    select_on: str = declared(
+        VALIDATION,
+        "Images that the AP is measured on: val, or a share of the training images "
+        "that is not trained on, such as holdout:0.1.",
+        metavar="val|holdout:SHARE",
     )
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.image_size % 32:
-            raise ConfigError(f"image_size must be a multiple of 32, got {self.image_size}")
+        if self.image_size % MULTIPLE:
+            raise ConfigError(f"image_size must be a multiple of {MULTIPLE}, got {self.image_size}")
         if not isinstance(self.device, str) or not self.device:
             raise ConfigError(f"device must be text such as auto, cpu, cuda:0, got {self.device!r}")
         object.__setattr__(self, "cache", _checked_cache(self.cache))

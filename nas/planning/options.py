@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from nas.early_stopping.schedule import SCHEDULERS, Schedule
 from nas.search.request import STRATEGIES, StageRequest
 from search_spaces.errors import ConfigError
-from trials.options import OPTION, check_options, option, option_field
+from trials.options import OPTION, check_options, declared, option_field
 
 ALL = "all"
 
@@ -19,23 +19,19 @@ def _names(text: str) -> tuple[str, ...]:
 class SimulationOptions:
     """Search methods to compare, and settings of their replays; `all` stands for every name."""
 
-    strategy: tuple[str, ...] = field(
-        default=STRATEGIES,
-        metadata=option(
-            f"Strategies, with commas between them, or {ALL}.",
-            default_text=ALL,
-            parser=_names,
-            metavar="|".join(STRATEGIES),
-        ),
+    strategy: tuple[str, ...] = declared(
+        STRATEGIES,
+        f"Strategies, with commas between them, or {ALL}.",
+        default_text=ALL,
+        parser=_names,
+        metavar="|".join(STRATEGIES),
     )
-    scheduler: tuple[str, ...] = field(
-        default=SCHEDULERS,
-        metadata=option(
-            f"Schedulers, with commas between them, or {ALL}.",
-            default_text=ALL,
-            parser=_names,
-            metavar="|".join(SCHEDULERS),
-        ),
+    scheduler: tuple[str, ...] = declared(
+        SCHEDULERS,
+        f"Schedulers, with commas between them, or {ALL}.",
+        default_text=ALL,
+        parser=_names,
+        metavar="|".join(SCHEDULERS),
     )
     reduction_factor: int = field(
         default=StageRequest.reduction_factor,
@@ -45,23 +41,16 @@ class SimulationOptions:
         default=StageRequest.grace_epochs,
         metadata={OPTION: option_field(StageRequest, "grace_epochs").option},
     )
-    repeats: int = field(
-        default=200,
-        metadata=option(
-            "Replays of each method; those of the same number have the same order.", minimum=1
-        ),
+    repeats: int = declared(
+        200, "Replays of each method; those of the same number have the same order.", minimum=1
     )
-    seed: int = field(
-        default=0, metadata=option("Seed of the orders and of the strategies.", minimum=0)
-    )
-    slots: int = field(default=1, metadata=option("Trials that run at the same time.", minimum=1))
-    margin: float = field(
-        default=0.005,
-        metadata=option(
-            "Distance from the best hard AP that counts as having found it.",
-            minimum=0,
-            maximum=1,
-        ),
+    seed: int = declared(0, "Seed of the orders and of the strategies.", minimum=0)
+    slots: int = declared(1, "Trials that run at the same time.", minimum=1)
+    margin: float = declared(
+        0.005,
+        "Distance from the best hard AP that counts as having found it.",
+        minimum=0,
+        maximum=1,
     )
 
     def __post_init__(self) -> None:

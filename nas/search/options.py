@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from search_spaces.errors import ConfigError
-from trials.options import OPTION, Option, option, option_field
+from trials.options import OPTION, Option, declared, option, option_field
 from trials.recipe import Recipe, load_recipe
 from trials.settings import TrialSettings
 
@@ -68,17 +68,13 @@ def setting(name: str, **declaration: Any) -> dict[str, StageOption]:
 class RecipeOptions:
     """Choice of a training recipe."""
 
-    recipe: str = field(
-        default="reference", metadata=option("Training recipe: reference, quick, or a YAML file.")
-    )
-    batch_size: int | None = field(
-        default=None,
-        metadata=option(
-            "Images of an iteration.",
-            default_text="the recipe's",
-            flags=("--batch-size", "--batch"),
-            minimum=1,
-        ),
+    recipe: str = declared("reference", "Training recipe: reference, quick, or a YAML file.")
+    batch_size: int | None = declared(
+        None,
+        "Images of an iteration.",
+        default_text="the recipe's",
+        flags=("--batch-size", "--batch"),
+        minimum=1,
     )
 
     def load(self) -> Recipe:

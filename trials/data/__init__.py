@@ -1,1 +1,1 @@
-"""Face data: labels, importers, generated sets, augmentation and loading."""
+"""Face data: labels, ground truth, importers, images, caches and generated sets."""

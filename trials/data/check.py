@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.errors import DataError
-from trials.data.dataset import LABEL_FILE, SPLITS
+from trials.data.dataset import SPLITS
 from trials.data.holdout import truth_by_height
-from trials.data.images import read_image, read_size, size_difference
-from trials.data.labels import AnnotatedImage, Fault, LabelRecord, scan_labelv2
+from trials.data.images import read_image, read_size, require_size
+from trials.data.labels import LABEL_FILE, AnnotatedImage, Fault, LabelRecord, scan_labelv2
 from trials.data.widerface_mat import FACES_FILE, has_ground_truth, read_ground_truth
 
 SIZE_EDGES = (8, 16, 32, 64, 128)
@@ -162,13 +162,11 @@ def _image_faults(
 def _image_fault(image: AnnotatedImage, *, decode: bool) -> str:
     """Return the fault of an image file, or an empty string."""
     try:
-        height, width = read_image(image.path).shape[:2] if decode else (0, 0)
-        size = (width, height) if decode else read_size(image.path)
+        size = read_image(image.path).shape[1::-1] if decode else read_size(image.path)
+        require_size(image.path, (image.width, image.height), size)
     except DataError as error:
         return str(error)
-    if size == (image.width, image.height):
-        return ""
-    return f"{image.path}: {size_difference((image.width, image.height), size)}"
+    return ""
 
 
 def _count(images: Sequence[AnnotatedImage]) -> SplitCounts:

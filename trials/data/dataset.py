@@ -8,9 +8,8 @@ from pathlib import Path
 from search_spaces.errors import ConfigError, DataError
 from trials.data.holdout import is_held_out
 from trials.data.label_filter import FilteredLabels, read_filtered_labels
-from trials.data.labels import AnnotatedImage, trainable
+from trials.data.labels import LABEL_FILE, AnnotatedImage, trainable
 
-LABEL_FILE = "labelv2.txt"
 SPLITS = ("train", "val")
 MAX_BROKEN = 10
 MAX_BROKEN_SHARE = 0.01
@@ -22,8 +21,6 @@ class FaceDataset:
     """Annotated images of one split: `root/split/labelv2.txt` and `root/split/images/`.
 
     Attributes:
-        root: the data folder.
-        split: `train` or `val`.
         images: images of the label file, in its order.
     """
 
@@ -52,27 +49,22 @@ class FaceDataset:
         """
         if split not in SPLITS:
             raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        self.root, self.split = Path(root), split
-        folder = self.root / split
-        if not (folder / LABEL_FILE).is_file():
+        folder = Path(root) / split
+        path = folder / LABEL_FILE
+        if not path.is_file():
             raise DataError(
-                f"{folder / LABEL_FILE}: there is no such label file; a data folder holds "
+                f"{path}: there is no such label file; a data folder holds "
                 "train/labelv2.txt, train/images/, val/labelv2.txt, val/images/ and val/gt/"
             )
-        labels = read_filtered_labels(folder / LABEL_FILE, folder / "images")
+        labels = read_filtered_labels(path, folder / "images")
         _log_faults(labels)
         images = [image for image in labels.images if not is_held_out(image.name, held_out)]
         if not faceless:
             images = [image for image in images if trainable(image.faces).any()]
         if not images:
             kind = "image" if faceless else "image with a face that counts"
-            raise DataError(f"{folder / LABEL_FILE}: there is no {kind}")
+            raise DataError(f"{path}: there is no {kind}")
         self.images: Sequence[AnnotatedImage] = tuple(images)
-
-    @property
-    def label_file(self) -> Path:
-        """Path of the label file."""
-        return self.root / self.split / LABEL_FILE
 
     def __len__(self) -> int:
         return len(self.images)

@@ -70,6 +70,12 @@ class Truth:
         return dict(zip(SUBSETS, self.counted_F3.sum(axis=0).tolist(), strict=True))
 
 
+def to_xywh(boxes_N4: ArrayLike) -> NDArray[np.float64]:
+    """Return boxes x1, y1, x2, y2 as x, y, width, height (N, 4)."""
+    corners_N4 = np.asarray(boxes_N4, np.float64)
+    return np.concatenate([corners_N4[:, :2], corners_N4[:, 2:] - corners_N4[:, :2]], axis=1)
+
+
 def make_truth(
     images: Mapping[str, ArrayLike], **counted: Mapping[str, Sequence[int] | NDArray[np.integer]]
 ) -> Truth:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trials.data.ground_truth import Truth, require_faces
-from trials.data.labels import AnnotatedImage, read_labelv2
+from trials.data.ground_truth import Truth, require_faces, to_xywh
+from trials.data.labels import LABEL_FILE, AnnotatedImage, read_labelv2
 
 # A face must be higher than this, in pixels of its image, to count as easy, medium, hard. On
 # WIDER FACE's validation set the rule agrees with the official lists on 99.8 %, 99.4 % and
@@ -42,7 +42,7 @@ def load_holdout(data_root: str | os.PathLike[str], share: float) -> tuple[Truth
     Raises:
         DataError: the labels cannot be read, or no held-out face counts as hard.
     """
-    labels = Path(data_root) / "train" / "labelv2.txt"
+    labels = Path(data_root) / "train" / LABEL_FILE
     images = [
         image
         for image in read_labelv2(labels, labels.parent / "images")
@@ -63,16 +63,15 @@ def truth_by_height(images: Iterable[AnnotatedImage]) -> Truth:
         DataError: an image is listed twice.
     """
     images = list(images)
-    corners_F4 = np.concatenate([np.zeros((0, 4)), *(image.faces.boxes_N4 for image in images)])
+    boxes_F4 = to_xywh(np.concatenate([np.zeros((0, 4)), *(i.faces.boxes_N4 for i in images)]))
     ignored_F = np.concatenate(
         [np.zeros(0, np.bool_), *(image.faces.ignored_N for image in images)]
     )
-    sides_F2 = corners_F4[:, 2:] - corners_F4[:, :2]
-    heights_F = np.where(ignored_F | (sides_F2 <= 0).any(axis=1), 0.0, sides_F2[:, 1])
+    heights_F = np.where(ignored_F | (boxes_F4[:, 2:] <= 0).any(axis=1), 0.0, boxes_F4[:, 3])
     counts = [len(image.faces) for image in images]
     return Truth(
         names=tuple(image.name for image in images),
-        boxes_F4=np.concatenate([corners_F4[:, :2], sides_F2], axis=1),
+        boxes_F4=boxes_F4,
         offsets=np.cumsum([0, *counts], dtype=np.int64),
         counted_F3=heights_F[:, None] > np.array(SUBSET_HEIGHTS),
     )

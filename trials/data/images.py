@@ -65,18 +65,16 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise _image_error(path, error) from error
 
 
-def size_difference(labelled: tuple[int, int], found: tuple[int, int]) -> str:
-    """Return how the size in a label differs from that of the image as it is shown, with the mend.
-
-    Both are (width, height).
-    """
+def require_size(path: Path, labelled: tuple[int, ...], found: tuple[int, ...]) -> None:
+    """Raise DataError unless an image has the (width, height) of its label, as it is shown."""
+    if labelled == found:
+        return
     sizes = f"has {found[0]} x {found[1]} pixels, but is labelled as {labelled[0]} x {labelled[1]}"
+    mend = "label the image as it is, or restore the one that was labelled"
     if labelled == found[::-1]:
-        return (
-            f"{sizes}: the label is for the photo as stored, which an EXIF orientation turns; "
-            "label the upright photo, or remove the orientation from the file"
-        )
-    return f"{sizes}; label the image as it is, or restore the one that was labelled"
+        mend = "label the upright photo, or remove the orientation from the file"
+        sizes += ": the label is for the photo as stored, which an EXIF orientation turns"
+    raise DataError(f"{path}: {sizes}; {mend}")
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -21,9 +21,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import DataError
+from search_spaces.errors import DataError, shown
 from search_spaces.files import write_text
 
+LABEL_FILE = "labelv2.txt"
 NUM_KEYPOINTS = 5
 MAX_IMAGE_SIDE = 65_535  # the most that a JPEG can have
 MAX_COORDINATE = 1e6  # float32 still resolves a tenth of a pixel there
@@ -256,7 +257,7 @@ def _parse_image_line(line: Line) -> tuple[str, int, int]:
     if len(parts) != 3 or not all(_is_side(part) for part in parts[1:]):
         raise DataError(
             f"an image line is `# path width height` with sides of 1 to {MAX_IMAGE_SIDE}, "
-            f"got {_short(line.text)} "
+            f"got {shown(line.text)} "
             "(`scrfd-nas data import-retinaface` converts lines without sizes)"
         )
     return safe_name(parts[0]), int(parts[1]), int(parts[2])
@@ -270,17 +271,12 @@ def safe_name(name: str) -> str:
     """
     parts = PurePosixPath(name)
     if not parts.name or parts.is_absolute() or ".." in parts.parts or "\0" in name:
-        raise DataError(f"an image path must be relative and without `..`, got {_short(name)}")
+        raise DataError(f"an image path must be relative and without `..`, got {shown(name)}")
     return name
 
 
 def _is_side(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MAX_IMAGE_SIDE
-
-
-def _short(text: str, limit: int = 80) -> str:
-    """Return the start of a line, quoted, for a message."""
-    return repr(text if len(text) <= limit else text[:limit] + "...")
 
 
 def _parse_face_line(line: Line) -> list[float]:
@@ -293,13 +289,13 @@ def _parse_face_line(line: Line) -> list[float]:
         raise DataError(line.error)
     words = line.text.split()
     if len(words) not in NUMBERS_A_LINE:
-        raise DataError(f"a face has 4, 5 or 19 numbers, got {len(words)}: {_short(line.text)}")
+        raise DataError(f"a face has 4, 5 or 19 numbers, got {len(words)}: {shown(line.text)}")
     try:
         values = [float(word) for word in words]
     except ValueError:
-        raise DataError(f"a face line holds numbers only, got {_short(line.text)}") from None
+        raise DataError(f"a face line holds numbers only, got {shown(line.text)}") from None
     if not all(abs(value) <= MAX_COORDINATE for value in values):  # false for NaN
-        raise DataError(f"numbers must lie within +-{MAX_COORDINATE:.0f}, got {_short(line.text)}")
+        raise DataError(f"numbers must lie within +-{MAX_COORDINATE:.0f}, got {shown(line.text)}")
     if len(values) == 5 and values[4] not in (0, 1):
         raise DataError(f"the ignore flag (fifth of five numbers) is 0 or 1, got {values[4]:g}")
     for at in range(4, len(values) - 2, 3):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import Detector
-from trials.detection.decoding import Detections
+from trials.data.ground_truth import to_xywh
 from trials.detection.folding import folded
 from trials.device import available_cores, limited_threads
 from trials.evaluation.evaluated_images import EvaluatedImages, load_validation
@@ -86,7 +86,8 @@ def evaluate_detector(
     )
     predictions: dict[str, NDArray[np.float64]] = {}
     for name, detections in zip(images.truth.names, found, strict=True):
-        predictions[name] = _rows(detections)
+        boxes_N4 = to_xywh(detections.boxes_N4)
+        predictions[name] = np.column_stack((boxes_N4, detections.scores_N.astype(np.float64)))
         if progress is not None:
             progress(len(predictions), len(images.paths))
     return Evaluation(
@@ -100,13 +101,6 @@ def evaluate_detector(
 def usual_batch_size(device: torch.device) -> int:
     """Return 8 on a GPU, 1 on a CPU, whose caches hold the feature maps of one image only."""
     return 1 if device.type == "cpu" else GPU_BATCH
-
-
-def _rows(detections: Detections) -> NDArray[np.float64]:
-    """Return detections as WIDER FACE rows (N, 5): x, y, width, height, score."""
-    boxes_N4 = detections.boxes_N4.astype(np.float64)
-    sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
-    return np.column_stack((boxes_N4[:, :2], sides_N2, detections.scores_N.astype(np.float64)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from search_spaces.errors import DataError
 from trials.data.ground_truth import Truth, require_faces
 from trials.data.holdout import HEIGHT_RULE, load_holdout, truth_by_height
-from trials.data.labels import read_labelv2
+from trials.data.labels import LABEL_FILE, read_labelv2
 from trials.data.widerface_mat import has_ground_truth, read_ground_truth
 
 
@@ -23,17 +23,15 @@ class EvaluatedImages(NamedTuple):
     by_height: bool = False
 
 
-def load_evaluated(
-    data_root: str | os.PathLike[str], split: str = "val", held_out: float = 0.0
-) -> EvaluatedImages:
-    """Load the images of a split, or the held-out share of the training images if there is one.
+def load_evaluated(data_root: str | os.PathLike[str], held_out: float) -> EvaluatedImages:
+    """Load the validation images, or the held-out share of the training images if there is one.
 
     Raises:
         DataError: as `load_validation` and `trials.data.holdout.load_holdout`.
     """
     if held_out:
         return EvaluatedImages(*load_holdout(data_root, held_out), by_height=True)
-    return load_validation(data_root, split)
+    return load_validation(data_root)
 
 
 def subset_rule(data_root: str | os.PathLike[str], held_out: float = 0.0) -> str:
@@ -56,7 +54,7 @@ def load_validation(data_root: str | os.PathLike[str], split: str = "val") -> Ev
             label file; no face counts as hard, so that nothing can be measured.
     """
     folder = Path(data_root) / split
-    labels = folder / "labelv2.txt"
+    labels = folder / LABEL_FILE
     if not has_ground_truth(folder / "gt"):
         return _load_labelled(labels)
     truth = read_ground_truth(folder / "gt")

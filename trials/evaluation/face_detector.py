@@ -17,9 +17,6 @@ from trials.detection.decoding import (
     nms_plus_one,
 )
 from trials.evaluation.inference import (
-    LARGEST,
-    MULTIPLE,
-    SMALLEST,
     Prepared,
     detect_image,
     input_size,
@@ -27,6 +24,7 @@ from trials.evaluation.inference import (
 )
 from trials.evaluation.network import Predict, open_network
 from trials.onnx.runtime import OnnxDetector
+from trials.settings import LARGEST, MULTIPLE
 
 DEMO_SCORE_THRESHOLD = 0.5
 PROTOCOLS = ("demo", "widerface")
@@ -176,7 +174,7 @@ def _pixels(image: Image | str | os.PathLike[str]) -> Image:
 
 def _size(value: int | tuple[int, int]) -> tuple[int, int]:
     height, width = (value, value) if isinstance(value, int) else value
-    if not all(SMALLEST <= side <= LARGEST for side in (height, width)):
-        rule = f"the image size must be {SMALLEST} to {LARGEST} pixels"
+    if not all(MULTIPLE <= side <= LARGEST for side in (height, width)):
+        rule = f"the image size must be {MULTIPLE} to {LARGEST} pixels"
         raise ConfigError(f"{rule}, got {height} x {width}")
     return height, width

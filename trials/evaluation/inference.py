@@ -18,9 +18,8 @@ from search_spaces.errors import ConfigError
 from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize
 from trials.detection.decoding import Detections, Thresholds, decode
 from trials.evaluation.network import Predict
+from trials.settings import LARGEST, MULTIPLE
 
-MULTIPLE = 32  # the coarsest stride: inputs are padded to whole cells
-SMALLEST, LARGEST = 32, 8192
 MULTI_EDGES = (1650, 1100)
 
 Path: TypeAlias = str | os.PathLike[str]
@@ -92,8 +91,8 @@ def input_size(mode: str, image_size: int = 640) -> InputSize:
         if not (mode.isascii() and mode.isdigit()):
             raise ConfigError(f"mode must be vga, multi, original or a size, got {mode!r}")
         image_size = int(mode[:9])
-    if not SMALLEST <= image_size <= LARGEST:
-        raise ConfigError(f"image size must be {SMALLEST} to {LARGEST} pixels, got {image_size}")
+    if not MULTIPLE <= image_size <= LARGEST:
+        raise ConfigError(f"image size must be {MULTIPLE} to {LARGEST} pixels, got {image_size}")
     return InputSize(long_edge=image_size, short_edge=image_size, square=True)
 
 
@@ -102,20 +101,19 @@ def detect_files(
     paths: Iterable[Path],
     size: InputSize,
     *,
-    thresholds: Thresholds | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 8,
     readers: int = 0,
 ) -> Iterator[Detections]:
     """Yield the detections of each image file, in order, in pixels of the image.
 
-    Consecutive images of the same input size share a batch.
+    The thresholds are those of the WIDER FACE protocol. Consecutive images of the same input
+    size share a batch.
 
     Args:
         predict: the network; called in inference mode.
         paths: image files.
         size: from `input_size`.
-        thresholds: None for those of the WIDER FACE protocol.
         device: device of the input of `predict`.
         batch_size: most images at once.
         readers: threads that decode and resize ahead; with 0 the calling thread does it.
@@ -127,7 +125,7 @@ def detect_files(
         raise ConfigError(f"batch size must be at least 1, got {batch_size}")
     prepared = _ahead(paths, size, readers, window=2 * batch_size)
     for batch in _batches(prepared, batch_size):
-        yield from _detect(predict, batch, thresholds, torch.device(device))
+        yield from _detect(predict, batch, torch.device(device))
 
 
 def detect_image(
@@ -135,12 +133,12 @@ def detect_image(
     image_HW3: Image,
     size: InputSize,
     *,
-    thresholds: Thresholds | None = None,
+    thresholds: Thresholds,
     device: torch.device | str = "cpu",
 ) -> Detections:
     """Return the detections of one decoded RGB image, in its pixels."""
     batch = [_prepare(image_HW3, size)]
-    return _detect(predict, batch, thresholds, torch.device(device))[0]
+    return _detect(predict, batch, torch.device(device), thresholds)[0]
 
 
 def _prepare(image_HW3: Image, size: InputSize) -> Prepared:
@@ -172,8 +170,8 @@ def normalised_batch(batch: Sequence[Prepared], device: torch.device) -> Tensor:
 def _detect(
     predict: Predict,
     batch: Sequence[Prepared],
-    thresholds: Thresholds | None,
     device: torch.device,
+    thresholds: Thresholds | None = None,
 ) -> list[Detections]:
     """Return the detections of each image of a batch, in pixels of the image."""
     with torch.inference_mode():

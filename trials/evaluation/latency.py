@@ -17,14 +17,14 @@ import torch
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import Detector
 from trials.device import device_name, limited_threads, synchronize
-from trials.onnx.export import MULTIPLE, onnx_bytes
+from trials.onnx.export import onnx_bytes
 from trials.onnx.runtime import OnnxSession
+from trials.settings import LARGEST, MULTIPLE
 
 WARM_UP = 10
 RUNS = 100
 LEAST_RUNS = 10
 BUDGET_S = 20.0
-LARGEST = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def onnxruntime_latency(
     else:
         content = model
     session, images_13HW = OnnxSession(content, threads), _noise(size)
-    times = time_runs(lambda: session.run(images_13HW), runs=runs)
+    times = time_runs(lambda: session.run(images_13HW), runs)
     return _result("onnxruntime", "cpu", size, threads, times)
 
 
@@ -99,36 +99,29 @@ def torch_latency(
         synchronize(device)
 
     with limited_threads(threads), torch.inference_mode():
-        times = time_runs(run, runs=runs)
+        times = time_runs(run, runs)
     return _result("torch", device_name(device), size, threads, times)
 
 
-def time_runs(
-    run: Callable[[], Any],
-    *,
-    runs: int,
-    warm_up: int = WARM_UP,
-    budget_s: float = BUDGET_S,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[float]:
-    """Return the seconds of each of up to `runs` calls, after `warm_up` calls.
+def time_runs(run: Callable[[], Any], runs: int) -> list[float]:
+    """Return the seconds of each of up to `runs` calls, after `WARM_UP` calls.
 
-    It ends after `budget_s` seconds, but not before ten calls were timed (or `runs`, if
+    It ends after `BUDGET_S` seconds, but not before ten calls were timed (or `runs`, if
     that is less). A warm-up that takes longer than half of that is cut short.
     """
-    start = clock()
-    for _ in range(warm_up):
+    start = time.perf_counter()
+    for _ in range(WARM_UP):
         run()
-        if clock() - start > budget_s / 2:
+        if time.perf_counter() - start > BUDGET_S / 2:
             break
     times: list[float] = []
-    start = clock()
+    start = time.perf_counter()
     while len(times) < runs:
-        before = clock()
+        before = time.perf_counter()
         run()
-        now = clock()
+        now = time.perf_counter()
         times.append(now - before)
-        if now - start > budget_s and len(times) >= LEAST_RUNS:
+        if now - start > BUDGET_S and len(times) >= LEAST_RUNS:
             break
     return times
 

@@ -33,7 +33,7 @@ def open_network(
         ConfigError: no such device, or a GPU for an ONNX file.
         DataError: missing, damaged, or not a detector.
     """
-    if is_onnx(path):
+    if Path(path).suffix.lower() == ".onnx":
         if device not in ("auto", "cpu"):
             raise ConfigError(f"an ONNX model runs on the CPU, got device {device!r}")
         return OnnxDetector(path, threads), torch.device("cpu")
@@ -44,8 +44,3 @@ def open_network(
         )
     resolved = resolve_device(device)
     return load_model(path)[1].to(resolved), resolved
-
-
-def is_onnx(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is an ONNX model, by its suffix."""
-    return Path(path).suffix.lower() == ".onnx"

@@ -15,7 +15,7 @@ from trials.evaluation.prediction_files import read_predictions
 from trials.evaluation.widerface_ap import evaluate
 from trials.result import APs
 
-Detections: TypeAlias = Mapping[str, NDArray[np.float64]]
+Predictions: TypeAlias = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +56,7 @@ def score_folder(
     return Scoring(aps=aps, face_counts=truth.face_counts, notes=tuple(_notes(found, truth)))
 
 
-def _unwrapped(found: Detections, truth: Truth) -> Detections:
+def _unwrapped(found: Predictions, truth: Truth) -> Predictions:
     """Remove the folders that contain all files, if that gives names of the truth."""
     names = set(truth.names)
     while found and not any(name in names for name in found):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from search_spaces.errors import DataError
 from trials.data.ground_truth import split_name
+from trials.evaluation.widerface_ap import prediction_array
 
 COLUMNS = 5
 SUFFIX = ".txt"
@@ -77,7 +78,7 @@ def write_predictions(
         inner = temporary / "predictions"
         inner.mkdir()  # with the usual permissions, which mkdtemp does not give
         for name, rows in predictions.items():
-            _write_file(inner, name, np.asarray(rows, dtype=np.float64))
+            _write_file(inner, name, prediction_array(rows, name))
         inner.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -188,11 +189,6 @@ def _show(text: bytes) -> str:
 def _write_file(root: Path, name: str, rows: NDArray[np.float64]) -> None:
     """Write the predictions of one image."""
     event, file = split_name(name, "predictions")
-    rows = rows.reshape(-1, COLUMNS) if rows.size == 0 else rows
-    if rows.ndim != 2 or rows.shape[1] != COLUMNS:
-        raise DataError(f"predictions of {name} must have the shape (N, 5), got {rows.shape}")
-    if not np.isfinite(rows).all():
-        raise DataError(f"predictions of {name} hold values that are not finite")
     lines = [f"{file}.jpg", str(len(rows)), *(" ".join(map(repr, row)) for row in rows.tolist())]
     folder = root / event
     folder.mkdir(parents=True, exist_ok=True)

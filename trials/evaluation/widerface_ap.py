@@ -70,16 +70,25 @@ def evaluate(predictions: Mapping[str, NDArray[np.floating]], truth: Truth) -> A
 
 
 def _as_arrays(predictions: Mapping[str, NDArray[np.floating]]) -> dict[str, Floats]:
-    """Check the predictions' shapes and leave out images without any."""
-    arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in predictions.items()}
-    arrays = {name: rows for name, rows in arrays.items() if rows.size}
-    for name, rows in arrays.items():
-        if rows.ndim != 2 or rows.shape[1] != 5:
-            raise DataError(f"predictions of {name} must have the shape (N, 5), got {rows.shape}")
-    if arrays and not np.isfinite(np.concatenate(list(arrays.values()))).all():
-        name = next(name for name, rows in arrays.items() if not np.isfinite(rows).all())
+    """Check all predictions and leave out images without any."""
+    arrays = {name: prediction_array(rows, name) for name, rows in predictions.items()}
+    return {name: rows for name, rows in arrays.items() if rows.size}
+
+
+def prediction_array(rows: NDArray[np.floating], name: str) -> Floats:
+    """Return the predictions of an image as float64 (N, 5); an empty array of any shape is none.
+
+    Raises:
+        DataError: another shape, or values that are not finite.
+    """
+    array_N5 = np.asarray(rows, dtype=np.float64)
+    if array_N5.size == 0:
+        return array_N5.reshape(-1, 5)
+    if array_N5.ndim != 2 or array_N5.shape[1] != 5:
+        raise DataError(f"predictions of {name} must have the shape (N, 5), got {array_N5.shape}")
+    if not np.isfinite(array_N5).all():
         raise DataError(f"predictions of {name} hold values that are not finite")
-    return arrays
+    return array_N5
 
 
 def _match_all(rows: Mapping[str, Floats], truth: Truth) -> _Matches:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 ItemT = TypeVar("ItemT")
 
 
-class Batch(NamedTuple):
+class LoadedBatch(NamedTuple):
     """Training images joined, as they come from a worker process.
 
     Attributes:
@@ -35,12 +35,14 @@ class Batch(NamedTuple):
             apply `samples` to.
         samples: what is to be done to packed images.
         faces: of each image, in pixels of its sample.
+        names: of the images.
         broken: one message for each unreadable image met.
     """
 
     images: torch.Tensor | PackedImages
     samples: list[Sample]
     faces: list[Faces]
+    names: list[str]
     broken: list[str]
 
     def finish(self, device: torch.device | str) -> torch.Tensor:
@@ -50,12 +52,13 @@ class Batch(NamedTuple):
         return self.images.to(device, non_blocking=True)
 
 
-def collate(items: Sequence[TrainingImage], *, on_device: bool) -> Batch:
+def collate(items: Sequence[TrainingImage], *, on_device: bool) -> LoadedBatch:
     """Join training images, and apply their samples unless that is done on the device."""
-    return Batch(
+    return LoadedBatch(
         images=pack([item.image_HW3 for item in items]) if on_device else _apply_all(items),
         samples=[item.sample for item in items],
         faces=[item.faces for item in items],
+        names=[item.name for item in items],
         broken=[message for item in items for message in item.broken],
     )
 
@@ -173,8 +176,10 @@ class TrainingLoader:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, list[Faces]]]:
-        """Yield images and faces of every batch of an epoch from the `first`.
+    def batches(
+        self, epoch: int, first: int = 0
+    ) -> Iterator[tuple[torch.Tensor, list[Faces], list[str]]]:
+        """Yield images, their faces and their names of every batch of an epoch from the `first`.
 
         The images are float32 (B, 3, S, S) on the device, in channels-last memory, in which the
         network reads them. The last batch may be smaller.
@@ -185,7 +190,7 @@ class TrainingLoader:
         self._batches.epoch, self._batches.first = epoch, first
         for batch in self._loader:
             self._log_broken(batch.broken)
-            yield batch.finish(self.device), batch.faces
+            yield batch.finish(self.device), batch.faces, batch.names
 
     def _log_broken(self, messages: Sequence[str]) -> None:
         """Log each unreadable image once; raise if they are too many."""

@@ -14,7 +14,7 @@ from trials.augmentation.on_cpu import bounded
 from trials.augmentation.sample import Sample, draw_sample, sample_faces
 from trials.data.cache import ImageCache
 from trials.data.dataset import FaceDataset, check_broken
-from trials.data.images import Image, read_image, size_difference
+from trials.data.images import Image, read_image, require_size
 from trials.data.labels import Faces
 from trials.recipe import Recipe
 
@@ -30,12 +30,14 @@ class TrainingImage:
         image_HW3: uint8 RGB, the part of the image that the crop shows.
         sample: what to do, in pixels of that part.
         faces: faces to train on, in pixels of the sample.
+        name: name of the image.
         broken: one message for each unreadable image that this one replaces.
     """
 
     image_HW3: Image
     sample: Sample
     faces: Faces
+    name: str
     broken: tuple[str, ...] = ()
 
 
@@ -89,14 +91,15 @@ class TrainingSet(Dataset[TrainingImage]):
             except DataError as error:
                 broken.append(str(error))
                 check_broken(broken, len(self))
-        faces = self.dataset.images[at].faces
+        image = self.dataset.images[at]
         rng = np.random.default_rng([self.seed, epoch, index, SAMPLE_STREAM])
-        drawn = draw_sample(pixels.shape[:2], faces, self.image_size, self.recipe, rng)
+        drawn = draw_sample(pixels.shape[:2], image.faces, self.image_size, self.recipe, rng)
         sample, part_HW3 = bounded(drawn, pixels)
         return TrainingImage(
             image_HW3=part_HW3,
             sample=sample,
-            faces=sample_faces(drawn, faces, clip=self.recipe.clip_boxes),
+            faces=sample_faces(drawn, image.faces, clip=self.recipe.clip_boxes),
+            name=image.name,
             broken=tuple(broken),
         )
 
@@ -117,8 +120,5 @@ class TrainingSet(Dataset[TrainingImage]):
         """Decode an image. Raises DataError: unreadable, or not of the labelled size."""
         image = self.dataset.images[index]
         pixels = read_image(image.path)
-        height, width = pixels.shape[:2]
-        if (width, height) != (image.width, image.height):
-            difference = size_difference((image.width, image.height), (width, height))
-            raise DataError(f"{image.path}: {difference}")
+        require_size(image.path, (image.width, image.height), pixels.shape[1::-1])
         return pixels

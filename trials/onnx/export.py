@@ -16,9 +16,8 @@ from search_spaces.files import replacing
 from search_spaces.network.detector import Detector
 from trials.onnx.graph_writer import build_model
 from trials.onnx.runtime import OnnxSession
+from trials.settings import LARGEST, MULTIPLE
 
-MULTIPLE = 32
-LARGEST = 8192
 TOLERANCE = 1e-4
 _CHECKED_SIZES = ((2, 160, 192), (1, 96, 64))
 _OPEN_SIDE = 160

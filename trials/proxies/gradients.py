@@ -4,7 +4,6 @@ Both include neck and head.
 """
 
 import math
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +32,8 @@ def synflow(architecture: Architecture, probe: Probe) -> float:
     image = torch.ones(1, 3, probe.image_size, probe.image_size, dtype=torch.float64)
     features, log_scale = _scaled_features(detector.backbone, image)
     outputs: HeadOutputs = detector.head(detector.neck(features))
-    total = torch.stack([output.sum() for output in _flat(outputs)]).sum()
+    levels = (*outputs.scores, *outputs.boxes, *(outputs.keypoints or ()))
+    total = torch.stack([level.sum() for level in levels]).sum()
     total.backward()  # type: ignore[no-untyped-call]
     flow = sum(
         float((p.detach() * p.grad).abs().sum())
@@ -100,7 +100,3 @@ def _scaled_features(backbone: Backbone, image: Tensor) -> tuple[list[Tensor], f
 def _rescaled(x: Tensor) -> tuple[Tensor, float]:
     largest = x.detach().amax()
     return x / largest, math.log(float(largest))
-
-
-def _flat(outputs: HeadOutputs) -> Iterator[Tensor]:
-    yield from (*outputs.scores, *outputs.boxes, *(outputs.keypoints or ()))

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from trials.data.cache import DEFAULT_FILE_CACHE_BYTES, ImageCache
 from trials.data.dataset import FaceDataset
 from trials.device import default_loader_workers
-from trials.loading.loader import TrainingLoader, deal_batches, epoch_order
+from trials.loading.loader import TrainingLoader
 from trials.loading.training_set import DEFAULT_CACHE_BYTES, TrainingSet
 from trials.settings import CACHE_AUTO, CACHE_OFF, TrialSettings
 from trials.training.epoch import Batch
@@ -34,9 +33,6 @@ class TrainingBatches:
         if readers is None:
             readers = default_loader_workers(device, settings.threads)
         dataset = FaceDataset(trial.data_root, "train", faceless=False, held_out=settings.held_out)
-        self._names = [image.name for image in dataset.images]
-        self._seed, self._batch_size = settings.seed, recipe.batch_size
-        self._workers = workers
         self._loader = TrainingLoader(
             TrainingSet(
                 dataset,
@@ -66,15 +62,11 @@ class TrainingBatches:
         Raises:
             DataError: too many images cannot be read.
         """
-        order = epoch_order(self._seed, epoch, len(self._names))
-        mine = deal_batches(order, self._batch_size, self._workers.rank, self._workers.count)
-        rest = islice(mine, first, None)
-        found = self._loader.batches(epoch, first)
-        for indices, (images_B3SS, faces) in zip(rest, found, strict=True):
+        for images_B3SS, faces, names in self._loader.batches(epoch, first):
             yield Batch(
                 images_B3HW=images_B3SS,
                 targets=[Targets.from_faces(item) for item in faces],
-                names=[self._names[index] for index in indices],
+                names=names,
             )
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,10 +14,8 @@ from trials.device import Precision
 from trials.recipe import Recipe
 from trials.training.parallel import ALONE, Workers
 
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
-
-class AveragedModel(Generic[ModuleT]):
+class AveragedModel:
     """Exponential moving average of a model's weights, for evaluation.
 
     `module` is a copy whose floating-point state follows the trained model. In update n the
@@ -25,12 +23,12 @@ class AveragedModel(Generic[ModuleT]):
     the random initial weights quickly.
     """
 
-    def __init__(self, model: ModuleT, decay: float) -> None:
+    def __init__(self, model: Detector, decay: float) -> None:
         self.decay, self.updates = decay, 0
         self.module = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: ModuleT) -> None:
+    def update(self, model: Detector) -> None:
         """Move the average towards the current state of `model`."""
         self.updates += 1
         share = 1.0 - min(self.decay, (1 + self.updates) / (10 + self.updates))
@@ -51,7 +49,7 @@ class Training:
 
     model: Detector
     optimizer: torch.optim.Optimizer
-    average: AveragedModel[Detector] | None
+    average: AveragedModel | None
     scaler: torch.amp.GradScaler
     recipe: Recipe
     precision: Precision

@@ -123,9 +123,8 @@ def import_voc(options: VocOptions) -> None:
 
 def export_coco(options: ExportOptions) -> None:
     """Write a split as one COCO file with the category face and its five key points."""
-    from trials.data.dataset import LABEL_FILE
     from trials.data.formats.coco import write_coco
-    from trials.data.labels import read_labelv2
+    from trials.data.labels import LABEL_FILE, read_labelv2
 
     folder = options.data / options.split
     images = read_labelv2(folder / LABEL_FILE, folder / "images")

@@ -26,22 +26,31 @@ class Clock:
         return self.now
 
 
-def test_warm_up_runs_are_not_timed():
-    clock = Clock([9, 9, 1, 2, 3])
-    assert time_runs(clock.run, runs=3, warm_up=2, clock=clock) == [1, 2, 3]
+@pytest.fixture
+def timed(monkeypatch):
+    """A function that times runs of given durations and returns the clock and the times."""
+
+    def time(durations, runs, warm_up):
+        clock = Clock(durations)
+        monkeypatch.setattr("trials.evaluation.latency.time.perf_counter", clock)
+        monkeypatch.setattr("trials.evaluation.latency.WARM_UP", warm_up)
+        times = time_runs(clock.run, runs)
+        return clock.calls, times
+
+    return time
 
 
-def test_a_slow_model_ends_after_the_budget_but_not_before_ten_runs():
-    clock = Clock([4.0] * 100)
-    assert len(time_runs(clock.run, runs=100, warm_up=0, budget_s=20, clock=clock)) == 10
-    clock = Clock([1.0] * 100)
-    assert len(time_runs(clock.run, runs=100, warm_up=0, budget_s=20, clock=clock)) == 21
+def test_warm_up_runs_are_not_timed(timed):
+    assert timed([9, 9, 1, 2, 3], runs=3, warm_up=2) == (5, [1, 2, 3])
 
 
-def test_a_slow_warm_up_is_cut_short():
-    clock = Clock([6.0] * 100)
-    time_runs(clock.run, runs=1, warm_up=10, budget_s=20, clock=clock)
-    assert clock.calls == 2 + 1
+def test_a_slow_model_ends_after_the_budget_but_not_before_ten_runs(timed):
+    assert timed([4.0] * 100, runs=100, warm_up=0)[0] == 10
+    assert timed([1.0] * 100, runs=100, warm_up=0)[0] == 21
+
+
+def test_a_slow_warm_up_is_cut_short(timed):
+    assert timed([6.0] * 100, runs=1, warm_up=10)[0] == 2 + 1
 
 
 def test_median_and_95th_percentile(monkeypatch):
@@ -68,7 +77,7 @@ def test_torch_uses_the_threads_that_are_reported(monkeypatch):
     seen = []
     before = torch.get_num_threads()
 
-    def time_one(run, **_):
+    def time_one(run, runs):
         seen.append(torch.get_num_threads())
         return [1.0]
 

@@ -19,7 +19,7 @@ from trials.loading.training_set import TrainingImage, TrainingSet
 from trials.recipe import Recipe
 
 SIZES = [(48, 64), (90, 40), (64, 64), (33, 120), (50, 70)]
-Batches = list[tuple[torch.Tensor, list[Faces]]]
+Batches = list[tuple[torch.Tensor, list[Faces], list[str]]]
 
 
 def make_set(root: Path, count: int = 5, **options: Any) -> TrainingSet:
@@ -42,8 +42,11 @@ def pixels_of(item: TrainingImage) -> np.ndarray:
 
 
 def assert_same(one: Batches, other: Batches) -> None:
-    for (images, faces), (other_images, other_faces) in zip(one, other, strict=True):
+    for (images, faces, names), (other_images, other_faces, other_names) in zip(
+        one, other, strict=True
+    ):
         assert torch.equal(images, other_images)
+        assert names == other_names
         for left, right in zip(faces, other_faces, strict=True):
             np.testing.assert_array_equal(left.boxes_N4, right.boxes_N4)
 
@@ -124,7 +127,7 @@ def test_collated_batches_hold_the_samples_one_by_one(tmp_path: Path, on_device:
 
 def test_a_loader_gives_every_image_once_and_a_smaller_last_batch(tmp_path: Path) -> None:
     loader = TrainingLoader(make_set(tmp_path), batch_size=2)
-    assert [len(images) for images, _ in loader.batches(0)] == [2, 2, 1]
+    assert [len(images) for images, *_ in loader.batches(0)] == [2, 2, 1]
     assert len(loader) == 3
     assert_same(list(loader.batches(0, first=1)), list(loader.batches(0))[1:])
 
@@ -151,7 +154,7 @@ def test_a_broken_image_is_replaced_and_logged_once(
     loader = TrainingLoader(samples, batch_size=2, on_device=on_device)
     with caplog.at_level(logging.WARNING):
         for epoch in (0, 1):
-            assert sum(len(images) for images, _ in loader.batches(epoch)) == 5
+            assert sum(len(images) for images, *_ in loader.batches(epoch)) == 5
     assert len(loader.broken) == len(caplog.records) == 1
     assert "4.png" in caplog.text
     other[0, 0]  # the replacement does not depend on what was read before
@@ -161,7 +164,7 @@ def test_a_broken_image_is_replaced_and_logged_once(
 def test_an_image_of_another_size_than_its_label_counts_as_broken(tmp_path: Path) -> None:
     loader = TrainingLoader(make_set(tmp_path), batch_size=2)
     save_image(image_path(tmp_path, 0), noise(30, 20))
-    assert sum(len(images) for images, _ in loader.batches(0)) == 5
+    assert sum(len(images) for images, *_ in loader.batches(0)) == 5
     (message,) = loader.broken
     assert "0.png: has 20 x 30 pixels, but is labelled as 64 x 48" in message
 

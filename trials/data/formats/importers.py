@@ -23,10 +23,10 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from search_spaces.files import replacing
-from trials.data.dataset import LABEL_FILE
 from trials.data.formats.annotation import Annotation
-from trials.data.images import read_size, size_difference
+from trials.data.images import read_size, require_size
 from trials.data.labels import (
+    LABEL_FILE,
     MAX_COORDINATE,
     NUM_KEYPOINTS,
     AnnotatedImage,
@@ -160,8 +160,8 @@ def _labelled(annotation: Annotation, images: Path, out: Path) -> AnnotatedImage
     """Return an annotation with the size of its image, which must be the annotated one."""
     name = annotation.name
     size = read_size(images / name)
-    if annotation.size not in (None, size):
-        raise DataError(f"{images / name}: {size_difference(annotation.size, size)}")
+    if annotation.size is not None:
+        require_size(images / name, annotation.size, size)
     path = out / "images" / name
     return AnnotatedImage(
         name=name, path=path, width=size[0], height=size[1], faces=annotation.faces

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from search_spaces.errors import ConfigError
-from trials.data.dataset import LABEL_FILE, SPLITS
+from trials.data.dataset import SPLITS
 from trials.data.generated.pictures import draw_picture
+from trials.data.ground_truth import to_xywh
 from trials.data.images import encoded
-from trials.data.labels import AnnotatedImage, Faces, write_labelv2
+from trials.data.labels import LABEL_FILE, AnnotatedImage, Faces, write_labelv2
 from trials.data.widerface_mat import write_ground_truth
 from trials.result import SUBSETS
 
@@ -100,11 +101,7 @@ def _draw_image(
 
 def _write_truth(folder: Path, images: Sequence[AnnotatedImage]) -> None:
     """Write WIDER-style ground truth, in which a face counts if it is high enough."""
-    boxes = {}
-    for image in images:
-        corners = image.faces.boxes_N4.astype(np.float64)
-        name = image.name.rsplit(".", 1)[0]
-        boxes[name] = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    boxes = {image.name.rsplit(".", 1)[0]: to_xywh(image.faces.boxes_N4) for image in images}
     counted = {
         subset: {name: np.flatnonzero(box[:, 3] >= least) for name, box in boxes.items()}
         for subset, least in zip(SUBSETS, SUBSET_HEIGHTS, strict=True)
