@@ -133,7 +133,7 @@ def detect_image(
     image_HW3: Image,
     size: InputSize,
     *,
-    thresholds: Thresholds,
+    thresholds: Thresholds | None = None,
     device: torch.device | str = "cpu",
 ) -> Detections:
     """Return the detections of one decoded RGB image, in its pixels."""
