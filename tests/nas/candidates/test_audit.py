@@ -11,11 +11,7 @@ from nas.candidates.audit import audit_proxies, finished_trials
 from nas.search.directory import SearchDir
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.errors import ConfigError, TrialError
-from trials.result import TrialFailure, TrialResult, TrialStopped, save_outcome
-
-
-def result(hard: float) -> TrialResult:
-    return make_result(hard, 2)
+from trials.result import TrialFailure, TrialStopped, save_outcome
 
 
 def trials_by_depth(hards: list[float]) -> list[tuple[Architecture, float]]:
@@ -27,11 +23,11 @@ def test_only_complete_trials_count(tmp_path: Path) -> None:
     make_data(tmp_path / "data")
     directory = SearchDir(tmp_path / "search")
     outcomes = {
-        1: result(0.5),
+        1: make_result(0.5, 2),
         2: TrialFailure(reason="no", attempts=2),
         3: TrialStopped(epoch=1, epochs=2, hard=0.9, reason="rung"),
         4: None,
-        5: result(0.25),
+        5: make_result(0.25, 2),
     }
     for number, outcome in outcomes.items():
         save_architecture(make_architecture(number), directory.architecture_file(1, number))
@@ -41,34 +37,32 @@ def test_only_complete_trials_count(tmp_path: Path) -> None:
     assert finished_trials(directory, 1) == expected
 
 
-def test_proxy_in_the_order_of_the_aps_is_usable() -> None:
-    (found,) = audit_proxies(trials_by_depth([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), ["depth"])
-    assert found.correlation.tau == pytest.approx(1)
-    assert (found.is_usable, found.verdict) == (True, "usable")
-    assert found.to_dict()["verdict"] == "usable"
+@pytest.mark.parametrize(
+    ("hards", "tau", "verdict"),
+    [
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 1, "usable"),
+        ([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], -1, "reversed"),
+        ([0.3, 0.1, 0.5, 0.2, 0.6, 0.4], 1 / 3, "reaches 0"),
+        ([0.1, 0.2, 0.3, 0.4], 1, "too few trials"),
+    ],
+)
+def test_verdict_follows_from_the_order_of_the_aps(
+    hards: list[float], tau: float, verdict: str
+) -> None:
+    (found,) = audit_proxies(trials_by_depth(hards), ["depth"])
+    assert found.correlation.tau == pytest.approx(tau)
+    assert (found.is_usable, found.verdict) == (verdict == "usable", verdict)
+    assert found.to_dict()["verdict"] == verdict
 
 
-def test_proxy_in_the_opposite_order_is_reversed() -> None:
-    (found,) = audit_proxies(trials_by_depth([0.6, 0.5, 0.4, 0.3, 0.2, 0.1]), ["depth"])
-    assert found.correlation.tau == pytest.approx(-1)
-    assert (found.is_usable, found.verdict) == (False, "reversed")
-
-
-def test_proxy_without_a_clear_order_is_not_usable() -> None:
-    (found,) = audit_proxies(trials_by_depth([0.3, 0.1, 0.5, 0.2, 0.6, 0.4]), ["depth"])
-    assert found.correlation.tau is not None
-    assert found.correlation.tau > 0
-    assert (found.is_usable, found.verdict) == (False, "reaches 0")
-
-
-def test_equal_scores_and_few_trials_are_not_usable() -> None:
+def test_equal_scores_are_not_usable_and_two_trials_or_unknown_proxies_are_errors() -> None:
     same = [(make_architecture(1), hard) for hard in (0.1, 0.2, 0.3, 0.4, 0.5)]
     (found,) = audit_proxies(same, ["depth"])
     assert (found.is_usable, found.verdict) == (False, "all equal")
-    (found,) = audit_proxies(trials_by_depth([0.1, 0.2, 0.3, 0.4]), ["depth"])
-    assert (found.is_usable, found.verdict) == (False, "too few trials")
     with pytest.raises(ConfigError, match="at least 3 finished trials, got 2"):
         audit_proxies(trials_by_depth([0.1, 0.2]), ["depth"])
+    with pytest.raises(ConfigError, match="a proxy is one of"):
+        audit_proxies(trials_by_depth([0.1, 0.2, 0.3]), ["zem"])
 
 
 def test_all_proxies_are_audited_with_progress() -> None:
@@ -94,8 +88,3 @@ def test_candidates_without_a_score_are_left_out(monkeypatch: pytest.MonkeyPatch
     (found,) = audit_proxies(trials_by_depth([0.1, 0.9, 0.2, 0.3, 0.4, 0.5]), ["zen"])
     assert (found.correlation.num, found.without_score) == (5, 1)
     assert found.correlation.tau == pytest.approx(1)
-
-
-def test_unknown_proxy_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="a proxy is one of"):
-        audit_proxies(trials_by_depth([0.1, 0.2, 0.3]), ["zem"])

@@ -1,26 +1,17 @@
 """Screening of candidates by a proxy, and its approval."""
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_trials import (
-    ENTRY,
-    FakeCluster,
-    FakeDisplay,
-    hard_ap,
-    make_architecture,
-    make_data,
-    propose,
-)
+from fake_search import FakeSearch
+from fake_trials import hard_ap, make_architecture, make_data
 
 from nas.candidates import audit, screening
 from nas.candidates.pool import Pool
 from nas.candidates.proxy_approval import Approval, ScreeningError, approve, recorded, write_record
-from nas.search.directory import SearchDir
-from nas.stage import RunOptions, Summary, run_stage
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, TrialError
 from search_spaces.spaces.sample import Sample
@@ -38,37 +29,19 @@ def pool_of(request: Any, template: Architecture | None) -> Pool:
 
 
 @dataclass
-class Search:
-    """A search without Ray and training that can screen."""
+class Search(FakeSearch):
+    """A search that can screen."""
 
-    root: Path
-    data: Path
-    name: str = "search"
-    display: FakeDisplay = field(default_factory=FakeDisplay)
-
-    @property
-    def directory(self) -> SearchDir:
-        return SearchDir(self.root / self.name)
+    def screen(
+        self, num: int, *, against: Path | None = None, force: bool = False, **options: Any
+    ) -> None:
+        run = self.run_options(pool=pool_of, screen_audit=against, screen_force=force)
+        self.begin(num, run, **options)
 
     @property
     def table(self) -> list[dict[str, str]]:
         with (self.directory.stage_folder(1) / "screening_zen.csv").open() as file:
             return list(csv.DictReader(file))
-
-    def run(
-        self, num: int, *, against: Path | None = None, force: bool = False, **options: Any
-    ) -> Summary:
-        run = RunOptions(
-            entry=ENTRY,
-            propose=propose,
-            pool=pool_of,
-            connect=FakeCluster().connect,
-            screen_audit=against,
-            screen_force=force,
-        )
-        given = {"flops": 10**9, "data": str(self.data), "epochs": 2, "image_size": 64}
-        given |= {"num_candidates": num, **options}
-        return run_stage(self.directory, 1, given, run, self.display)
 
     def depths(self) -> list[int]:
         """Return a number that identifies each candidate, in their order."""
@@ -77,7 +50,7 @@ class Search:
 
 @pytest.fixture
 def search(tmp_path: Path) -> Search:
-    return Search(root=tmp_path, data=make_data(tmp_path / "data"))
+    return Search(root=tmp_path, data=make_data(tmp_path / "data"), asked={"epochs": 2})
 
 
 @pytest.fixture
@@ -93,20 +66,14 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-@pytest.fixture
-def misleading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the proxy by one that is wrong on every pair."""
-    monkeypatch.setattr(audit, "score", lambda name, architecture: -hard_ap(architecture))
-
-
 def best(numbers: range, num: int) -> list[int]:
     return sorted(numbers, key=lambda n: -hard_ap(make_architecture(n)))[:num]
 
 
 @pytest.mark.usefixtures("scored")
 def test_best_of_the_pool_follow_existing_candidates(search: Search) -> None:
-    search.run(6)
-    search.run(10, screen="zen", screen_from=POOL)
+    search.screen(6)
+    search.screen(10, screen="zen", screen_from=POOL)
     others = [n for n in best(range(1, POOL + 1), POOL) if n > 6]
     assert search.depths() == [1, 2, 3, 4, 5, 6, *others[:4]]
     (note,) = (note for note in search.display.lines if note.startswith("the best"))
@@ -115,30 +82,30 @@ def test_best_of_the_pool_follow_existing_candidates(search: Search) -> None:
 
 @pytest.mark.usefixtures("scored")
 def test_more_candidates_continue_the_same_ranking(search: Search, tmp_path: Path) -> None:
-    search.run(6)
-    search.run(8, screen="zen", screen_from=POOL)
-    search.run(12)  # the screen is as in the run before
-    at_once = Search(root=tmp_path, data=search.data, name="other")
-    at_once.run(6)
-    at_once.run(12, screen="zen", screen_from=POOL)
+    search.screen(6)
+    search.screen(8, screen="zen", screen_from=POOL)
+    search.screen(12)  # the screen is as in the run before
+    at_once = replace(search, name="other")
+    at_once.screen(6)
+    at_once.screen(12, screen="zen", screen_from=POOL)
     assert search.depths() == at_once.depths()
 
 
 def test_scores_are_computed_once(search: Search, scored: list[int]) -> None:
-    search.run(6)
-    search.run(8, screen="zen", screen_from=POOL)
+    search.screen(6)
+    search.screen(8, screen="zen", screen_from=POOL)
     assert sorted(scored) == sorted([*range(1, 7), *range(1, POOL + 1)])  # audit, then the pool
     scored.clear()
-    search.run(9)
+    search.screen(9)
     assert scored == []
-    search.run(10, screen_from=POOL + 2)
+    search.screen(10, screen_from=POOL + 2)
     assert scored == [POOL + 1, POOL + 2]
 
 
 @pytest.mark.usefixtures("scored")
 def test_scores_audit_and_pool_are_written_and_progress_is_shown(search: Search) -> None:
-    search.run(6)
-    search.run(8, screen="zen", screen_from=POOL)
+    search.screen(6)
+    search.screen(8, screen="zen", screen_from=POOL)
     assert [int(row["rank"]) for row in search.table] == list(range(1, POOL + 1))
     assert [int(row["number"]) for row in search.table] == best(range(1, POOL + 1), POOL)
     for row in search.table:
@@ -151,73 +118,63 @@ def test_scores_audit_and_pool_are_written_and_progress_is_shown(search: Search)
     assert (content["audit"]["num"], content["audit"]["verdict"]) == (6, "usable")
     assert content["audit"]["tau"] == pytest.approx(1)
     assert content["pool"] == {"scored": 40, "chosen": 2, "before": 6}
-    shown = [
-        status
-        for status in search.display.statuses
-        if isinstance(status, screening.ScreeningStatus)
-    ]
+    statuses = search.display.statuses
+    shown = [status for status in statuses if isinstance(status, screening.ScreeningStatus)]
     assert [status.done for status in shown] == list(range(1, POOL + 1))
     assert shown[0].describe().startswith("screening by zen: 1/40 scores, ")
     assert shown[-1].describe() == "screening by zen: 40/40 scores"
 
 
-@pytest.mark.usefixtures("scored")
-def test_proxy_without_finished_trials_is_an_error(search: Search) -> None:
-    with pytest.raises(ScreeningError, match=r"no audit \(0 finished trials"):
-        search.run(4, screen="zen", screen_from=POOL)
-    assert search.directory.requests() == {}
-
-
-@pytest.mark.usefixtures("misleading")
-def test_proxy_that_failed_its_audit_is_an_error(search: Search) -> None:
-    search.run(6)
-    with pytest.raises(ScreeningError, match=r"tau -1\.00, .* \(reversed\); .*--screen-force"):
-        search.run(8, screen="zen", screen_from=POOL)
-    assert len(search.depths()) == 6
-
-
-def test_opposite_of_a_misleading_proxy_can_be_used(
+def test_proxy_without_an_audit_or_that_failed_it_is_an_error(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with pytest.raises(ScreeningError, match=r"no audit \(0 finished trials"):
+        search.screen(4, screen="zen", screen_from=POOL)
+    assert search.directory.requests() == {}
     opposite = {"zen": -1, "-zen": 1}
     monkeypatch.setattr(audit, "score", lambda name, a: opposite[name] * hard_ap(a))
-    search.run(6)
-    search.run(7, screen="-zen", screen_from=POOL)
+    search.screen(6)
+    with pytest.raises(ScreeningError, match=r"tau -1\.00, .* \(reversed\); .*--screen-force"):
+        search.screen(8, screen="zen", screen_from=POOL)
+    assert len(search.depths()) == 6
+    search.screen(7, screen="-zen", screen_from=POOL)
     assert search.depths()[6] == next(n for n in best(range(1, POOL + 1), POOL) if n > 6)
     assert (search.directory.stage_folder(1) / "screening_-zen.csv").is_file()
 
 
-@pytest.mark.usefixtures("misleading")
-def test_refused_proxy_can_be_forced_and_is_audited_again(search: Search) -> None:
-    search.run(6)
-    search.run(8, screen="zen", screen_from=POOL, force=True)
+def test_refused_proxy_can_be_forced_and_is_audited_again(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "score", lambda name, architecture: -hard_ap(architecture))
+    search.screen(6)
+    search.screen(8, screen="zen", screen_from=POOL, force=True)
     assert len(search.depths()) == 8
     found = recorded(search.directory, 1)
     assert found is not None
     assert (found.forced, found.audit["verdict"]) == (True, "reversed")
     assert any("zen (forced, tau -1.00" in note for note in search.display.lines)
     with pytest.raises(ScreeningError):
-        search.run(9)
-    search.run(9, force=True)
+        search.screen(9)
+    search.screen(9, force=True)
     assert len(search.depths()) == 9
 
 
 @pytest.mark.usefixtures("scored")
 def test_another_search_can_approve_a_proxy(search: Search, tmp_path: Path) -> None:
-    search.run(6)
-    new = Search(root=tmp_path, data=search.data, name="new")
-    new.run(3, screen="zen", screen_from=POOL, against=search.directory.root)
+    search.screen(6)
+    new = replace(search, name="new")
+    new.screen(3, screen="zen", screen_from=POOL, against=search.directory.root)
     assert new.depths() == best(range(1, POOL + 1), 3)
-    new.run(5)  # approved before
+    new.screen(5)  # approved before
     assert new.depths() == best(range(1, POOL + 1), 5)
     with pytest.raises(ConfigError, match="holds no search"):
-        new.run(6, against=tmp_path / "nothing")
+        new.screen(6, against=tmp_path / "nothing")
 
 
 @pytest.mark.usefixtures("scored")
 def test_passed_audit_is_kept_when_the_proxy_has_chosen_trials(search: Search) -> None:
-    search.run(6)
-    search.run(8, screen="zen", screen_from=POOL)
+    search.screen(6)
+    search.screen(8, screen="zen", screen_from=POOL)
     found = approve("zen", search.directory, 1, audit=None, force=False)
     assert found.audit["num"] == 6
     again = approve("zen", search.directory, 1, audit=search.directory.root, force=False)
@@ -226,13 +183,13 @@ def test_passed_audit_is_kept_when_the_proxy_has_chosen_trials(search: Search) -
 
 @pytest.mark.usefixtures("scored")
 def test_screening_continues_after_being_killed(search: Search) -> None:
-    search.run(6)
-    search.run(7, screen="zen", screen_from=POOL)
+    search.screen(6)
+    search.screen(7, screen="zen", screen_from=POOL)
     expected = search.table
     file = search.directory.stage_folder(1) / "screening_zen.csv"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines[:20], lines[20].rpartition(",")[0], "9,9,abc,what"]))
-    search.run(8)
+    search.screen(8)
     assert search.table == expected
 
 
@@ -265,7 +222,7 @@ def test_contradicting_options_are_an_error(
     search: Search, options: dict[str, Any], rule: str
 ) -> None:
     with pytest.raises(ConfigError, match=rule):
-        search.run(4, **options)
+        search.screen(4, **options)
     assert not search.directory.root.exists()
 
 
