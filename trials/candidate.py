@@ -18,14 +18,12 @@ def resolve_candidate(reference: str) -> Architecture:
         DataError: the model file is damaged.
     """
     path = Path(reference)
-    if path.is_dir():
-        return _of_folder(path)
-    return load_model(path)[0] if path.suffix == ".pt" else resolve_architecture(reference)
-
-
-def _of_folder(folder: Path) -> Architecture:
-    if (folder / ARCHITECTURE_FILE).is_file():
-        return load_architecture(folder / ARCHITECTURE_FILE)
-    if (folder / BEST).is_file():
-        return load_model(folder / BEST)[0]
-    raise ConfigError(f"{folder}: holds no candidate, neither {ARCHITECTURE_FILE} nor {BEST}")
+    if path.suffix == ".pt" and not path.is_dir():
+        return load_model(path)[0]
+    if not path.is_dir():
+        return resolve_architecture(reference)
+    if (path / ARCHITECTURE_FILE).is_file():
+        return load_architecture(path / ARCHITECTURE_FILE)
+    if (path / BEST).is_file():
+        return load_model(path / BEST)[0]
+    raise ConfigError(f"{path}: holds no candidate, neither {ARCHITECTURE_FILE} nor {BEST}")

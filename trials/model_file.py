@@ -71,10 +71,7 @@ def write_tensors(
 ) -> None:
     """Write tensors and plain data to `path` atomically.
 
-    Args:
-        content: tensors and plain data.
-        path: the file.
-        on_written: called when the content is written, before the file gets its name.
+    `on_written` is called when the content is written, before the file gets its name.
 
     Raises:
         OSError: such as no space left, which torch itself hides behind a RuntimeError.

@@ -85,15 +85,8 @@ def advance_trial(
 ) -> TrialResult | None:
     """Train a trial up to epoch `until` and leave it there.
 
-    A trial advanced in several calls ends with the same result as in a single one. The other
-    arguments and the errors are those of `run_trial`.
-
-    Args:
-        trial: inputs of the trial.
-        folder: folder of the trial.
-        until: last epoch of this call, from 1 to `settings.epochs`.
-        callbacks: functions to call while the trial runs.
-        workers: position of this process among the data-parallel ones.
+    A trial advanced in several calls ends with the same result as in a single one. Arguments
+    and errors are those of `run_trial`, and `until` is from 1 to `settings.epochs`.
 
     Returns:
         The result if the trial is finished, otherwise None: the folder then holds the

@@ -24,8 +24,6 @@ def apply(
     """Return the sample of a uint8 RGB image: float32 (S, S, 3), (x - 127.5) / 128.
 
     Args:
-        sample: what to do.
-        image_HW3: image to apply it to.
         out_SS3: contiguous memory for the result; None allocates it.
 
     Raises:

@@ -31,11 +31,7 @@ class FilteredLabels:
 
 
 def read_filtered_labels(path: str | os.PathLike[str], image_root: Path) -> FilteredLabels:
-    """Read a label file and leave out what is faulty.
-
-    Args:
-        path: the label file.
-        image_root: folder that the image paths are relative to.
+    """Read a label file and leave out the faulty; image paths are relative to `image_root`.
 
     Raises:
         DataError: the file cannot be opened.

@@ -148,11 +148,7 @@ class Line(NamedTuple):
 
 
 def read_labelv2(path: str | os.PathLike[str], image_root: Path) -> list[AnnotatedImage]:
-    """Read a label file; any fault in it is an error.
-
-    Args:
-        path: the label file.
-        image_root: folder that the image paths are relative to.
+    """Read a label file whose image paths are relative to `image_root`; a fault is an error.
 
     Raises:
         DataError: names the file, the line and the rule broken.

@@ -17,14 +17,10 @@ def areas(boxes: Tensor) -> Tensor:
 
 
 def iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union of each pair at the same position.
+    """Return the intersection over union of boxes at the same position, (..., 4) -> (...).
 
-    Args:
-        boxes: (..., 4), broadcastable with `others`.
-        others: (..., 4).
-
-    Returns:
-        (...) in [0, 1] for proper boxes; 0 where either box is empty or inverted.
+    Shapes may be broadcast. The IoU of proper boxes is in [0, 1]; it is 0 where either box is
+    empty or inverted.
     """
     overlap = _overlap(boxes, others)
     union = areas(boxes) + areas(others) - overlap
@@ -37,12 +33,7 @@ def diou(boxes: Tensor, others: Tensor) -> Tensor:
     Source: Zheng et al., Distance-IoU loss (AAAI 2020), equation 7; eps 1e-6 is added to
     the union and to the squared diagonal, as the SCRFD reference does.
 
-    Args:
-        boxes: (..., 4), broadcastable with `others`.
-        others: (..., 4).
-
-    Returns:
-        (...) in (-1, 1], differentiable in both.
+    Shapes as for `iou`; the result is in (-1, 1] and differentiable in both arguments.
     """
     overlap = _overlap(boxes, others)
     union = areas(boxes) + areas(others) - overlap + DIOU_EPS

@@ -85,29 +85,24 @@ def _all_stop(workers: Workers, are_read: bool, should_stop: ShouldStop | None) 
 
 
 def train_step(
-    training: Training, batch: Batch, rate: float, on_part: OnPart | None = None
+    training: Training, batch: Batch, rate: float, on_part: OnPart = lambda part: None
 ) -> torch.Tensor:
-    """Train one iteration at learning rate `rate`.
+    """Train one iteration at learning rate `rate` on this worker's images.
 
-    Args:
-        training: changed.
-        batch: images and faces of this worker.
-        rate: learning rate.
-        on_part: called with the name of each part of the step when it has been issued.
+    `on_part` is called with the name of each part of the step when it has been issued.
 
     Returns:
         (4,) float32 losses in the order of `trials.result.LOSSES`.
     """
-    done = on_part or (lambda part: None)
     for group in training.optimizer.param_groups:
         group["lr"] = rate
-    terms = batch_loss(training, batch, done)
+    terms = batch_loss(training, batch, on_part)
     training.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(training.scaler.scale(terms.total))
     training.workers.average_gradients(training.model.parameters())
-    done("backward")
+    on_part("backward")
     _update_weights(training)
-    done("optimizer")
+    on_part("optimizer")
     return terms.stacked()
 
 

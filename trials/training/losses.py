@@ -125,12 +125,7 @@ def normalise(sums: LevelSums, *, reduce: Callable[[Tensor], Tensor] | None = No
 
 
 def level_sums(outputs: HeadOutputs, targets: Sequence[Targets], assigned_BA: Tensor) -> LevelSums:
-    """Return the weighted losses of a given assignment, summed by level.
-
-    Args:
-        outputs: outputs of the head for B images.
-        targets: faces of those images.
-        assigned_BA: 0 for background, k for face k - 1 of that image.
+    """Return the weighted losses of an assignment of `assign_batch`, summed by level.
 
     Raises:
         DataError: there is not exactly one target for each image.
@@ -158,11 +153,8 @@ def level_sums(outputs: HeadOutputs, targets: Sequence[Targets], assigned_BA: Te
 def quality_focal_loss(logits: Tensor, qualities: Tensor) -> Tensor:
     """Return |quality - sigmoid(logit)|^2 times their cross-entropy, element by element.
 
-    The exponent is the paper's beta, 2 in SCRFD.
-
-    Args:
-        logits: scores before the sigmoid, of any shape.
-        qualities: targets in [0, 1] of the same shape; 0 for background.
+    The exponent is the paper's beta, 2 in SCRFD. Logits and qualities have the same shape;
+    qualities are in [0, 1], 0 for background.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, qualities, reduction="none")
     return (qualities - logits.sigmoid()).square() * entropy

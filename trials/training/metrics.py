@@ -30,9 +30,7 @@ def write_metrics(reports: Iterable[EpochReport], folder: str | os.PathLike[str]
 def read_metrics(folder: str | os.PathLike[str], epochs: int) -> list[EpochReport]:
     """Return the reports in `folder/metrics.csv`, none if there is no such file.
 
-    Args:
-        folder: folder of the trial.
-        epochs: length of the trial, which the file does not hold.
+    The file does not hold `epochs`, the length of the trial.
     """
     try:
         text = (Path(folder) / METRICS_FILE).read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from trials.data.dataset import SPLITS
 from trials.data.generated.pictures import draw_picture
 from trials.data.ground_truth import to_xywh
 from trials.data.images import encoded
-from trials.data.labels import LABEL_FILE, AnnotatedImage, Faces, write_labelv2
+from trials.data.labels import LABEL_FILE, AnnotatedImage, write_labelv2
 from trials.data.widerface_mat import write_ground_truth
 from trials.result import SUBSETS
 
@@ -82,20 +82,17 @@ def _check(root: Path, counts: dict[str, int], seed: int, long_side: tuple[int, 
 def _draw_image(
     root: Path, split: str, number: int, long_side: tuple[int, int], rng: np.random.Generator
 ) -> AnnotatedImage:
-    """Draw and write one image; coordinates are rounded to a tenth of a pixel."""
+    """Draw and write one image."""
     event = EVENTS[number % len(EVENTS)]
     long = int(rng.integers(long_side[0], long_side[1] + 1))
     width, height = long, round(long * rng.uniform(0.6, 0.85))
     if rng.random() < 0.2:
         width, height = height, width
-    picture = draw_picture(width, height, crowd=event == EVENTS[0], rng=rng)
+    picture, faces = draw_picture(width, height, crowd=event == EVENTS[0], rng=rng)
     name = f"{event}/{split}_{number:06d}.jpg"
     path = root / split / "images" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded(picture.image, path.suffix))  # drawn again if cut short
-    faces = Faces.of_boxes(picture.boxes_F4.round(1))
-    faces.keypoints_N53[..., :2] = picture.keypoints_F52.round(1)
-    faces.keypoints_N53[..., 2] = 0
+    path.write_bytes(encoded(picture, path.suffix))  # drawn again if cut short
     return AnnotatedImage(name=name, path=path, width=width, height=height, faces=faces)
 
 

@@ -1,7 +1,6 @@
 """Draw pictures: a cluttered background, heads of many sizes, and decoys among them."""
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,6 +8,7 @@ import numpy.typing as npt
 
 from trials.data.generated.heads import Pen, Points, draw_decoy, draw_head, draw_measures
 from trials.data.images import Image
+from trials.data.labels import Faces
 
 DETAIL = 3  # pictures are drawn so many times larger, and reduced
 MIN_HEIGHT = 6.0  # pixels; a smaller head is a few grey dots
@@ -18,23 +18,13 @@ MAX_OVERLAP = 0.15  # of the smaller head's box
 Box = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Picture:
-    """A finished picture with its F faces.
+def draw_picture(
+    width: int, height: int, *, crowd: bool, rng: np.random.Generator
+) -> tuple[Image, Faces]:
+    """Draw a picture and return it with its faces, in tenths of a pixel.
 
-    Attributes:
-        image: uint8 RGB.
-        boxes_F4: x1, y1, x2, y2 in pixels.
-        keypoints_F52: eyes, nose and mouth corners in pixels.
+    A crowd has many small faces, another picture a few of any size.
     """
-
-    image: Image
-    boxes_F4: npt.NDArray[np.float64]
-    keypoints_F52: npt.NDArray[np.float64]
-
-
-def draw_picture(width: int, height: int, *, crowd: bool, rng: np.random.Generator) -> Picture:
-    """Draw a picture; a crowd has many small faces, another one a few of any size."""
     canvas = _background(width * DETAIL, height * DETAIL, rng)
     heads = _head_heights(min(width, height), crowd, rng)
     decoys = _head_heights(min(width, height), crowd, rng)[: 1 + len(heads) // 2]
@@ -56,11 +46,10 @@ def draw_picture(width: int, height: int, *, crowd: bool, rng: np.random.Generat
             boxes.append(box)
         else:
             draw_decoy(pen, head, rng)
-    return Picture(
-        image=_photograph(canvas, rng),
-        boxes_F4=np.reshape(boxes, (-1, 4)) / DETAIL,
-        keypoints_F52=np.reshape(points, (-1, 5, 2)) / DETAIL,
-    )
+    faces = Faces.of_boxes((np.reshape(boxes, (-1, 4)) / DETAIL).round(1))
+    faces.keypoints_N53[..., :2] = (np.reshape(points, (-1, 5, 2)) / DETAIL).round(1)
+    faces.keypoints_N53[..., 2] = 0
+    return _photograph(canvas, rng), faces
 
 
 def _head_heights(short_side: int, crowd: bool, rng: np.random.Generator) -> list[float]:

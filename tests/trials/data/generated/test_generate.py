@@ -115,7 +115,7 @@ def test_long_sides_are_in_the_range(tmp_path: Path) -> None:
 def test_a_crowd_has_more_and_smaller_faces() -> None:
     rng = np.random.default_rng(0)
     crowds, others = (
-        np.concatenate([draw_picture(320, 240, crowd=c, rng=rng).boxes_F4 for _ in range(10)])
+        np.concatenate([draw_picture(320, 240, crowd=c, rng=rng)[1].boxes_N4 for _ in range(10)])
         for c in (True, False)
     )
     assert len(crowds) > 2 * len(others)
@@ -125,7 +125,7 @@ def test_a_crowd_has_more_and_smaller_faces() -> None:
 def test_boxes_are_in_the_picture_and_hardly_overlap() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        boxes = draw_picture(200, 150, crowd=True, rng=rng).boxes_F4
+        boxes = draw_picture(200, 150, crowd=True, rng=rng)[1].boxes_N4
         assert boxes.min() >= 0
         assert (boxes[:, 2:] <= (200, 150)).all()
         sides = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
