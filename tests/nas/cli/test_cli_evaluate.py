@@ -138,7 +138,7 @@ def test_a_reader_gets_a_table(
         (["--mode", "huge"], "mode must be vga, multi, original or a size, got 'huge'"),
         (["--mode", "31"], "image size must be 32 to 8192 pixels, got 31"),
         (["--mode", "multi", "--image-size", "64"], "image_size belongs to mode vga"),
-        (["--split", "test"], "wider_face_val.mat"),
+        (["--split", "test"], "there is neither"),
         (["--device", "cuda:99"], "device must be a GPU of this machine, which has"),
         (["--save-predictions", "."], "--save-predictions must be a new or empty folder"),
     ],
