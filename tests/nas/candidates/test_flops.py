@@ -62,33 +62,31 @@ def test_closed_form_and_scaled_count_equal_a_trace_of_the_whole_image(block, si
         assert cost.total(cost.flops_by_part(architecture, *size)) == whole[""], architecture
 
 
-@pytest.mark.parametrize("name", zoo_names())
-def test_closed_form_of_the_published_family_equals_fvcore(name):
-    architecture = load_zoo(name)
+DEEPEST = Architecture(
+    backbone=Backbone(
+        block="bottleneck", stem_widths=(8,), depths=(10,) * 4, widths=(8, 16, 32, 64)
+    ),
+    neck=Neck(width=8),
+    head=Head(convs=4, width=64, groups=8),
+)
+
+
+@pytest.mark.parametrize("name", [*zoo_names(), "deepest"])
+def test_closed_form_of_published_and_deepest_networks_equals_fvcore(name):
+    architecture = DEEPEST if name == "deepest" else load_zoo(name)
     counted = count_flops(architecture)
     assert counted == cost.flops_by_part(architecture)
     assert confirm_flops(architecture) == sum(counted.values())
 
 
-def test_closed_form_of_the_deepest_network_equals_fvcore():
-    backbone = Backbone(
-        block="bottleneck", stem_widths=(8,), depths=(10, 10, 10, 10), widths=(8, 16, 32, 64)
-    )
-    head = Head(convs=4, width=64, groups=8)
-    deep = Architecture(backbone=backbone, neck=Neck(width=8), head=head)
-    assert count_flops(deep) == cost.flops_by_part(deep)
-
-
-def test_parts_come_in_order_as_ints():
+def test_parts_come_in_order_as_ints_without_logs_and_random_numbers(caplog, capfd):
+    before = torch.get_rng_state()
     parts = count_flops(load_zoo("scrfd_0.5g"))
     assert tuple(parts) == cost.PARTS
     assert all(type(value) is int for value in parts.values())
-
-
-def test_counting_draws_no_random_numbers():
-    before = torch.get_rng_state()
-    count_flops(load_zoo("scrfd_0.5g"))
     assert torch.equal(torch.get_rng_state(), before)
+    assert caplog.text == ""
+    assert capfd.readouterr() == ("", "")
 
 
 class Apply(nn.Module):
@@ -137,23 +135,8 @@ def test_flops_outside_of_all_parts_are_an_error(monkeypatch):
         count_flops(load_zoo("scrfd_0.5g"))
 
 
-def test_nothing_is_logged(caplog, capfd):
-    count_flops(load_zoo("scrfd_0.5g"))
-    assert caplog.text == ""
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("method", ["bias", "batch_norm", "group_norm", "upsample"])
-def test_wrong_cost_in_the_closed_form_is_an_error(method, monkeypatch):
-    architecture = load_zoo("scrfd_0.5g")
-    confirm_flops(architecture)
-    wrong = replace(cost.FVCORE, **{method: getattr(cost.FVCORE, method) + 1})
-    monkeypatch.setattr(cost, "FVCORE", wrong)
-    with pytest.raises(FlopsError, match=r"fvcore counts .*; please report this"):
-        confirm_flops(architecture)
-
-
-def test_layer_that_the_closed_form_lacks_is_an_error(monkeypatch):
+@pytest.mark.parametrize("method", ["bias", "batch_norm", "group_norm", "upsample", None])
+def test_wrong_or_missing_cost_in_the_closed_form_is_an_error(method, monkeypatch):
     architecture = load_zoo("scrfd_0.5g")
     confirm_flops(architecture)
     forward = PAFPN.forward
@@ -161,8 +144,12 @@ def test_layer_that_the_closed_form_lacks_is_an_error(monkeypatch):
     def enlarged(self, features):
         return [nn.functional.interpolate(x, scale_factor=1) for x in forward(self, features)]
 
-    monkeypatch.setattr(PAFPN, "forward", enlarged)
-    with pytest.raises(FlopsError, match="fvcore counts"):
+    if method:
+        wrong = replace(cost.FVCORE, **{method: getattr(cost.FVCORE, method) + 1})
+        monkeypatch.setattr(cost, "FVCORE", wrong)
+    else:
+        monkeypatch.setattr(PAFPN, "forward", enlarged)
+    with pytest.raises(FlopsError, match=r"fvcore counts .*; please report this"):
         confirm_flops(architecture)
 
 

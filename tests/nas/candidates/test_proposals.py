@@ -2,8 +2,10 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fake_trials import make_request
 
 from nas.candidates import flops as flops_module
 from nas.candidates.flops import FlopsError, count_flops
@@ -14,21 +16,11 @@ from nas.candidates.proposals import (
     propose_stage2,
     write_proposals,
 )
-from nas.search.request import Stage1Request, Stage2Request
+from nas.search.request import Stage2Request
 from search_spaces.architecture import load_architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, params_by_part, total
 from search_spaces.errors import ConfigError, InfeasibleError
 from search_spaces.zoo import load_zoo
-
-# Independent of the machine, the version of numpy and the number of processes: never edit.
-STAGE1_HASHES = {
-    "0.5": ["362fdfe0aae5", "59bfaf966a6f", "543dbaca3942"],
-    "2.5": ["94b290cc7aa0", "c478818fb0f5", "663faef14f1c"],
-}
-STAGE2_HASHES = {
-    "free": ["abe68be59a37", "173f9b004193", "f8444e781884"],
-    "scaled": ["22626164103f", "aac06a0cb645", "074504b72959"],
-}
 
 
 @pytest.fixture
@@ -41,18 +33,28 @@ def hashes(found: Proposals) -> list[str]:
     return [candidate.hash for candidate in found.candidates]
 
 
+# Independent of the machine, the version of numpy and the number of processes: never edit.
 @pytest.mark.usefixtures("closed_form")
-@pytest.mark.parametrize("giga", ["0.5", "2.5"])
-def test_stage1_candidates_of_a_seed(giga: str) -> None:
-    found = propose_stage1(int(float(giga) * 1e9), 3, 0)
-    assert hashes(found) == STAGE1_HASHES[giga]
-
-
-@pytest.mark.usefixtures("closed_form")
-@pytest.mark.parametrize("space", ["free", "scaled"])
-def test_stage2_candidates_of_a_seed(space: str) -> None:
-    found = propose_stage2(load_zoo("scrfd_0.5g"), 500_000_000, 3, 0, stage2_space=space)
-    assert hashes(found) == STAGE2_HASHES[space]
+@pytest.mark.parametrize(
+    ("giga", "stage2_space", "expected"),
+    [
+        (0.5, None, ["362fdfe0aae5", "59bfaf966a6f", "543dbaca3942"]),
+        (2.5, None, ["94b290cc7aa0", "c478818fb0f5", "663faef14f1c"]),
+        (0.5, "free", ["abe68be59a37", "173f9b004193", "f8444e781884"]),
+        (0.5, "scaled", ["22626164103f", "aac06a0cb645", "074504b72959"]),
+    ],
+)
+def test_candidates_of_a_seed(giga: float, stage2_space: str | None, expected: list[str]) -> None:
+    reported: list[tuple[int, int]] = []
+    common: dict[str, Any] = {"progress": lambda *counts: reported.append(counts)}
+    flops, template = int(giga * 1e9), load_zoo("scrfd_0.5g")
+    found = (
+        propose_stage2(template, flops, 3, 0, stage2_space=stage2_space, **common)
+        if stage2_space
+        else propose_stage1(flops, 3, 0, **common)
+    )
+    assert hashes(found) == expected
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("flops", [500_000_000, 2_500_000_000, 34_000_000_000])
@@ -104,38 +106,16 @@ def test_fewer_candidates_than_requested_come_with_a_note() -> None:
     assert found.note == "55 of 64 candidates: no more satisfy the constraints"
 
 
-def test_progress_is_reported() -> None:
-    reported: list[tuple[int, int]] = []
-    propose_stage1(500_000_000, 2, 0, progress=lambda done, wanted: reported.append((done, wanted)))
-    assert reported == [(1, 2), (2, 2)]
-
-
-def request_options() -> dict[str, object]:
-    return {
-        "flops": 500_000_000,
-        "num_candidates": 2,
-        "seed": 4,
-        "data": "/data",
-        "data_fingerprint": "0",
-        "recipe": proposals_recipe(),
-    }
-
-
-def proposals_recipe() -> dict[str, object]:
-    from trials.recipe import Recipe
-
-    return Recipe.named("reference").to_dict()
-
-
 @pytest.mark.usefixtures("closed_form")
 def test_propose_takes_its_arguments_from_the_request() -> None:
-    options = request_options()
-    first = Stage1Request(**options, space="mobile", ranges={"depth": (1, 4)})  # type: ignore[arg-type]
+    common = {"flops": 500_000_000, "num_candidates": 2, "seed": 4}
+    first = make_request(**common, space="mobile", ranges={"depth": (1, 4)})
     expected = propose_stage1(500_000_000, 2, 4, space="mobile", ranges={"depth": (1, 4)})
     assert propose(first) == expected
     template = load_zoo("scrfd_0.5g")
     second = Stage2Request(
-        **options,  # type: ignore[arg-type]
+        **common,  # type: ignore[arg-type]
+        **{name: getattr(first, name) for name in ("data", "data_fingerprint", "recipe")},
         template="scrfd_0.5g",
         template_hash=template.content_hash,
         stage2_space="scaled",
@@ -166,17 +146,14 @@ def test_closed_form_that_differs_from_fvcore_is_an_error(monkeypatch: pytest.Mo
         ({"space": "vit"}, "auto, mobile, resnet.*got 'vit'"),
         ({"ranges": {"speed": 1}}, "unknown keys"),
         ({"ranges": [1]}, "must be a mapping"),
+        ({"flops": 10**6}, "nearest reachable"),
     ],
 )
 def test_invalid_argument_is_an_error(change: dict[str, object], rule: str) -> None:
     options = {"flops": 10**9, "num": 1, "seed": 0, **change}
-    with pytest.raises(ConfigError, match=rule):
+    error = InfeasibleError if rule == "nearest reachable" else ConfigError
+    with pytest.raises(error, match=rule):
         propose_stage1(**options)  # type: ignore[arg-type]
-
-
-def test_infeasible_budget_is_an_error() -> None:
-    with pytest.raises(InfeasibleError, match="nearest reachable"):
-        propose_stage1(10**6, 1, 0)
 
 
 def test_write_proposals_writes_files_and_a_table(tmp_path: Path) -> None:
@@ -206,9 +183,5 @@ def test_folder_can_be_extended_but_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds other proposals \(0003.yaml"):
         write_proposals(propose_stage1(500_000_000, 2, 0), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_file_as_output_folder_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("")
     with pytest.raises(ConfigError, match="is not a folder"):
-        write_proposals(propose_stage1(500_000_000, 1, 0), tmp_path / "out")
+        write_proposals(propose_stage1(500_000_000, 1, 0), tmp_path / "notes.txt")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fake_trials import make_data
+from fake_trials import make_request
 from tiny import make_result
 
 from nas.candidates.flops import confirm_flops
@@ -13,40 +13,23 @@ from nas.search.request import AnyRequest, Stage1Request
 from nas.strategies.on_demand_proposals import asking
 from search_spaces.architecture import Architecture, save_architecture
 from search_spaces.errors import ConfigError
-from trials.recipe import Recipe
-from trials.result import Outcome, TrialFailure, TrialResult, TrialStopped, save_outcome
+from trials.result import Outcome, TrialFailure, TrialStopped, save_outcome
 
 FLOPS = 10**9
 NUM = 12  # more than a strategy needs before it learns
 
 
-def make_request(data: Path, **options: object) -> Stage1Request:
-    return Stage1Request(
-        flops=FLOPS,
-        data=str(data),
-        data_fingerprint="0",
-        recipe=Recipe.named("reference").to_dict(),
-        num_candidates=NUM,
-        **options,  # type: ignore[arg-type]
-    )
-
-
-def finished(hard: float) -> TrialResult:
-    return make_result(hard, 80, easy=0.9, medium=0.8, duration_s=2.0)
+def request_of(**options: object) -> Stage1Request:
+    return make_request(flops=FLOPS, num_candidates=NUM, **options)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_data(tmp_path_factory.mktemp("asking") / "data")
-
-
-@pytest.fixture(scope="module")
-def candidates(data: Path) -> dict[int, Architecture]:
-    return dict(enumerate(propose(make_request(data)).architectures, start=1))
+def candidates() -> dict[int, Architecture]:
+    return dict(enumerate(propose(request_of()).architectures, start=1))
 
 
 def deepest_is_best(candidates: dict[int, Architecture]) -> dict[int, Outcome]:
-    return {n: finished(sum(a.backbone.depths) / 100) for n, a in candidates.items()}
+    return {n: make_result(sum(a.backbone.depths) / 100, 80) for n, a in candidates.items()}
 
 
 def ask(request: AnyRequest, candidates: dict[int, Architecture], outcomes: object) -> Architecture:
@@ -55,15 +38,11 @@ def ask(request: AnyRequest, candidates: dict[int, Architecture], outcomes: obje
     return strategy(candidates, outcomes, len(candidates) + 1)  # type: ignore[arg-type]
 
 
-def test_random_search_chooses_nothing_on_demand(data: Path) -> None:
-    assert asking(make_request(data), None) is None
-
-
 @pytest.mark.parametrize("name", ["tpe", "evolution"])
 def test_choice_is_new_within_tolerance_and_repeatable(
-    data: Path, candidates: dict[int, Architecture], name: str
+    candidates: dict[int, Architecture], name: str
 ) -> None:
-    request = make_request(data, strategy=name)
+    request = request_of(strategy=name)
     outcomes = deepest_is_best(candidates)
     chosen = ask(request, candidates, outcomes)
     assert chosen not in candidates.values()
@@ -71,10 +50,8 @@ def test_choice_is_new_within_tolerance_and_repeatable(
     assert ask(request, candidates, dict(reversed(outcomes.items()))) == chosen
 
 
-def test_strategy_learns_from_finished_trials_only(
-    data: Path, candidates: dict[int, Architecture]
-) -> None:
-    request = make_request(data, strategy="tpe")
+def test_strategy_learns_from_finished_trials_only(candidates: dict[int, Architecture]) -> None:
+    request = request_of(strategy="tpe")
     stopped = TrialStopped(epoch=3, epochs=80, hard=0.9, reason="by the scheduler")
     ended: dict[int, Outcome] = dict.fromkeys(candidates, stopped)
     ended[1] = TrialFailure(reason="no")
@@ -82,21 +59,18 @@ def test_strategy_learns_from_finished_trials_only(
 
 
 def test_warm_start_learns_from_another_search(
-    data: Path, candidates: dict[int, Architecture], tmp_path: Path
+    candidates: dict[int, Architecture], tmp_path: Path
 ) -> None:
     other = SearchDir(tmp_path / "other")
-    other.write_request(make_request(data))
+    other.write_request(request_of())
     for number, outcome in deepest_is_best(candidates).items():
         save_architecture(candidates[number], other.architecture_file(1, number))
         save_outcome(outcome, other.trial_folder(1, number))
-    alone = make_request(data, strategy="evolution")
-    warm = make_request(data, strategy="evolution", warm_start=str(other.root))
+    alone = request_of(strategy="evolution")
+    warm = request_of(strategy="evolution", warm_start=str(other.root))
     own = {1: candidates[1]}
     assert ask(warm, own, {}) != ask(alone, own, {})
     assert ask(warm, own, {}) == ask(warm, own, {})
-
-
-def test_warm_start_without_a_search_is_an_error(data: Path, tmp_path: Path) -> None:
-    request = make_request(data, strategy="tpe", warm_start=str(tmp_path))
     with pytest.raises(ConfigError, match="holds no search"):
-        asking(request, None)
+        asking(request_of(strategy="tpe", warm_start=str(tmp_path)), None)
+    assert asking(request_of(), None) is None  # random search chooses nothing on demand
