@@ -144,11 +144,6 @@ def is_candidate(reference: str) -> bool:
     return reference == "best" or (reference.isascii() and reference.isdigit())
 
 
-def stage1_template(directory: SearchDir, reference: str) -> tuple[str, Architecture]:
-    """Return a stage-1 candidate by its number or as `best` (see `stage_template`)."""
-    return stage_template(directory, 1, reference)
-
-
 def stage_template(directory: SearchDir, stage: int, reference: str) -> tuple[str, Architecture]:
     """Return the number, as text, and the architecture of a candidate of `stage`.
 

@@ -13,7 +13,8 @@ from nas.run_options import RunOptions
 from nas.search.crop_search import crop_shares
 from nas.search.decisions import read_decided
 from nas.search.directory import SearchDir
-from nas.search.request import NO_SCREEN, AnyRequest, RedistributionRequest
+from nas.search.request import AnyRequest, RedistributionRequest
+from nas.search.stage_request import NO_SCREEN
 from nas.strategies.on_demand_proposals import Ask
 from nas.study.trials import Entry
 from reports.curves import read_curve

@@ -71,11 +71,6 @@ def present(app: typer.Typer) -> None:
     }
     items: list[Any] = [*app.registered_commands, *app.registered_groups]
     for item in items:
-        _, panel, example = places[_name(item)]
+        _, panel, example = places[str(item.name)]
         item.rich_help_panel, item.epilog = panel, f"Example: {example}"
-    app.registered_commands.sort(key=lambda item: places[_name(item)][0])
-
-
-def _name(item: Any) -> str:
-    """Return the name of a command or a group of commands on the command line."""
-    return str(item.name or item.callback.__name__)
+    app.registered_commands.sort(key=lambda item: places[str(item.name)][0])

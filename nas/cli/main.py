@@ -2,8 +2,8 @@
 
 Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 75 ended by SIGTERM
 (the same command resumes), 130 interrupted.
-Every command file has a function `register(app)` and imports heavy packages (torch, Ray)
-only inside its commands, so that `--help` is fast.
+Every command file lists its commands by name in `COMMANDS`, and imports heavy packages (torch,
+Ray) only inside its commands, so that `--help` is fast.
 """
 
 import os
@@ -33,8 +33,8 @@ COMMAND_FILES = (
     "searches.reproduce",
     "models.train",
     "models.evaluate",
-    "models.score",
     "models.convert",
+    "models.inference",
     "models.profile",
 )
 EXIT_ERROR = 1
@@ -57,7 +57,11 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for name in COMMAND_FILES:
-        import_module(f"nas.cli.{name}").register(app)
+        for command, function in import_module(f"nas.cli.{name}").COMMANDS.items():
+            if isinstance(function, typer.Typer):
+                app.add_typer(function, name=command)
+            else:
+                app.command(command)(function)
     present(app)
     return app
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from nas.early_stopping.schedule import SCHEDULERS, Schedule
-from nas.search.request import STRATEGIES, StageRequest
+from nas.search.stage_request import STRATEGIES, StageRequest
 from search_spaces.errors import ConfigError
 from trials.options import OPTION, check_options, declared, option_field
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.running.tasks import Resources
-from nas.search.request import StageRequest
+from nas.search.stage_request import StageRequest
 from search_spaces.errors import ConfigError, ScrfdNasError
 
 _SLACK = 1e-6  # so that ten tenths of a GPU fit on one

@@ -17,7 +17,7 @@ from nas.running.node_requirements import missing_data
 from nas.running.nodes import Node
 from nas.running.tasks import Resources
 from nas.search.directory import SearchDir
-from nas.search.request import StageRequest
+from nas.search.stage_request import StageRequest
 from nas.storage.object_store import Store
 from nas.storage.urls import is_url, split
 from search_spaces.errors import DataError, ScrfdNasError, last_line

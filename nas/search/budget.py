@@ -5,7 +5,6 @@ side by side for an hour are two hours. Waiting, the driver's own work and propo
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from nas.search.events import TrialEvent
 from search_spaces.checks import require_number
-from search_spaces.errors import ConfigError, ScrfdNasError
+from search_spaces.errors import ScrfdNasError
 from search_spaces.files import read_text, write_json
 from trials.result import Outcome, TrialResult
 
@@ -36,9 +35,6 @@ class Budget:
         limit: Device-hours of all stages together; None: count only.
         outcomes: Outcomes of the stage's trials, whose own records count if `hours.json` is lost.
         clock: Seconds; for tests.
-
-    Raises:
-        ConfigError: The limit is not a number above 0.
     """
 
     def __init__(
@@ -53,7 +49,7 @@ class Budget:
     ) -> None:
         self._path, self._stage, self._clock = Path(path), stage, clock
         self._devices = devices_of(gpus)
-        self._limit = check_limit(limit)
+        self._limit = limit
         self._before = read_hours(path)
         recorded_s = sum(o.duration_s for o in outcomes if isinstance(o, TrialResult))
         # Of ended attempts.
@@ -130,13 +126,3 @@ def read_hours(path: str | os.PathLike[str]) -> dict[int, float]:
         return {s: require_number(h, f"stage{s}", 0) for s, h in found.items()}
     except (ValueError, TypeError, RecursionError):  # ConfigError is a ValueError
         return {}
-
-
-def check_limit(limit: float | None) -> float | None:
-    """Return a valid limit. Raises ConfigError."""
-    if limit is None:
-        return None
-    checked = require_number(limit, "max_gpu_hours", 0)
-    if math.isclose(checked, 0.0):
-        raise ConfigError(f"max_gpu_hours must be above 0, got {limit!r}")
-    return checked

@@ -13,30 +13,12 @@ from nas.search.options import (
     reused,
     stage_option,
 )
-from nas.search.stage_request import LARGEST_POOL, NO_SCREEN, STRATEGIES, StageRequest
+from nas.search.stage_request import NO_SCREEN, StageRequest
 from search_spaces.checks import require_fields
 from search_spaces.errors import ConfigError, IncomparableError
 from trials.fingerprint import differences
 from trials.options import OPTION, OptionField, option_field, option_fields
 
-__all__ = [
-    "LARGEST_POOL",
-    "NO_SCREEN",
-    "REQUESTS",
-    "STRATEGIES",
-    "AnyRequest",
-    "RedistributionRequest",
-    "Stage1Request",
-    "Stage2Request",
-    "StageRequest",
-    "check_comparable",
-    "common_names",
-    "inherited_names",
-    "option_names",
-    "request_differences",
-    "request_from_dict",
-    "stage_options",
-]
 _HASH_OF = {"data_fingerprint": "data", "template_hash": "template"}
 
 

@@ -41,17 +41,14 @@ def search_path(text: str | os.PathLike[str]) -> Path:
     return root
 
 
-def trial_path(text: str | os.PathLike[str]) -> Path:
-    """Return a path unchanged, and for the URL of a trial's folder or file a fetched copy.
+def fetched_trial(text: str) -> Path:
+    """Return a fetched copy of a trial's folder or of a file in it, by its URL.
 
     Raises:
         ConfigError: the URL is not that of a trial in a search.
         StoreError: the store does not answer.
     """
-    given = str(text)
-    if not urls.is_url(given):
-        return Path(given)
-    url = urls.check_url(given)
+    url = urls.check_url(text)
     for count in range(2, _DEEPEST + 1):
         above, inner = urls.split(url, count)
         match = _TRIAL.fullmatch(inner)

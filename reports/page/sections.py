@@ -8,7 +8,7 @@ import pandas as pd
 from reports.leaderboard import to_records
 from reports.page.html import Markup, cell, column, join, number, number_column, table, tag
 from reports.page.published import Published, published_near
-from reports.page.text import describe, format_ap, giga, percent
+from reports.page.text import describe, format_ap, format_flops, percent
 from reports.search_data import CandidateData, StageData
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, total
@@ -106,7 +106,7 @@ def summary_line(stage: StageData) -> str:
     text = f"Stage {stage.stage}: {finished} of {len(stage.candidates)} candidates finished"
     text += f", {request.get('epochs')} epochs at {request.get('image_size')} px"
     flops = request.get("flops")
-    return text + (f", budget {giga(flops)} FLOPs." if isinstance(flops, int) else ".")
+    return text + (f", budget {format_flops(flops)} FLOPs." if isinstance(flops, int) else ".")
 
 
 def selection_note(stage: StageData) -> str:
@@ -132,7 +132,7 @@ def _row(
     cells += [_seeds(record)] if seeded else []
     cells += [_bar(candidate.architecture)]
     cells += [number(format_ap(record[name]), record[name]) for name in ("medium", "easy")]
-    cells += [number(giga(record["flops"]), record["flops"])]
+    cells += [number(format_flops(record["flops"]), record["flops"])]
     cells += [number(f"{record['params'] / 1e6:.3f}M", record["params"])]
     if timed:
         latency = candidate.latency.median_ms if candidate.latency else None
@@ -196,7 +196,7 @@ def _published_row(row: Published) -> list[Markup]:
     cells = [cell(row.name), cell(row.family)]
     cells += [number(format_ap(value), value) for value in (row.hard, row.medium, row.easy)]
     params = None if row.params is None else f"{row.params / 1e6:.2f}M"
-    return [*cells, number(giga(row.flops), row.flops), number(params, row.params)]
+    return [*cells, number(format_flops(row.flops), row.flops), number(params, row.params)]
 
 
 def _failure(stage: int, candidate: CandidateData) -> list[Markup]:

@@ -12,7 +12,7 @@ def describe(architecture: Architecture) -> str:
     return f"{kind} | neck {architecture.neck.width} | head {head.convs}x{head.width}"
 
 
-def giga(flops: int) -> str:
+def format_flops(flops: int) -> str:
     """Return FLOPs as `2.522G` or `503.9M`."""
     return f"{flops / 1e9:.3f}G" if flops >= 10**9 else f"{flops / 1e6:.1f}M"
 

@@ -6,12 +6,8 @@ import typer
 
 from nas.cli.shared import common, paths
 from nas.cli.shared.run_flags import Json
-
-
-def register(app: typer.Typer) -> None:
-    """Add `flops` and `zoo` to the command line."""
-    app.command()(flops)
-    app.command()(zoo)
+from reports.page.text import format_flops
+from search_spaces.zoo import load_zoo, zoo_names
 
 
 def flops(
@@ -38,16 +34,16 @@ def flops(
     rows = [
         (
             part,
-            common.format_flops(counted),
+            format_flops(counted),
             f"{100 * counted / total:.1f}",
-            common.format_flops(published["parts"][part]),
+            format_flops(published["parts"][part]),
             f"{params[part]:,}",
         )
         for part, counted in cost["parts"].items()
     ]
     pool = published["parts"]["pool"]
-    rows.insert(1, ("pool", "-", "-", common.format_flops(pool), "-"))
-    both = common.format_flops(total), common.format_flops(published["total"])
+    rows.insert(1, ("pool", "-", "-", format_flops(pool), "-"))
+    both = format_flops(total), format_flops(published["total"])
     rows.append(("total", both[0], "100.0", both[1], f"{cost['params']:,}"))
     columns = ("part", "FLOPs", "share %", "published convention", "params")
     common.print_table(f"{architecture} at 480x640", columns, rows, text_columns=("part",))
@@ -61,7 +57,6 @@ def flops(
 def zoo(as_json: Json = False) -> None:
     """List the built-in architectures with FLOPs and parameters."""
     from search_spaces.cost import detector as cost
-    from search_spaces.zoo import load_zoo, zoo_names
 
     entries = []
     for name in zoo_names():
@@ -79,7 +74,7 @@ def zoo(as_json: Json = False) -> None:
         common.print_json({"architectures": entries})
         return
     rows = [
-        (e["name"], e["block"], common.format_flops(e["flops"]), f"{e['params']:,}", e["hash"])
+        (e["name"], e["block"], format_flops(e["flops"]), f"{e['params']:,}", e["hash"])
         for e in entries
     ]
     columns = ("name", "block", "FLOPs", "params", "hash")
@@ -102,3 +97,6 @@ def _cost(architecture: Any) -> dict[str, Any]:
             "parts": published,
         },
     }
+
+
+COMMANDS = {"flops": flops, "zoo": zoo}

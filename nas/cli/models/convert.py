@@ -5,19 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.models import inference
 from nas.cli.shared import common, paths
 from nas.cli.shared.run_flags import Json
+from search_spaces.architecture import save_architecture
 from search_spaces.errors import ConfigError
-
-
-def register(app: typer.Typer) -> None:
-    """Add `convert`, `export`, `export-config`, `import-config`, `detect` and `latency`."""
-    for command in (convert, export):
-        app.command()(command)
-    app.command("export-config")(export_config)
-    app.command("import-config")(import_config)
-    inference.register(app)
+from search_spaces.files import read_text, write_text
+from search_spaces.mmdet.config_reader import architecture_from_mmdet
+from search_spaces.mmdet.config_writer import mmdet_config
+from search_spaces.zoo import resolve_architecture
 
 
 def convert(
@@ -33,7 +28,6 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert a model of the SCRFD repository to a model file of this program."""
-    from search_spaces.zoo import resolve_architecture
     from trials.convert import convert_model
 
     wanted = None if architecture is None else resolve_architecture(architecture)
@@ -47,16 +41,13 @@ def convert(
         "ignored": list(done.ignored),
         "difference": done.difference,
     }
-    if as_json:
-        common.print_json(content)
-        return
     name = done.architecture.name or f"an architecture of hash {done.architecture.content_hash}"
     text = f"{model} is {name}: {done.tensors} tensors, none left over, written to {out}"
     if done.difference is not None:
         text += f"; outputs differ by at most {done.difference:.1g}"
     if done.ignored:
         text += f"; without meaning in the source: {', '.join(done.ignored)}"
-    common.print_rich(text)
+    common.print_result(content, text, as_json=as_json)
 
 
 def export(
@@ -88,11 +79,9 @@ def export(
         "shape": list(shape) if shape else None,
         "difference": difference,
     }
-    if as_json:
-        common.print_json(content)
-        return
     size = f"{shape[0]} x {shape[1]}" if shape else "any size"
-    common.print_rich(f"wrote {out} for {size}; differs from torch by at most {difference:.1g}")
+    text = f"wrote {out} for {size}; differs from torch by at most {difference:.1g}"
+    common.print_result(content, text, as_json=as_json)
 
 
 def export_config(
@@ -109,8 +98,6 @@ def export_config(
     epochs: Annotated[int, typer.Option(min=1, help="Length of the schedule.")] = 640,
 ) -> None:
     """Write the configuration with which the SCRFD repository trains a candidate."""
-    from search_spaces.files import write_text
-    from search_spaces.mmdet.config_writer import mmdet_config
     from trials.candidate import resolve_candidate
 
     if format != "mmdet":
@@ -129,9 +116,6 @@ def import_config(
     as_json: Json = False,
 ) -> None:
     """Read an architecture from a configuration of the SCRFD repository, without running it."""
-    from search_spaces.architecture import save_architecture
-    from search_spaces.files import read_text
-    from search_spaces.mmdet.config_reader import architecture_from_mmdet
 
     architecture = architecture_from_mmdet(read_text(file), str(file), file.stem, file.parent)
     if out is not None:
@@ -142,3 +126,11 @@ def import_config(
         typer.echo(architecture.to_yaml(), nl=False)
     else:
         common.print_rich(f"wrote {out}")
+
+
+COMMANDS = {
+    "convert": convert,
+    "export": export,
+    "export-config": export_config,
+    "import-config": import_config,
+}

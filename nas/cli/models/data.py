@@ -1,8 +1,6 @@
 """`scrfd-nas data`: commands that draw, check and import data sets."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,28 +12,8 @@ from nas.cli.shared.run_flags import Json
 
 if TYPE_CHECKING:
     from trials.data.check import CheckReport
-    from trials.data.formats.importers import ImportReport
 
 MOST_FAULTS_SHOWN = 50
-
-Annotations = Annotated[Path, typer.Option(help="The annotation file.")]
-Images = Annotated[Path, typer.Option(help="Folder that its image paths are relative to.")]
-Out = Annotated[Path, typer.Option(help="Split folder to fill: DATA/train or DATA/val.")]
-Truth = Annotated[
-    Path | None, typer.Option("--gt", help="Folder of the WIDER .mat files, copied to OUT/gt.")
-]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy the images; otherwise they are linked.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command group to `app`."""
-    group = typer.Typer(help="Draw, check and import data sets.", no_args_is_help=True)
-    group.command("generate")(generate)
-    group.command("check")(check)
-    group.command("import-widerface")(import_widerface)
-    group.command("import-retinaface")(import_retinaface)
-    imports.register(group)
-    app.add_typer(group, name="data")
 
 
 def generate(
@@ -51,7 +29,7 @@ def generate(
     """Draw a data set: faces of many sizes with key points, decoys, WIDER-style ground truth."""
     from trials.data.generated.generate import generate as draw
 
-    with _progress("drawing") as progress:
+    with common.progress_bar("images") as progress:
         draw(
             out,
             num_train=num_train,
@@ -60,10 +38,9 @@ def generate(
             long_side=size,
             progress=progress,
         )
-    if as_json:
-        common.print_json({"out": str(out), "train": num_train, "val": num_val, "seed": seed})
-    else:
-        common.print_rich(f"{out}: {num_train} training and {num_val} validation images")
+    content = {"out": str(out), "train": num_train, "val": num_val, "seed": seed}
+    text = f"{out}: {num_train} training and {num_val} validation images"
+    common.print_result(content, text, as_json=as_json)
 
 
 def check(
@@ -76,7 +53,7 @@ def check(
     """Count images and faces, and list every fault; the exit code is 1 if there is one."""
     from trials.data.check import check as look
 
-    with _progress("checking") as progress:
+    with common.progress_bar("images") as progress:
         report = look(data, decode=not fast, progress=progress)
     if as_json:
         common.print_json(report.as_dict())
@@ -84,44 +61,6 @@ def check(
         _show(data, report)
     if report.faults:
         raise typer.Exit(1)
-
-
-def import_widerface(
-    annotations: Annotations,
-    images: Images,
-    out: Out,
-    gt: Truth = None,
-    copy: Copy = False,
-    as_json: Json = False,
-) -> None:
-    """Convert the official WIDER FACE text (wider_face_*_bbx_gt.txt) to labelv2."""
-    from trials.data.formats.importers import import_labels
-
-    report = import_labels("widerface", annotations, images, out, copy=copy, truth=gt)
-    _show_import(out, report, as_json)
-
-
-def import_retinaface(
-    annotations: Annotations,
-    images: Images,
-    out: Out,
-    gt: Truth = None,
-    copy: Copy = False,
-    as_json: Json = False,
-) -> None:
-    """Convert a RetinaFace label.txt, with key points, to labelv2."""
-    from trials.data.formats.importers import import_labels
-
-    report = import_labels("retinaface", annotations, images, out, copy=copy, truth=gt)
-    _show_import(out, report, as_json)
-
-
-def _show_import(out: Path, report: "ImportReport", as_json: bool) -> None:
-    """Print what an import wrote."""
-    if as_json:
-        common.print_json({"out": str(out)} | asdict(report))
-        return
-    imports.show_import(out, report)
 
 
 def _show(data: Path, report: "CheckReport") -> None:
@@ -153,12 +92,12 @@ def _show(data: Path, report: "CheckReport") -> None:
     common.print_rich(f"{len(report.faults)} faults" if report.faults else "no faults")
 
 
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a transient progress bar on a terminal's standard error."""
-    from rich.progress import Progress
-
-    quiet = not common.console.is_terminal
-    with Progress(console=common.console, transient=True, disable=quiet) as bar:
-        task = bar.add_task(label)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "generate": generate,
+    "check": check,
+    **imports.COMMANDS,
+}
+_DATA = typer.Typer(help="Draw, check and import data sets.", no_args_is_help=True)
+for _name, _command in _COMMANDS.items():
+    _DATA.command(_name)(_command)
+COMMANDS = {"data": _DATA}

@@ -1,24 +1,20 @@
-"""`scrfd-nas evaluate`: WIDER FACE AP of a trained model."""
+"""WIDER FACE AP: `evaluate` of a trained model, `score` of predictions in text files."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli.shared import common, paths
 from nas.cli.shared.flags import group, with_flags
-from nas.cli.shared.run_flags import RunFlags
+from nas.cli.shared.run_flags import Json, RunFlags
+from search_spaces.errors import ConfigError
 from trials.options import option
 from trials.settings import TrialSettings
 
 if TYPE_CHECKING:
     from trials.evaluation.detector_ap import Evaluation, EvaluationRequest
-
-_PLAIN_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +48,7 @@ class EvaluateOptions:
     run: RunFlags = field(metadata=group(RunFlags, "as_json"))
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(with_flags(evaluate))
-
-
+@with_flags
 def evaluate(options: EvaluateOptions) -> None:
     """Evaluate a model by the WIDER FACE protocol: easy, medium and hard AP.
 
@@ -74,7 +66,7 @@ def evaluate(options: EvaluateOptions) -> None:
     )
     if options.save_predictions is not None:
         _check_new(options.save_predictions)
-    with _progress() as progress:
+    with common.progress_bar("images") as progress:
         found = evaluate_model(request, progress)
     if options.save_predictions is not None:
         write_predictions(options.save_predictions, found.predictions)
@@ -111,38 +103,33 @@ def _print(request: "EvaluationRequest", found: "Evaluation") -> None:
 
 def _check_new(folder: Path) -> None:
     """Refuse a folder that is not empty. Raises ConfigError."""
-    from search_spaces.errors import ConfigError
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--save-predictions must be a new or empty folder, {folder} is used")
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show progress on standard error: a bar on a terminal, a line every 10 s elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+def score(
+    predictions: Annotated[
+        Path, typer.Argument(help="Folder of event folders with one .txt file an image.")
+    ],
+    gt: Annotated[
+        Path, typer.Option("--gt", help="Folder with the WIDER FACE ground truth (.mat).")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Score WIDER FACE predictions: easy, medium and hard AP.
 
-    console = common.console
-    if not console.is_terminal:
-        yield _plain_progress(console.print)
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress("images", *columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    Images without a prediction file count as images without detected faces.
+    """
+    from trials.evaluation.prediction_ap import score_folder
+
+    result = score_folder(predictions, gt)
+    for note in result.notes:
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        common.print_json(result.aps.as_dict())
+    else:
+        common.print_aps(result.aps.as_dict(), result.face_counts)
 
 
-def _plain_progress(
-    say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-) -> Callable[[int, int], None]:
-    started = said = clock()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal said
-        now = clock()
-        if now - said >= _PLAIN_INTERVAL_S and done < total:
-            said = now
-            left = (now - started) / done * (total - done)
-            say(f"{done} of {total} images, {left:.0f} s left")
-
-    return progress
+COMMANDS = {"evaluate": evaluate, "score": score}

@@ -1,20 +1,29 @@
-"""`scrfd-nas data import-coco`, `import-yolo`, `import-voc` and `export-coco`."""
+"""`scrfd-nas data import-...` and `export-coco`: labels of other formats."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.shared import common
 from nas.cli.shared.flags import argument, group, with_flags
-from nas.cli.shared.run_flags import RunFlags
+from nas.cli.shared.run_flags import Json, RunFlags
 from trials.options import option
 
 if TYPE_CHECKING:
     from trials.data.formats.annotation import Annotation
     from trials.data.formats.importers import ImportReport
+
+
+Annotations = Annotated[Path, typer.Option(help="The annotation file.")]
+Images = Annotated[Path, typer.Option(help="Folder that its image paths are relative to.")]
+Out = Annotated[Path, typer.Option(help="Split folder to fill: DATA/train or DATA/val.")]
+Truth = Annotated[
+    Path | None, typer.Option("--gt", help="Folder of the WIDER .mat files, copied to OUT/gt.")
+]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy the images; otherwise they are linked.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +101,7 @@ class ExportOptions:
     run: RunFlags = field(metadata=group(RunFlags, "as_json"))
 
 
-def register(group_of_data: typer.Typer) -> None:
-    """Add the commands to the group `data`."""
-    group_of_data.command("import-coco")(with_flags(import_coco))
-    group_of_data.command("import-yolo")(with_flags(import_yolo))
-    group_of_data.command("import-voc")(with_flags(import_voc))
-    group_of_data.command("export-coco")(with_flags(export_coco))
-
-
+@with_flags
 def import_coco(options: CocoOptions) -> None:
     """Convert COCO annotations to labelv2: boxes, and five key points where there are five."""
     from trials.data.formats.coco import read_coco
@@ -107,6 +109,7 @@ def import_coco(options: CocoOptions) -> None:
     _write(read_coco(options.annotations, options.images, options.wanted), options)
 
 
+@with_flags
 def import_yolo(options: YoloOptions) -> None:
     """Convert YOLO label files to labelv2: boxes, and five key points where there are five."""
     from trials.data.formats.yolo import read_yolo
@@ -114,6 +117,7 @@ def import_yolo(options: YoloOptions) -> None:
     _write(read_yolo(options.images, options.labels, options.wanted), options)
 
 
+@with_flags
 def import_voc(options: VocOptions) -> None:
     """Convert Pascal VOC annotations to labelv2."""
     from trials.data.formats.voc import read_voc
@@ -121,6 +125,7 @@ def import_voc(options: VocOptions) -> None:
     _write(read_voc(options.annotations, options.images, options.wanted), options)
 
 
+@with_flags
 def export_coco(options: ExportOptions) -> None:
     """Write a split as one COCO file with the category face and its five key points."""
     from trials.data.formats.coco import write_coco
@@ -130,10 +135,8 @@ def export_coco(options: ExportOptions) -> None:
     images = read_labelv2(folder / LABEL_FILE, folder / "images")
     write_coco(options.out, images)
     counts = {"images": len(images), "faces": sum(len(image.faces) for image in images)}
-    if options.run.as_json:
-        common.print_json({"out": str(options.out)} | counts)
-    else:
-        common.print_rich(f"{options.out}: {counts['images']} images, {counts['faces']} faces")
+    text = f"{options.out}: {counts['images']} images, {counts['faces']} faces"
+    common.print_result({"out": str(options.out)} | counts, text, as_json=options.run.as_json)
 
 
 def _write(annotations: Sequence["Annotation"], options: ImportOptions) -> None:
@@ -152,12 +155,49 @@ def _write(annotations: Sequence["Annotation"], options: ImportOptions) -> None:
         common.print_json({str(out): asdict(report) for out, report in reports.items()})
         return
     for out, report in reports.items():
-        show_import(out, report)
+        _show_import(out, report)
 
 
-def show_import(out: Path, report: "ImportReport") -> None:
+def _show_import(out: Path, report: "ImportReport") -> None:
     """Print the counts of an import."""
     common.print_rich(
         f"{out}: {report.images} images, {report.faces} faces, {report.with_keypoints} with key "
         f"points, {report.ignored} ignored; {report.dropped} boxes without area were dropped"
     )
+
+
+def _import_command(labels: str, help: str) -> Callable[..., None]:
+    """Return the command that imports labels of one format."""
+
+    def command(
+        annotations: Annotations,
+        images: Images,
+        out: Out,
+        gt: Truth = None,
+        copy: Copy = False,
+        as_json: Json = False,
+    ) -> None:
+        from trials.data.formats.importers import import_labels
+
+        found = import_labels(labels, annotations, images, out, copy=copy, truth=gt)
+        if as_json:
+            common.print_json({"out": str(out)} | asdict(found))
+        else:
+            _show_import(out, found)
+
+    command.__doc__ = help
+    return command
+
+
+COMMANDS = {
+    "import-widerface": _import_command(
+        "widerface", "Convert the official WIDER FACE text (wider_face_*_bbx_gt.txt) to labelv2."
+    ),
+    "import-retinaface": _import_command(
+        "retinaface", "Convert a RetinaFace label.txt, with key points, to labelv2."
+    ),
+    "import-coco": import_coco,
+    "import-yolo": import_yolo,
+    "import-voc": import_voc,
+    "export-coco": export_coco,
+}

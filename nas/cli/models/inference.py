@@ -1,8 +1,7 @@
 """Commands that run a model: `detect` faces, measure the `latency`."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +16,6 @@ from trials.options import option
 from trials.settings import TrialSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from search_spaces.network.detector import Detector
     from trials.detection.decoding import Detections
     from trials.evaluation.face_detector import FaceDetector
@@ -26,12 +23,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 RUNTIMES = ("onnxruntime", "torch")
-
-
-def register(app: typer.Typer) -> None:
-    """Add `detect` and `latency`."""
-    app.command()(with_flags(detect))
-    app.command()(latency)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +45,7 @@ class DetectOptions:
     settings: TrialSettings = field(metadata=group(TrialSettings, "device"))
 
 
+@with_flags
 def detect(options: DetectOptions) -> None:
     """Find faces in images; the exit code is 1 if an image could not be read."""
     from trials.evaluation.face_detector import FaceDetector
@@ -67,14 +59,14 @@ def detect(options: DetectOptions) -> None:
     )
     pairs = find_images(options.images)
     entries, broken = [], 0
-    with _progress(len(pairs)) as advance:
-        for path, drawn in pairs:
+    with common.progress_bar("images") as progress:
+        for done, (path, drawn) in enumerate(pairs, 1):
             try:
                 entries.append(_detect_one(detector, path, options.out and options.out / drawn))
             except DataError as error:
                 broken += 1
-                common.console.print(f"error: {error}; skipped", markup=False, soft_wrap=True)
-            advance()
+                common.print_note(f"error: {error}; skipped")
+            progress(done, len(pairs))
     if options.run.as_json:
         common.print_json(entries)
     else:
@@ -145,16 +137,6 @@ def _print_faces(entries: list[dict[str, Any]]) -> None:
 
 def _best(boxes: list[list[float]]) -> str:
     return f"{max(box[4] for box in boxes):.3f}" if boxes else "-"
-
-
-@contextmanager
-def _progress(total: int) -> "Iterator[Callable[[], None]]":
-    """Show a progress bar on a terminal's standard error."""
-    from rich.progress import Progress
-
-    with Progress(console=common.console, disable=not common.console.is_terminal) as bar:
-        task = bar.add_task("images", total=total)
-        yield lambda: bar.advance(task)
 
 
 def latency(
@@ -232,3 +214,6 @@ def _subject(model: str) -> "Detector | str":
     if path.suffix == ".pt" and os.path.exists(path):
         return load_model(path)[1]
     return build_detector(resolve_candidate(model))
+
+
+COMMANDS = {"detect": detect, "latency": latency}

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from nas.cli.shared import common, paths
 from nas.cli.shared.flags import group, with_flags
 from nas.cli.shared.run_flags import RunFlags
@@ -47,11 +45,7 @@ class ProfileOptions:
     run: RunFlags = field(metadata=group(RunFlags, "as_json"))
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(with_flags(profile))
-
-
+@with_flags
 def profile(options: ProfileOptions) -> None:
     """Show how the time of a training step is spent, and the images per second."""
     from trials.candidate import resolve_candidate
@@ -92,3 +86,6 @@ def _print(architecture: str, found: "StepProfile") -> None:
     rate, evaluation = found.images_per_second, 1000 * found.evaluation_s
     text = f"{rate:.1f} training images a second; evaluation: {evaluation:.1f} ms an image"
     common.print_rich(text)
+
+
+COMMANDS = {"profile": profile}

@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import typer
-
-from nas.cli.shared import common, paths, trial_output
+from nas.cli.shared import paths, trial_output
 from nas.cli.shared.flags import argument, group, with_flags
 from nas.cli.shared.run_flags import RunFlags
 from nas.search.options import DATA, RecipeOptions
@@ -54,11 +52,7 @@ class TrainOptions:
     )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(with_flags(train))
-
-
+@with_flags
 def train(options: TrainOptions) -> None:
     """Train a candidate on the final schedule; run the command again to resume.
 
@@ -68,7 +62,7 @@ def train(options: TrainOptions) -> None:
     """
     from nas.running import final_training
     from trials.candidate import resolve_candidate
-    from trials.trial import Callbacks, Trial
+    from trials.trial import Trial
 
     architecture, recipe = resolve_candidate(options.candidate), options.recipe.load()
     group, device = final_training.choose_group(options.gpus, options.workers)
@@ -84,14 +78,11 @@ def train(options: TrainOptions) -> None:
         address=options.run.ray_address,
         retries=options.retries,
     )
-    with (
-        trial_output.stoppable() as should_stop,
-        trial_output.training_progress() as (on_epoch, on_step),
-    ):
-        callbacks = Callbacks(on_epoch=on_epoch, on_step=on_step, should_stop=should_stop)
+    with trial_output.stoppable_training() as callbacks:
         result = final_training.train(training, callbacks)
     content = trial_output.result_content(architecture, result, folder)
-    if options.run.as_json:
-        common.print_json({**content, "workers": group.count})
-    else:
-        trial_output.print_result(architecture, content)
+    content["workers"] = group.count
+    trial_output.print_result(content, as_json=options.run.as_json)
+
+
+COMMANDS = {"train": train}

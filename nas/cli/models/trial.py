@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import typer
-
-from nas.cli.shared import common, paths, trial_output
+from nas.cli.shared import paths, trial_output
 from nas.cli.shared.flags import group, with_flags
 from nas.cli.shared.run_flags import RunFlags
 from nas.search.options import DATA, RecipeOptions
@@ -36,35 +34,28 @@ class TrialOptions:
     run: RunFlags = field(metadata=group(RunFlags, "as_json"))
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(with_flags(trial))
-
-
+@with_flags
 def trial(options: TrialOptions) -> None:
     """Train and evaluate one architecture; run the command again to resume."""
     from trials.candidate import resolve_candidate
     from trials.run import run_trial
-    from trials.trial import Callbacks, Trial
+    from trials.trial import Trial
 
     candidate, recipe = resolve_candidate(options.architecture), options.recipe.load()
     settings = options.settings
     inputs = Trial(architecture=candidate, recipe=recipe, data_root=options.data, settings=settings)
     folder = options.out or inputs.default_folder()
-    with (
-        trial_output.stoppable() as should_stop,
-        trial_output.training_progress() as (on_epoch, on_step),
-    ):
+    with trial_output.stoppable_training() as callbacks:
         result = run_trial(
             candidate,
             recipe,
             options.data,
             folder,
             settings=settings,
-            callbacks=Callbacks(on_epoch=on_epoch, on_step=on_step, should_stop=should_stop),
+            callbacks=callbacks,
         )
     content = trial_output.result_content(candidate, result, folder)
-    if options.run.as_json:
-        common.print_json(content)
-    else:
-        trial_output.print_result(candidate, content)
+    trial_output.print_result(content, as_json=options.run.as_json)
+
+
+COMMANDS = {"trial": trial}

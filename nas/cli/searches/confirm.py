@@ -4,13 +4,8 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.shared import common, leaderboards
+from nas.cli.shared import common, leaderboards, run_flags
 from nas.cli.shared.run_flags import Json, RayAddress, SearchDirectory, Stage
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(confirm)
 
 
 def confirm(
@@ -28,18 +23,15 @@ def confirm(
     The leaderboard then shows means with 95 % intervals, and one rank for candidates that are
     tied. `stage2 --template best` takes the highest mean.
     """
-    from nas.monitoring.progress import shown
     from nas.results.confirm import Confirmation
     from nas.results.confirm import confirm as run_confirmation
-    from nas.search.directory import find_search_dir
     from nas.stage import RunOptions
 
-    directory = find_search_dir(search_dir)
+    directory = run_flags.opened(search_dir)
     asked = Confirmation(stage=stage or max(directory.requests()), top=top, seeds=seeds)
-    try:
-        with shown(common.console) as display:
-            table = run_confirmation(directory, asked, RunOptions(address=ray_address), display)
-    except (KeyboardInterrupt, SystemExit):
-        common.print_note(f"stopped; the same command continues in {directory}")
-        raise
+    with common.resumable(f"in {directory}") as display:
+        table = run_confirmation(directory, asked, RunOptions(address=ray_address), display)
     leaderboards.print_leaderboards(directory, {asked.stage: table}, as_json=as_json)
+
+
+COMMANDS = {"confirm": confirm}

@@ -10,11 +10,6 @@ from nas.cli.shared.leaderboards import print_leaderboards
 from nas.cli.shared.run_flags import Json
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(demo)
-
-
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the faces and the search.")] = Path(
         "runs/demo"
@@ -34,23 +29,21 @@ def demo(
     Run the command again to resume an interrupted demo.
     """
     from nas.demo import EPOCHS, run_demo
-    from nas.monitoring.progress import shown
 
-    try:
-        with shown(common.console) as display:
-            result = run_demo(
-                out,
-                num_candidates=num_candidates,
-                epochs=EPOCHS if epochs is None else epochs,
-                seed=seed,
-                display=display,
-            )
-    except (KeyboardInterrupt, SystemExit):
-        common.print_note(f"stopped; the same command continues the demo in {out}")
-        raise
+    with common.resumable(f"the demo in {out}") as display:
+        result = run_demo(
+            out,
+            num_candidates=num_candidates,
+            epochs=EPOCHS if epochs is None else epochs,
+            seed=seed,
+            display=display,
+        )
     print_leaderboards(result.directory, result.tables, as_json=as_json)
     if as_json:
         return
     common.print_rich(f"faces:  {result.data}")
     common.print_rich(f"search: {result.directory.root} (study.journal, a folder a candidate)")
     common.print_rich(f"next:   scrfd-nas status --search-dir {result.directory.root}")
+
+
+COMMANDS = {"demo": demo}

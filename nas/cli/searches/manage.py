@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.searches.stages import run_stage_command
-from nas.cli.shared import common
+from nas.cli.shared import common, run_flags
 from nas.cli.shared.flags import flag
 from nas.cli.shared.run_flags import Json, RayAddress, RunFlags, SearchDirectory, Stage
 from nas.cli.shared.stage_input import StageInput
@@ -14,13 +14,6 @@ from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
     from nas.monitoring.housekeeping import Found
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    app.command("list")(list_searches)
-    for command in (logs, stop, resume, clean):
-        app.command()(command)
 
 
 def list_searches(
@@ -70,9 +63,8 @@ def logs(
     """Print the log of a candidate's trial."""
     from nas.monitoring.housekeeping import follow as lines_of
     from nas.monitoring.housekeeping import refreshing, trial_log
-    from nas.search.directory import find_search_dir
 
-    directory = find_search_dir(search_dir)
+    directory = run_flags.opened(search_dir)
     chosen = stage or max(directory.requests(), default=1)
     path = trial_log(directory, chosen, number)
     refresh = refreshing(directory)
@@ -96,16 +88,14 @@ def stop(
 ) -> None:
     """Stop a running search; `resume` continues it."""
     from nas.monitoring.housekeeping import stop_driver
-    from nas.search.directory import find_search_dir
 
-    directory = find_search_dir(search_dir)
+    directory = run_flags.opened(search_dir)
     pid = stop_driver(directory, wait)
     if pid is None:
         raise ConfigError(f"{directory}: not running; there is nothing to stop")
-    if as_json:
-        common.print_json({"search_dir": str(directory), "stopped": pid})
-        return
-    common.print_rich(f"{directory}: process {pid} has stopped; `scrfd-nas resume` continues")
+    text = f"{directory}: process {pid} has stopped; `scrfd-nas resume` continues"
+    content = {"search_dir": str(directory), "stopped": pid}
+    common.print_result(content, text, as_json=as_json)
 
 
 def resume(
@@ -117,9 +107,8 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Resume a search with its options, as the command of its stage does without options."""
-    from nas.search.directory import find_search_dir
 
-    directory = find_search_dir(search_dir)
+    directory = run_flags.opened(search_dir)
     begun = sorted(directory.requests())
     chosen = stage or max(begun, default=1)
     if chosen not in begun:
@@ -143,17 +132,24 @@ def clean(
 ) -> None:
     """Remove the training states of ended trials; best.pt and all results are kept."""
     from nas.monitoring import housekeeping
-    from nas.search.directory import find_search_dir
 
-    directory = find_search_dir(search_dir)
+    directory = run_flags.opened(search_dir)
     if dry_run:
         files = housekeeping.removable(directory)
         count, size = len(files), sum(files.values())
     else:
         count, size = housekeeping.clean(directory)
-    if as_json:
-        content = {"search_dir": str(directory), "files": count, "bytes": size}
-        common.print_json(content | {"removed": not dry_run})
-        return
+    content = {"search_dir": str(directory), "files": count, "bytes": size}
+    content["removed"] = not dry_run
     verb = "would remove" if dry_run else "removed"
-    common.print_rich(f"{directory}: {verb} {count} files, {size / 1e6:.1f} MB")
+    text = f"{directory}: {verb} {count} files, {size / 1e6:.1f} MB"
+    common.print_result(content, text, as_json=as_json)
+
+
+COMMANDS = {
+    "list": list_searches,
+    "logs": logs,
+    "stop": stop,
+    "resume": resume,
+    "clean": clean,
+}

@@ -4,27 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from nas.cli.shared import common
 from nas.cli.shared.flags import build, declared
 from nas.cli.shared.run_flags import RunFlags
 from nas.cli.shared.stage_input import network_flags, read_input, refuse_other_stage
 from nas.search.options import stage_option
+from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
-from trials.options import option_field, option_fields
+from trials.options import OptionField, option_field, option_fields
 
 if TYPE_CHECKING:
     from nas.planning.plan import Pace, Plan
     from nas.running.tasks import Resources
     from nas.search.request import AnyRequest
-    from search_spaces.architecture import Architecture
 
-_HELP = """Estimate the cost of a stage, given the flags of stage1 or stage2, before it is run.
-
-A few training steps are timed on this machine, unless --images-per-second is given. The epochs
-that a search directory has done already are subtracted.
-"""
 _PANEL = "Plan"
 _COLUMNS = ("what", "figure", "basis")
 _RUN_FLAGS = ("screen_audit", "screen_force", "search_dir", "config", "as_json")
@@ -59,14 +52,18 @@ class PlanOptions:
     )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
+def _offered() -> list[OptionField]:
+    """Return all options of the command."""
     own = [option_field(RunFlags, name) for name in _RUN_FLAGS]
-    options = [*option_fields(PlanOptions), *network_flags(), *own]
-    app.command()(declared(_plan, options, "plan", _HELP))
+    return [*option_fields(PlanOptions), *network_flags(), *own]
 
 
 def _plan(given: dict[str, Any]) -> None:
+    """Estimate the cost of a stage, given the flags of stage1 or stage2, before it is run.
+
+    A few training steps are timed on this machine, unless --images-per-second is given. The
+    epochs that a search directory has done already are subtracted.
+    """
     own = build(PlanOptions, given)
     if own.stage not in (1, 2):
         raise ConfigError(f"--stage must be 1 or 2, got {own.stage}")
@@ -81,7 +78,7 @@ def _plan(given: dict[str, Any]) -> None:
     from nas.planning.plan_measuring import count_work, this_machine
     from nas.running.nodes import choose_resources
 
-    with common.console.status("proposing candidates") as status:
+    with common.console().status("proposing candidates") as status:
         pool = sample_pool(request, template)
         work = count_work(request, pool, directory)
         machine = this_machine(own.gpus)
@@ -164,3 +161,6 @@ def _bytes(size: int) -> str:
         if size >= step:
             return f"{size / step:.1f} {unit}"
     return f"{size / 1000:.0f} kB"
+
+
+COMMANDS = {"plan": declared(_plan, _offered())}

@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.shared import common, paths
+from nas.cli.shared import common, paths, run_flags
 from nas.cli.shared.run_flags import Json, SearchDirectory
 from nas.search.options import SEARCH_METAVAR
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
     from nas.candidates.audit import ProxyAudit
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("audit-proxies")(audit_proxies)
 
 
 def audit_proxies(
@@ -42,9 +37,8 @@ def audit_proxies(
     unrelated. A score is usable for --screen if its 95 % bootstrap interval is above 0. One of
     nine unrelated scores passes by chance in up to a fifth of all audits.
     """
-    from nas.search.directory import find_search_dir
 
-    directories = [find_search_dir(search_dir), *map(find_search_dir, against or ())]
+    directories = [run_flags.opened(search_dir), *map(run_flags.opened, against or ())]
     audits = {}
     for directory in directories:
         if stage not in directory.requests():
@@ -67,7 +61,7 @@ def _audited(directory: Any, stage: int, names: Sequence[str] | None) -> "list[P
 
     trials = audit.finished_trials(directory, stage)
     try:
-        with common.progress_bar("scoring") as progress:
+        with common.progress_bar("scores") as progress:
             return audit.audit_proxies(trials, names or PROXIES, progress)
     except ConfigError as error:
         raise ConfigError(f"{directory}: {error}") from error
@@ -106,3 +100,6 @@ def _print(root: str, stage: int, audits: "Sequence[ProxyAudit]") -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:+.2f}"
+
+
+COMMANDS = {"audit-proxies": audit_proxies}

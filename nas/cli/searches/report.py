@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.shared import common, leaderboards, paths
+from nas.cli.shared import common, leaderboards, paths, run_flags
 from nas.cli.shared.run_flags import Json, SearchDirectory
 from search_spaces.errors import ConfigError
 
@@ -22,12 +22,6 @@ _LATENCY = typer.Option("--latency", help="Also measure the latency of the ten b
 _OUT = typer.Option(help="Folder for compare.html and its figure. (default: none are written)")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    for command in (report, compare):
-        app.command()(command)
-
-
 def report(
     search_dir: SearchDirectory = None,
     stage: Annotated[int | None, _STAGE] = None,
@@ -39,11 +33,10 @@ def report(
     The figures are also stored in report/ beside the page, as SVG, PNG and CSV.
     """
     from nas.results.report_data import read_search
-    from nas.search.directory import find_search_dir
     from nas.stage import write_stage_leaderboard
     from reports.page.search_report import write_report
 
-    directory = find_search_dir(search_dir)
+    directory = run_flags.opened(search_dir)
     stages = [number for number in sorted(directory.requests()) if stage in (None, number)]
     if not stages:
         raise ConfigError(f"{directory}: stage {stage} has not begun")
@@ -87,3 +80,6 @@ def _measure(directory: "SearchDir", stages: list[int]) -> None:
 
     for stage in stages:
         measure_latencies(directory, stage, time_network, common.print_note)
+
+
+COMMANDS = {"report": report, "compare": compare}

@@ -23,11 +23,6 @@ _FOLDER = typer.Argument(
 _ROWS = ("easy", "medium", "hard", "loss")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(reproduce)
-
-
 def reproduce(
     folder: Annotated[Path, _FOLDER],
     data: Annotated[
@@ -52,20 +47,19 @@ def reproduce(
     """
     from nas.results.reproduce import AGAIN, DIFFERENT, read_record
     from nas.results.reproduce import reproduce as run_again
-    from trials.trial import Callbacks
 
     record = read_record(folder)
     settings = replace(record.settings, device=device, threads=threads or record.settings.threads)
     source = data or record.data
     if source is None:
         raise ConfigError(f"{folder}: does not record the folder of its data; --data is needed")
-    with trial_output.training_progress() as (on_epoch, on_step):
+    with trial_output.training_progress() as callbacks:
         found = run_again(
             replace(record, settings=settings),
             source,
             out or folder / AGAIN,
             noise=noise,
-            callbacks=Callbacks(on_epoch=on_epoch, on_step=on_step),
+            callbacks=callbacks,
         )
     if as_json:
         common.print_json(found.to_dict())
@@ -88,3 +82,6 @@ def _print(found: "Reproduction") -> None:
     lines += [f"{name}: {old} -> {new}" for name, (old, new) in found.versions.items()]
     lines += [f"request: {change}" for change in found.request_changes]
     common.print_rich("\n".join([*lines, f"verdict: {found.verdict}"]))
+
+
+COMMANDS = {"reproduce": reproduce}

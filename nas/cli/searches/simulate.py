@@ -7,22 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from nas.cli.shared import common
+from nas.cli.shared import common, run_flags
 from nas.cli.shared.flags import group, with_flags
 from nas.cli.shared.run_flags import RunFlags
 from nas.planning.options import SimulationOptions
+from search_spaces.files import write_text
 from trials.options import check_options, option
 
 if TYPE_CHECKING:
     from nas.planning.recording import Recording
     from nas.planning.simulation import MethodSummary, Quartiles, RungRank, Simulation
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(with_flags(simulate))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +46,7 @@ class SimulateOptions:
         check_options(self)
 
 
+@with_flags
 def simulate(options: SimulateOptions) -> None:
     """Replay a finished search's learning curves under other strategies and schedulers.
 
@@ -59,14 +54,14 @@ def simulate(options: SimulateOptions) -> None:
     all of the epochs are spent that training every candidate takes, as median (and quartiles)
     over replays in random order.
     """
-    source = options.curves or _search(options.run.search_dir)
+    source = options.curves or run_flags.opened(options.run.search_dir).root
     if options.export is not None:
         _export(source, options.stage, options.export)
         return
     from nas.planning.simulation import simulate as simulate_methods
 
     recordings = [_recording(path, options.stage) for path in (source, *(options.short or ()))]
-    with common.console.status("replaying") as status:
+    with common.console().status("replaying") as status:
         found = simulate_methods(
             recordings[0],
             recordings[1:],
@@ -80,12 +75,6 @@ def simulate(options: SimulateOptions) -> None:
     else:
         _print_methods(source, found)
         _print_ranks(found.ranks)
-
-
-def _search(given: Path | None) -> Path:
-    from nas.search.directory import find_search_dir
-
-    return find_search_dir(given).root
 
 
 def _export(source: Path, stage: int, path: Path) -> None:
@@ -153,7 +142,6 @@ def _rank(rank: "RungRank") -> tuple[str, str, str, str]:
 
 def _write(summaries: "Sequence[MethodSummary]", path: Path) -> None:
     """Write a CSV file with a line for each method and measure."""
-    from search_spaces.files import write_text
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -168,3 +156,6 @@ def _write(summaries: "Sequence[MethodSummary]", path: Path) -> None:
             values = found.to_dict()
             writer.writerow([*start, *(values[quartile] for quartile in quartiles)])
     write_text(path, text.getvalue())
+
+
+COMMANDS = {"simulate": simulate}

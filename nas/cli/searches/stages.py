@@ -1,16 +1,17 @@
 """Commands that run the stages of a search: `stage1`, `stage2`, `stage-sr`; and `status`."""
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from nas.cli.shared import common, leaderboards
+from nas.cli.shared import common, leaderboards, run_flags
 from nas.cli.shared.flags import declared
 from nas.cli.shared.run_flags import Json, RunFlags, SearchDirectory
 from nas.cli.shared.stage_input import StageInput, read_input, stage_flags
+from nas.search.search_file import file_content
 from nas.storage.urls import absolute
 from search_spaces.errors import TrialError
+from search_spaces.yaml_files import dump_yaml
 from trials.options import option_fields
 
 if TYPE_CHECKING:
@@ -37,31 +38,23 @@ _STAGES = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    for stage, name, text in _STAGES:
-        app.command()(_stage_command(stage, name, text))
-    app.command()(status)
-
-
-def _stage_command(stage: int, name: str, help: str) -> Any:
+def _stage_command(stage: int, help: str) -> Any:
     """Return the command of a stage."""
 
     def command(given: dict[str, Any]) -> None:
         run_stage_command(read_input(stage, given))
 
+    command.__doc__ = help
     own = [item for item in option_fields(RunFlags) if stage in item.option.stages]
-    return declared(command, [*stage_flags(stage), *own], name, help)
+    return declared(command, [*stage_flags(stage), *own])
 
 
 def status(search_dir: SearchDirectory = None, as_json: Json = False) -> None:
     """Show the progress of a search, from any terminal."""
-    from dataclasses import asdict
 
     from nas.monitoring.status import read_status
-    from nas.search.directory import find_search_dir
 
-    directory = find_search_dir(search_dir)
+    directory = run_flags.opened(search_dir)
     stages = [read_status(directory, stage) for stage in sorted(directory.requests())]
     driver = directory.driver()
     if as_json:
@@ -90,9 +83,6 @@ def run_stage_command(asked: StageInput) -> None:
 
     try:
         summary = _run(directory, asked)
-    except (KeyboardInterrupt, SystemExit):
-        common.print_note(f"stopped; the same command continues the search in {directory}")
-        raise
     except LimitReached:
         so_far = {stage: write_stage_leaderboard(directory, stage)}
         leaderboards.print_leaderboards(directory, so_far, as_json=as_json)
@@ -105,7 +95,6 @@ def run_stage_command(asked: StageInput) -> None:
 
 def _run(directory: "SearchDir", asked: StageInput) -> "Summary":
     """Run the stage with a display."""
-    from nas.monitoring.progress import shown
     from nas.stage import RunOptions, run_stage
 
     flags = asked.run
@@ -117,7 +106,7 @@ def _run(directory: "SearchDir", asked: StageInput) -> "Summary":
         screen_audit=flags.screen_audit,
         screen_force=flags.screen_force,
     )
-    with shown(common.console) as display:
+    with common.resumable(f"the search in {directory}") as display:
         return run_stage(directory, asked.stage, asked.options, run, display)
 
 
@@ -125,8 +114,6 @@ def _print_request(directory: "SearchDir", asked: StageInput) -> None:
     """Print the request that would be run, in the form of `search.yaml`, which --config takes."""
     from nas.resolve_request import resolve_request
     from nas.search.directory import package_versions
-    from nas.search.search_file import file_content
-    from search_spaces.yaml_files import dump_yaml
 
     request, _ = resolve_request(directory, asked.stage, asked.options)
     section = {
@@ -139,3 +126,7 @@ def _print_request(directory: "SearchDir", asked: StageInput) -> None:
         common.print_json(content)
     else:
         sys.stdout.write(dump_yaml(content))
+
+
+COMMANDS = {name: _stage_command(stage, text) for stage, name, text in _STAGES}
+COMMANDS["status"] = status

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -11,15 +12,23 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from nas.monitoring.progress import Display
 
-def format_flops(flops: int) -> str:
-    """Return FLOPs as text such as `2.522G` or `503.9M`."""
-    return f"{flops / 1e9:.3f}G" if flops >= 10**9 else f"{flops / 1e6:.1f}M"
+
+_PLAIN_INTERVAL_S = 10.0
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document to standard output. Raises ValueError for NaN."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_result(content: Any, text: str, *, as_json: bool) -> None:
+    """Print a result to standard output: `content` as JSON, or `text`."""
+    if as_json:
+        print_json(content)
+    else:
+        print_rich(text)
 
 
 def print_table(
@@ -79,34 +88,63 @@ def print_rich(renderable: "Table | str") -> None:
 
 def print_note(text: str) -> None:
     """Print a line to standard error without wrapping it."""
-    _stderr_console().print(text, soft_wrap=True)
+    console().print(text, soft_wrap=True)
 
 
 @contextmanager
-def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error; yields a function of (done, total)."""
+def progress_bar(noun: str) -> Iterator[Callable[[int, int], None]]:
+    """Show progress on standard error: a bar on a terminal, a line every 10 s elsewhere.
+
+    Yields a function of the number of items done and of all; `noun` names the items.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
+    if not console().is_terminal:
+        yield plain_progress(noun, print_note)
+        return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeLeft(), console=_stderr_console()) as bar:
-        task = bar.add_task(text, total=None)
+    with Progress(*columns, TimeLeft(), console=console(), transient=True) as bar:
+        task = bar.add_task(noun, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
-        def update(done: int, total: int) -> None:
-            bar.update(task, total=total, completed=done)
 
-        yield update
+def plain_progress(
+    noun: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+) -> Callable[[int, int], None]:
+    """Return a function of (done, total) that says the time left every 10 s."""
+    started = said = clock()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        now = clock()
+        if now - said >= _PLAIN_INTERVAL_S and 0 < done < total:
+            said = now
+            left = (now - started) / done * (total - done)
+            say(f"{done} of {total} {noun}, {left:.0f} s left")
+
+    return progress
+
+
+@contextmanager
+def resumable(work: str) -> Iterator["Display"]:
+    """Show the progress of a search; after an interruption, say that the command continues `work`.
+
+    Yields the display.
+    """
+    from nas.monitoring.progress import shown
+
+    try:
+        with shown(console()) as display:
+            yield display
+    except (KeyboardInterrupt, SystemExit):
+        print_note(f"stopped; the same command continues {work}")
+        raise
 
 
 @cache
-def _stderr_console() -> "Console":
+def console() -> "Console":
+    """Return the rich console on standard error."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False)
-
-
-def __getattr__(name: str) -> Any:
-    """Return `common.console`, the rich console on standard error, created on first use."""
-    if name == "console":
-        return _stderr_console()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -94,21 +94,17 @@ def with_flags(run: Callable[[Any], None]) -> Callable[..., None]:
     def command(given: dict[str, Any]) -> None:
         run(build(cls, given))
 
-    return declared(command, options_of(cls), run.__name__, run.__doc__ or "")
+    command.__doc__ = run.__doc__
+    return declared(command, options_of(cls))
 
 
 def declared(
-    run: Callable[[dict[str, Any]], None], options: Iterable[OptionField], name: str, help: str
+    run: Callable[[dict[str, Any]], None], options: Iterable[OptionField]
 ) -> Callable[..., None]:
     """Return a command for typer that calls `run` with the options given, by name.
 
-    Flags that were left out, and switches that are off, are not among them.
-
-    Args:
-        run: the command itself.
-        options: the options, in the order of the help; those without a help text have no flag.
-        name: name of the command.
-        help: help text of the command.
+    Flags that were left out, and switches that are off, are not among them. The help is the
+    docstring of `run`, with `options` in their order; those without a help text have no flag.
     """
     shown = {item.name: item for item in options if item.option.help}
 
@@ -117,7 +113,7 @@ def declared(
         run({key: parsed(shown[key].option, value) for key, value in given.items()})
 
     parameters = [parameter(item) for item in shown.values()]
-    command.__name__, command.__doc__ = name, help
+    command.__doc__ = run.__doc__
     # typer reads both: the order and the defaults here, the types there.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {item.name: item.annotation for item in parameters}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.shared import common
+from reports.page.text import format_flops
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +95,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
     cells = ["" if row["rank"] is None else str(row["rank"]), str(row["candidate"])]
     cells += ["" if row[name] is None else f"{row[name]:.4f}" for name in _APS]
-    cells += [common.format_flops(row["flops"]), f"{row['params'] / 1e6:.3f}M"]
+    cells += [format_flops(row["flops"]), f"{row['params'] / 1e6:.3f}M"]
     cells += [f"{100 * row[f'share_{part}']:.0f}" for part in PARTS]
     seconds = row["duration_s"]
     return [*cells, "" if seconds is None else f"{seconds / 60:.1f}"]

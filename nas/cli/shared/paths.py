@@ -40,10 +40,10 @@ def trial(text: str) -> Path:
     """
     if not is_url(text):
         return Path(text)
-    from nas.search.resolve_url import trial_path
+    from nas.search.resolve_url import fetched_trial
 
     with _as_usage():
-        return trial_path(text)
+        return fetched_trial(text)
 
 
 def reference(text: str) -> str:

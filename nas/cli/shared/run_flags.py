@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from nas.cli.shared import paths
 from nas.cli.shared.flags import flag
 from nas.search.options import MACHINE, NETWORKS, SEARCH_METAVAR, stage_option
 from trials.options import OptionField, option_fields
+
+if TYPE_CHECKING:
+    from nas.search.directory import SearchDir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,3 +118,10 @@ Stage = Annotated[
 def file_options() -> list[OptionField]:
     """Return the options about one run that a `--config` file may give."""
     return [item for item in option_fields(RunFlags) if item.option.in_file]
+
+
+def opened(search_dir: Path | None) -> "SearchDir":
+    """Return the search given, or the only one in `runs` (`nas.search.directory`, with torch)."""
+    from nas.search.directory import find_search_dir
+
+    return find_search_dir(search_dir)

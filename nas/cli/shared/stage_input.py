@@ -9,8 +9,10 @@ from nas.cli.shared.flags import build, parsed
 from nas.cli.shared.run_flags import RunFlags, file_options
 from nas.search.options import NETWORKS
 from nas.search.request import REQUESTS, stage_options
+from nas.search.search_file import SECTIONS, check_format
 from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError
+from search_spaces.yaml_files import read_yaml
 from trials.options import OptionField, option_fields
 
 if TYPE_CHECKING:
@@ -134,9 +136,6 @@ def read_config(stage: int, path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is damaged.
     """
-    from nas.search.search_file import SECTIONS, check_format
-    from search_spaces.yaml_files import read_yaml
-
     content = read_yaml(path)
     if isinstance(content, Mapping) and set(SECTIONS) & set(content):
         if "format" in content:

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.shared import common
+from nas.running.signals import recording_signals
+from reports.page.text import format_flops
+from search_spaces.architecture import Architecture
 
 if TYPE_CHECKING:
-    from search_spaces.architecture import Architecture
     from trials.result import EpochReport, TrialResult
-    from trials.trial import OnEpoch, OnStep, ShouldStop
+    from trials.trial import Callbacks
 
 _COLUMNS = ("easy", "medium", "hard", "FLOPs", "params", "epochs", "minutes")
 
@@ -33,27 +36,31 @@ def result_content(
     }
 
 
-def print_result(candidate: "Architecture", content: dict[str, Any]) -> None:
-    """Print the content of `result_content` as a table."""
+def print_result(content: dict[str, Any], *, as_json: bool) -> None:
+    """Print the content of `result_content` as JSON or as a table."""
+    if as_json:
+        common.print_json(content)
+        return
     row = [f"{content[name]:.4f}" for name in ("easy", "medium", "hard")]
-    row += [common.format_flops(content["flops"]), f"{content['params']:,}"]
+    row += [format_flops(content["flops"]), f"{content['params']:,}"]
     row.append(str(content["epochs"]))
     row.append(f"{content['duration_s'] / 60:.1f}")
-    common.print_table(candidate.name or candidate.content_hash, _COLUMNS, [row])
+    common.print_table(content["architecture"] or content["hash"], _COLUMNS, [row])
     common.print_rich(f"in {content['folder']}")
 
 
 @contextmanager
-def training_progress() -> "Iterator[tuple[OnEpoch, OnStep]]":
+def training_progress() -> "Iterator[Callbacks]":
     """Show progress on standard error: a bar on a terminal, a line per epoch elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = common.console
-    if not console.is_terminal:
-        yield lambda report: console.print(_line(report), soft_wrap=True), lambda done, total: None
+    from trials.trial import Callbacks
+
+    if not common.console().is_terminal:
+        yield Callbacks(on_epoch=lambda report: common.print_note(_line(report)))
         return
     text = TextColumn("{task.description}")
-    with Progress(text, BarColumn(), TimeRemainingColumn(), console=console) as bar:
+    with Progress(text, BarColumn(), TimeRemainingColumn(), console=common.console()) as bar:
         task = bar.add_task("starting", total=None)
 
         def on_step(done: int, total: int) -> None:
@@ -64,22 +71,21 @@ def training_progress() -> "Iterator[tuple[OnEpoch, OnStep]]":
         def on_epoch(report: "EpochReport") -> None:
             bar.update(task, description=_line(report))
 
-        yield on_epoch, on_step
+        yield Callbacks(on_epoch=on_epoch, on_step=on_step)
 
 
 @contextmanager
-def stoppable() -> "Iterator[ShouldStop]":
-    """Yield a function that returns whether Ctrl-C or SIGTERM has asked the training to stop.
+def stoppable_training() -> "Iterator[Callbacks]":
+    """Show progress, and let the training stop between two steps after Ctrl-C or SIGTERM.
 
     Raises:
         KeyboardInterrupt, Terminated: the training has stopped, and its state is on disk.
     """
-    from nas.running.signals import recording_signals
     from trials.result import TrialInterrupted
 
-    with recording_signals() as stop:
+    with recording_signals() as stop, training_progress() as callbacks:
         try:
-            yield lambda: stop.number is not None
+            yield replace(callbacks, should_stop=lambda: stop.number is not None)
         except TrialInterrupted as interrupted:
             common.print_note(f"{interrupted}; the same command continues there")
         except Exception:  # such as that of a loader process that got the signal too

@@ -1,17 +1,15 @@
 """`scrfd-nas evaluate`: figures that follow from the predictions it saves."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from command_line import CommandLine
 from tiny import TINY
 
-from nas.cli import main
-from nas.cli.models import evaluate
+from nas.cli.shared import common
 from search_spaces.network.detector import build_detector
 from trials.data.generated.generate import generate
 from trials.evaluation.prediction_ap import score_folder
@@ -50,14 +48,11 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def run(data: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(data: Path, cli: CommandLine) -> Run:
     """Runs the command; the one document on standard output."""
 
-    def invoke(model: Path, *arguments: str) -> dict[str, Any]:
-        words = ["evaluate", str(model), "--data", str(data), "--threads", "1", "--json"]
-        assert main.run([*words, *arguments]) == 0
-        content: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return content
+    def invoke(model: Path, *arguments: str) -> Any:
+        return cli.json(["evaluate", model, "--data", data, "--threads", 1, *arguments])
 
     return invoke
 
@@ -94,16 +89,6 @@ def test_the_other_modes_have_other_sizes(run: Run, folder: Path) -> None:
     assert (content["image_size"], content["hard"]) == (1650, 0.0)
 
 
-def test_the_batch_size_changes_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
-    for size in ("1", "3"):
-        arguments = ("--image-size", "96", "--batch-size", size)
-        run(folder, *arguments, "--save-predictions", str(tmp_path / size))
-    one, three = read_predictions(tmp_path / "1"), read_predictions(tmp_path / "3")
-    assert one.keys() == three.keys()
-    for name, rows in one.items():
-        np.testing.assert_allclose(rows, three[name], rtol=1e-4, atol=1e-3)
-
-
 def test_onnx_gives_what_torch_gives(run: Run, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from trials.model_file import load_model
@@ -123,11 +108,8 @@ def test_onnx_gives_what_torch_gives(run: Run, folder: Path, tmp_path: Path) -> 
     ]
 
 
-def test_a_reader_gets_a_table(
-    folder: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main.run(["evaluate", str(folder), "--data", str(data), "--image-size", "96"]) == 0
-    shown = capsys.readouterr().out
+def test_a_reader_gets_a_table(folder: Path, data: Path, cli: CommandLine) -> None:
+    shown = cli.run(["evaluate", str(folder), "--data", str(data), "--image-size", "96"]).out
     for word in (*APS, "mode vga: 4 images", "images a second"):
         assert word in shown
 
@@ -138,65 +120,41 @@ def test_a_reader_gets_a_table(
         (["--mode", "huge"], "mode must be vga, multi, original or a size, got 'huge'"),
         (["--mode", "31"], "image size must be 32 to 8192 pixels, got 31"),
         (["--mode", "multi", "--image-size", "64"], "image_size belongs to mode vga"),
-        (["--split", "test"], "there is neither"),
+        (["--split", "test"], "wider_face_val.mat"),
+        (["m.onnx", "--device", "cuda"], "an ONNX model runs on the CPU"),
         (["--device", "cuda:99"], "device must be a GPU of this machine, which has"),
         (["--save-predictions", "."], "--save-predictions must be a new or empty folder"),
     ],
 )
 def test_wrong_options_are_one_line(
-    folder: Path,
-    data: Path,
-    arguments: list[str],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
+    folder: Path, data: Path, arguments: list[str], message: str, cli: CommandLine
 ) -> None:
-    assert main.run(["evaluate", str(folder), "--data", str(data), *arguments]) == 1
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("error: ")
-    assert message in shown.err
-    assert shown.err.count("\n") == 1
+    assert message in cli.fail(["evaluate", str(folder), "--data", str(data), *arguments])
 
 
 @pytest.mark.parametrize("name", ["none.pt", "none.onnx", "text.pt", "text.onnx", "."])
 def test_what_is_no_model_is_one_line(
-    name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, data: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     for suffix in (".pt", ".onnx"):
         (tmp_path / f"text{suffix}").write_text("not a model")
-    assert main.run(["evaluate", str(tmp_path / name), "--data", str(data)]) == 1
-    shown = capsys.readouterr().err
-    assert shown.startswith("error: ")
-    assert shown.count("\n") == 1
-    assert str(tmp_path) in shown
-
-
-def test_an_onnx_model_does_not_run_on_a_gpu(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["evaluate", str(tmp_path / "m.onnx"), "--data", str(data), "--device", "cuda"]
-    assert main.run(words) == 1
-    assert "an ONNX model runs on the CPU" in capsys.readouterr().err
+    assert str(tmp_path) in cli.fail(["evaluate", str(tmp_path / name), "--data", str(data)])
 
 
 def test_progress_tells_the_time_left_now_and_then() -> None:
     said: list[str] = []
     times = iter([0.0, 5.0, 10.0, 15.0, 20.0, 40.0])
-    progress = evaluate._plain_progress(said.append, clock=lambda: next(times))
+    progress = common.plain_progress("images", said.append, clock=lambda: next(times))
     for done in range(1, 6):
         progress(done, 5)
     assert said == ["2 of 5 images, 15 s left", "4 of 5 images, 5 s left"]
 
 
 @pytest.mark.slow
-def test_released_weights_give_the_golden_figures(
-    shared_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_released_weights_give_the_golden_figures(shared_dir: Path, cli: CommandLine) -> None:
     """The table of the golden README (238 images)."""
     model = shared_dir / "weights" / "scrfd_0.5g.onnx"
     data = shared_dir / "data" / "widerface_mini"
-    words = ["evaluate", str(model), "--data", str(data), "--json"]
-    assert main.run(words) == 0
-    content = json.loads(capsys.readouterr().out)
+    content = cli.json(["evaluate", model, "--data", data])
     found = [content[name] for name in APS]
     assert found == pytest.approx([0.912859, 0.898875, 0.696736], abs=2e-4)

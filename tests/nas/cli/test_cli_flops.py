@@ -16,9 +16,8 @@ from search_spaces.errors import ConfigError
 from search_spaces.zoo import load_zoo, zoo_names
 
 
-def test_flops_as_json_is_one_document(capsys):
-    assert main.run(["flops", "scrfd_1g", "--json"]) == 0
-    output = capsys.readouterr()
+def test_flops_as_json_is_one_document(cli):
+    output = cli.run(["flops", "scrfd_1g", "--json"])
     shown = json.loads(output.out)
     architecture = load_zoo("scrfd_1g")
     assert shown.pop("published") == {
@@ -30,15 +29,13 @@ def test_flops_as_json_is_one_document(capsys):
     assert output.err == ""
 
 
-def test_flops_of_a_file_are_those_of_its_architecture(capsys, tmp_path):
+def test_flops_of_a_file_are_those_of_its_architecture(cli, tmp_path):
     save_architecture(load_zoo("scrfd_0.5g"), tmp_path / "mine.yaml")
-    assert main.run(["flops", str(tmp_path / "mine.yaml"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["total"] == 503925600
+    assert cli.json(["flops", tmp_path / "mine.yaml"])["total"] == 503925600
 
 
-def test_the_table_shows_parts_shares_and_both_conventions(capsys):
-    assert main.run(["flops", "scrfd_2.5g"]) == 0
-    text = capsys.readouterr().out
+def test_the_table_shows_parts_shares_and_both_conventions(cli):
+    text = cli.run(["flops", "scrfd_2.5g"]).out
     rows = {}
     for line in text.splitlines():
         first, *cells = line.split() or [""]
@@ -49,13 +46,11 @@ def test_the_table_shows_parts_shares_and_both_conventions(capsys):
     assert "mmcv 1.2.6" in text
 
 
-def test_zoo_lists_all_built_in_architectures(capsys):
-    assert main.run(["zoo", "--json"]) == 0
-    entries = json.loads(capsys.readouterr().out)["architectures"]
+def test_zoo_lists_all_built_in_architectures(cli):
+    entries = cli.json(["zoo"])["architectures"]
     assert tuple(entry["name"] for entry in entries) == zoo_names()
     assert entries[0]["flops"] == 503925600
-    assert main.run(["zoo"]) == 0
-    assert "mobilenet_1g" in capsys.readouterr().out
+    assert "mobilenet_1g" in cli.run(["zoo"]).out
 
 
 @pytest.mark.parametrize(
@@ -63,24 +58,15 @@ def test_zoo_lists_all_built_in_architectures(capsys):
     [
         (["flops", "scrfd_2g"], 1, "did you mean"),
         (["flops", "none.yaml"], 1, "none.yaml: cannot be read"),
+        (["flops", "{}/bad.yaml"], 1, "bad.yaml"),
         (["flops"], 2, "Missing argument 'NAME|FILE' (see scrfd-nas flops --help)"),
         (["flops", "scrfd_1g", "--jsn"], 2, "No such option: --jsn"),
         (["flop"], 2, "No such command 'flop'"),
     ],
 )
-def test_faults_are_one_line_on_standard_error(arguments, code, message, capsys):
-    assert main.run(arguments) == code
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith("error: ")
-    assert output.err.count("\n") == 1
-    assert message in output.err
-
-
-def test_a_hostile_file_is_one_line(capsys, tmp_path):
+def test_faults_are_one_line_on_standard_error(arguments, code, message, cli, tmp_path):
     (tmp_path / "bad.yaml").write_bytes(b"\xff\x00{{{")
-    assert main.run(["flops", str(tmp_path / "bad.yaml")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    assert message in cli.fail([word.format(tmp_path) for word in arguments], code)
 
 
 def raising(error):
@@ -131,9 +117,8 @@ def test_an_exit_code_of_a_command_is_kept(monkeypatch):
     assert main.run(["fail"]) == 3
 
 
-def test_version(capsys):
-    assert main.run(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("scrfd-nas 0.")
+def test_version(cli):
+    assert cli.run(["--version"]).out.startswith("scrfd-nas 0.")
 
 
 def test_help_does_not_wait_for_heavy_packages():

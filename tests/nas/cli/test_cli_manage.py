@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine
 from fake_trials import make_data
 
-from nas.cli.main import run
 from nas.monitoring.housekeeping import follow
 from nas.search.directory import SearchDir
 
@@ -20,40 +20,35 @@ pytestmark = pytest.mark.usefixtures("without_training")
 
 
 @pytest.fixture
-def search(without_training: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> SearchDir:
+def search(without_training: None, tmp_path: Path, cli: CommandLine) -> SearchDir:
     """A finished stage 1 of three candidates, the third of which failed."""
     data = make_data(tmp_path / "data", **{"raise": {"3": 1}})
     command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", "3"]
-    assert run([*command, "--epochs", "2", "--image-size", "64"]) == 0
-    capsys.readouterr()
+    cli.run([*command, "--epochs", "2", "--image-size", "64"])
     return SearchDir(Path("runs/scrfdgen0.5g"))
 
 
 @pytest.mark.usefixtures("search")
-def test_list_counts_the_trials_of_every_search(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_counts_the_trials_of_every_search(cli: CommandLine) -> None:
     broken = Path("runs/broken")
     broken.mkdir()
     (broken / "search.yaml").write_text("format: 1\nstage1: 7")
-    assert run(["list", "--json"]) == 0
-    first, second = json.loads(capsys.readouterr().out)
+    first, second = cli.json(["list"])
     assert first["search_dir"] == "runs/broken"
     assert "stage1 lacks its request" in first["fault"]
     assert (second["stage1"]["finished"], second["stage1"]["failed"]) == (2, 1)
-    assert run(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = cli.run(["list"]).out.splitlines()
     assert any(line.split()[:5] == ["scrfdgen0.5g", "1", "done", "2", "1"] for line in lines)
     assert any("unreadable" in line for line in lines)
 
 
-def test_list_of_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["list", "nowhere"]) == 1
-    assert "nowhere: is not a folder" in capsys.readouterr().err
+def test_list_of_a_folder_that_is_not_there(cli: CommandLine) -> None:
+    assert "nowhere: is not a folder" in cli.run(["list", "nowhere"], 1).err
 
 
-def test_logs_print_the_trials_log(search: SearchDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_print_the_trials_log(search: SearchDir, cli: CommandLine) -> None:
     (search.trial_folder(1, 2) / "trial.log").write_text("epoch 1/2: loss 1\nfinished\n")
-    assert run(["logs", "2", "--follow"]) == 0
-    assert capsys.readouterr().out == "epoch 1/2: loss 1\nfinished\n"
+    assert cli.run(["logs", "2", "--follow"]).out == "epoch 1/2: loss 1\nfinished\n"
 
 
 def test_a_log_that_was_shortened_is_followed_from_its_start(tmp_path: Path) -> None:
@@ -70,15 +65,12 @@ def test_a_log_that_was_shortened_is_followed_from_its_start(tmp_path: Path) -> 
     ("number", "message"), [("9", "candidates 1 to 3, got 9"), ("1", "started")]
 )
 @pytest.mark.usefixtures("search")
-def test_logs_of_what_is_not_there(
-    number: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["logs", number]) == 1
-    assert message in capsys.readouterr().err
+def test_logs_of_what_is_not_there(number: str, message: str, cli: CommandLine) -> None:
+    assert message in cli.run(["logs", number], 1).err
 
 
 def test_clean_removes_training_states_and_nothing_else(
-    search: SearchDir, capsys: pytest.CaptureFixture[str]
+    search: SearchDir, cli: CommandLine
 ) -> None:
     folder = search.trial_folder(1, 1)
     for name in ("last.pt", "previous.pt", "best.pt"):
@@ -87,34 +79,30 @@ def test_clean_removes_training_states_and_nothing_else(
     search.result_file(1, 2).unlink()
     (unfinished / "last.pt").write_bytes(b"x")
     before = {path for path in search.root.rglob("*") if path.is_file()}
-    assert run(["clean", "--dry-run", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = cli.json(["clean", "--dry-run"])
     assert (told["files"], told["bytes"], told["removed"]) == (2, 2000, False)
-    assert run(["clean"]) == 0
+    cli.run(["clean"])
     after = {path for path in search.root.rglob("*") if path.is_file()}
     assert before - after == {folder / "last.pt", folder / "previous.pt"}
 
 
 def test_resume_runs_what_has_no_result_with_the_options_of_before(
-    search: SearchDir, capsys: pytest.CaptureFixture[str]
+    search: SearchDir, cli: CommandLine
 ) -> None:
     search.result_file(1, 2).unlink()
-    assert run(["resume", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["stage1"]
+    rows = cli.json(["resume"])["stage1"]
     assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
     assert search.requests()[1].epochs == 2
 
 
 @pytest.mark.usefixtures("search")
-def test_resume_of_a_stage_that_has_not_begun(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["resume", "--stage", "2"]) == 1
-    assert "stage 2 has not begun" in capsys.readouterr().err
+def test_resume_of_a_stage_that_has_not_begun(cli: CommandLine) -> None:
+    assert "stage 2 has not begun" in cli.run(["resume", "--stage", "2"], 1).err
 
 
 @pytest.mark.usefixtures("search")
-def test_stop_where_nobody_works(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["stop"]) == 1
-    assert "not running" in capsys.readouterr().err
+def test_stop_where_nobody_works(cli: CommandLine) -> None:
+    assert "not running" in cli.run(["stop"], 1).err
 
 
 HOLD = """
@@ -129,17 +117,16 @@ with SearchDir(Path(sys.argv[1])).held(1):
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_stop_ends_the_driver_with_sigterm(
-    search: SearchDir, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+    search: SearchDir, cli: CommandLine, flags: tuple[str, ...]
 ) -> None:
     command = [sys.executable, "-c", HOLD, str(search.root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout
         assert driver.stdout.readline() == "held\n"
         started = time.monotonic()
-        assert run(["stop", "--wait", "30", *flags]) == 0
+        out = cli.run(["stop", "--wait", "30", *flags]).out
         assert driver.wait(timeout=10) == -signal.SIGTERM
     assert time.monotonic() - started < 20
-    out = capsys.readouterr().out
     if flags:
         assert json.loads(out) == {"search_dir": str(search), "stopped": driver.pid}
     else:
@@ -147,7 +134,7 @@ def test_stop_ends_the_driver_with_sigterm(
 
 
 def test_a_driver_on_another_machine_is_not_signalled(
-    search: SearchDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    search: SearchDir, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a process of this machine was signalled")
@@ -155,5 +142,4 @@ def test_a_driver_on_another_machine_is_not_signalled(
     with search.held(1):
         monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
         monkeypatch.setattr(os, "kill", refuse)
-        assert run(["stop"]) == 1
-    assert "run this command there" in capsys.readouterr().err
+        assert "run this command there" in cli.run(["stop"], 1).err

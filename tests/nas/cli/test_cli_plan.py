@@ -1,11 +1,10 @@
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from fake_trials import make_data
 
-from nas.cli.main import run
 from nas.search.directory import SearchDir
 from trials.data.generated.generate import generate
 
@@ -19,17 +18,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def plan_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
-    assert run(["plan", *map(str, arguments), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+def plan_of(cli: CommandLine, *arguments: object) -> Any:
+    return cli.json(["plan", *arguments])
 
 
-def test_a_stated_pace_is_multiplied_out(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stated_pace_is_multiplied_out(data: Path, tmp_path: Path, cli: CommandLine) -> None:
     flags = ("--data", data, "--search-dir", tmp_path / "s", "--epochs", "4", "--eval-every", "2")
     machine = ("--cpus-per-trial", "1", "--gpus-per-trial", "0", "--images-per-second", "3.5")
-    found = plan_of(capsys, *SMALL, *flags, *machine)
+    found = plan_of(cli, *SMALL, *flags, *machine)
     assert (found["candidates"], found["epochs"]) == (5, 20)
     assert (found["training_images"], found["validation_images"]) == (7, 3)
     assert found["images"] == 20 * 7
@@ -44,44 +40,42 @@ def test_a_stated_pace_is_multiplied_out(
 
 
 def test_gpus_can_be_planned_for_that_are_not_here(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     flags = ("--data", data, "--search-dir", tmp_path / "s", "--epochs", "4")
-    found = plan_of(capsys, *SMALL, *flags, "--gpus", "8", "--images-per-second", "100")
+    found = plan_of(cli, *SMALL, *flags, "--gpus", "8", "--images-per-second", "100")
     assert (found["slots"], found["gpus_per_trial"]) == (5, 1)  # no more than there are trials
     assert found["gpu_hours"] == found["trial_hours"]
     assert found["wall_s"] == pytest.approx(found["trial_s"])
 
 
 def test_steps_are_timed_and_the_table_says_how(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     flags = ("--data", str(data), "--search-dir", str(tmp_path / "s"), "--batch-size", "2")
     machine = ("--cpus-per-trial", "1024", "--gpus-per-trial", "0")
-    assert run(["plan", *SMALL, *flags, *machine]) == 1
-    assert "--cpus-per-trial must not exceed" in capsys.readouterr().err
-    assert run(["plan", *SMALL, *flags, "--num-candidates", "1", "--scheduler", "asha"]) == 0
-    printed = capsys.readouterr().out
+    assert "--cpus-per-trial must not exceed" in cli.run(["plan", *SMALL, *flags, *machine], 1).err
+    printed = cli.run(["plan", *SMALL, *flags, "--num-candidates", "1", "--scheduler", "asha"]).out
     assert "16 steps of 1 candidates timed here" in printed
     for figure in ("sampler's acceptance", "wall-clock", "disk", "evaluation"):
         assert figure in printed
 
 
 def test_what_is_done_is_taken_off_and_a_schedule_is_expected(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: Path
+    tmp_path: Path, cli: CommandLine, data: Path
 ) -> None:
     flags = ("--data", data, "--search-dir", tmp_path / "s", "--epochs", "9")
     pace = ("--images-per-second", "10", "--cpus-per-trial", "1", "--gpus-per-trial", "0")
-    whole = plan_of(capsys, *SMALL, *flags, *pace)
+    whole = plan_of(cli, *SMALL, *flags, *pace)
     assert (whole["epochs"], whole["epochs_basis"]) == (45, "")
-    stopping = plan_of(capsys, *SMALL, *flags, *pace, "--scheduler", "asha")
+    stopping = plan_of(cli, *SMALL, *flags, *pace, "--scheduler", "asha")
     assert 9 + 4 < stopping["epochs"] < 45
     assert stopping["epochs_basis"].startswith("expected: asha replayed")
     folder = SearchDir(tmp_path / "s").trial_folder(1, 2)
     folder.mkdir(parents=True)
     (folder / "architecture.yaml").write_text("")
     (folder / "metrics.csv").write_text("epoch\n1\n2\n3\n4\n")
-    begun = plan_of(capsys, *SMALL, *flags, *pace)
+    begun = plan_of(cli, *SMALL, *flags, *pace)
     assert (begun["epochs"], begun["epochs_done"]) == (41, 4)
 
 
@@ -97,23 +91,13 @@ def test_what_is_done_is_taken_off_and_a_schedule_is_expected(
     ],
 )
 def test_mistakes_are_one_line(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    data: Path,
-    arguments: tuple[str, ...],
-    message: str,
+    tmp_path: Path, cli: CommandLine, data: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     where = ("--data", str(data), "--search-dir", str(tmp_path / "s"))
-    assert run(["plan", *where, *arguments]) == 1
-    printed = capsys.readouterr().err
-    assert message in printed
-    assert len(printed.strip().splitlines()) == 1
+    assert message in cli.fail(["plan", *where, *arguments])
 
 
-def test_data_that_cannot_be_evaluated_on_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_that_cannot_be_evaluated_on_are_refused(tmp_path: Path, cli: CommandLine) -> None:
     empty = make_data(tmp_path / "data")
     where = ("--data", str(empty), "--search-dir", str(tmp_path / "s"))
-    assert run(["plan", *SMALL, *where, "--images-per-second", "1"]) == 1
-    assert str(empty) in capsys.readouterr().err
+    assert str(empty) in cli.run(["plan", *SMALL, *where, "--images-per-second", "1"], 1).err

@@ -1,12 +1,11 @@
 """`scrfd-nas profile`, and what it times."""
 
-import json
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine
 from tiny import TINY, make_data
 
-from nas.cli import main
 from search_spaces.architecture import save_architecture
 from search_spaces.errors import ConfigError
 from trials.recipe import Recipe
@@ -27,9 +26,8 @@ def arguments(data: Path, *more: str) -> list[str]:
     return ["profile", str(file), "--data", str(data), "--device", "cpu", *fixed, *more]
 
 
-def test_shares_of_the_parts_add_up_to_1(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(arguments(data, "--json")) == 0
-    content = json.loads(capsys.readouterr().out)
+def test_shares_of_the_parts_add_up_to_1(data: Path, cli: CommandLine) -> None:
+    content = cli.json(arguments(data))
     assert list(content["parts_s"]) == list(PARTS)
     assert all(seconds > 0 for seconds in content["parts_s"].values())
     assert sum(content["parts_s"].values()) == pytest.approx(content["step_s"])
@@ -40,22 +38,20 @@ def test_shares_of_the_parts_add_up_to_1(data: Path, capsys: pytest.CaptureFixtu
     assert (content["device"], content["threads"], content["precision"]) == ("cpu", 1, "fp32")
 
 
-def test_table_names_the_parts_and_nothing_is_written(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_table_names_the_parts_and_nothing_is_written(data: Path, cli: CommandLine) -> None:
     command = arguments(data)
     before = sorted(data.rglob("*"))
-    assert main.run(command) == 0
+    shown = cli.run(command).out
     assert sorted(data.rglob("*")) == before
-    shown = capsys.readouterr().out
     for word in ("input", "forward", "backward", "assignment and loss", "optimiser", "evaluation"):
         assert word in shown
     assert "training images a second" in shown
 
 
-def test_missing_data_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["profile", "scrfd_0.5g", "--data", str(tmp_path / "none")]) == 1
-    assert "labelv2.txt: there is no such label file" in capsys.readouterr().err
+def test_missing_data_is_one_line(tmp_path: Path, cli: CommandLine) -> None:
+    assert "labelv2.txt: there is no such label file" in cli.fail(
+        ["profile", "scrfd_0.5g", "--data", tmp_path / "none"]
+    )
 
 
 def test_zero_steps_are_refused(data: Path) -> None:

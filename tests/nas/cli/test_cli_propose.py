@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine
 
 from nas.candidates import flops
 from nas.candidates.proposals import propose_stage1, propose_stage2
-from nas.cli import main
 from search_spaces.architecture import load_architecture, save_architecture
 from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.zoo import load_zoo
@@ -27,11 +27,8 @@ def stage2(out: Path, *flags: str) -> list[str]:
     return ["propose", "--stage", "2", "--num", "2", "--out", str(out), *flags]
 
 
-def test_json_lists_the_files_and_the_feasible(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main.run(stage1(tmp_path / "out", "--json")) == 0
-    document = json.loads(capsys.readouterr().out)
+def test_json_lists_the_files_and_the_feasible(tmp_path: Path, cli: CommandLine) -> None:
+    document = cli.json(stage1(tmp_path / "out"))
     expected = propose_stage1(500_000_000, 2, 0)
     assert set(document) == {"candidates", "feasible"}
     assert document["feasible"] == expected.feasible
@@ -44,42 +41,32 @@ def test_json_lists_the_files_and_the_feasible(
     assert (tmp_path / "out" / "candidates.csv").is_file()
 
 
-def test_table_shows_every_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(stage1(tmp_path / "out")) == 0
-    shown = capsys.readouterr().out
+def test_table_shows_every_candidate(tmp_path: Path, cli: CommandLine) -> None:
+    shown = cli.run(stage1(tmp_path / "out")).out
     for candidate in propose_stage1(500_000_000, 2, 0).candidates:
         assert candidate.hash in shown
     assert "satisfy the constraints" in shown
 
 
 def test_same_command_again_is_fine_and_another_seed_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cli: CommandLine
 ) -> None:
-    assert main.run(stage1(tmp_path / "out")) == 0
-    assert main.run(stage1(tmp_path / "out")) == 0
-    capsys.readouterr()
-    assert main.run(stage1(tmp_path / "out", "--seed", "1", "--json")) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "error: " in captured.err
-    assert "holds other proposals" in captured.err
+    cli.run(stage1(tmp_path / "out"))
+    cli.run(stage1(tmp_path / "out"))
+    printed = cli.fail(stage1(tmp_path / "out", "--seed", "1", "--json"))
+    assert "holds other proposals" in printed
 
 
-def test_stage2_aims_at_the_templates_own_flops(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stage2_aims_at_the_templates_own_flops(tmp_path: Path, cli: CommandLine) -> None:
     template = load_zoo("scrfd_0.5g")
-    flags = ("--template", "scrfd_0.5g", "--stage2-space", "scaled", "--json")
-    assert main.run(stage2(tmp_path / "out", *flags)) == 0
-    document = json.loads(capsys.readouterr().out)
+    flags = ("--template", "scrfd_0.5g", "--stage2-space", "scaled")
+    document = cli.json(stage2(tmp_path / "out", *flags))
     flops = total(flops_by_part(template))
     expected = propose_stage2(template, flops, 2, 0, stage2_space="scaled")
     assert [c["hash"] for c in document["candidates"]] == [c.hash for c in expected.candidates]
 
 
-def test_template_may_be_a_file_or_a_number(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_template_may_be_a_file_or_a_number(tmp_path: Path, cli: CommandLine) -> None:
     template = load_zoo("scrfd_0.5g")
     save_architecture(template, tmp_path / "search" / "stage1" / "0007" / "architecture.yaml")
     save_architecture(template, tmp_path / "proposed" / "0003.yaml")
@@ -92,15 +79,14 @@ def test_template_may_be_a_file_or_a_number(
     documents = []
     for index, reference in enumerate(references):
         out = tmp_path / f"out{index}"
-        assert main.run(stage2(out, *reference, "--ratio-tolerance", "0.05", "--json")) == 0
-        documents.append(json.loads(capsys.readouterr().out))
+        documents.append(cli.json(stage2(out, *reference, "--ratio-tolerance", "0.05")))
     found = {tuple(c["hash"] for c in document["candidates"]) for document in documents}
     assert len(found) == 1
 
 
 @pytest.mark.parametrize("name", ["num", "num_candidates"])
 def test_config_file_holds_options_and_flags_override_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, cli: CommandLine, name: str
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -108,20 +94,16 @@ def test_config_file_holds_options_and_flags_override_them(
         "ranges: {depth: [1, 6], stem: [16, 40]}\n"
     )
     command = ["propose", "--stage", "1", "--config", str(config), "--out", str(tmp_path / "out")]
-    assert main.run([*command, "--seed", "6", "--depth-range", "2", "5", "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
+    document = cli.json([*command, "--seed", "6", "--depth-range", "2", "5"])
     ranges = {"blocks": ("basic",), "depth": (2, 5), "stem": (16, 40)}
     expected = propose_stage1(2_500_000_000, 3, 6, space="resnet", ranges=ranges)
     assert [c["hash"] for c in document["candidates"]] == [c.hash for c in expected.candidates]
 
 
-def test_fewer_than_asked_is_said_on_standard_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fewer_than_asked_is_said_on_standard_error(tmp_path: Path, cli: CommandLine) -> None:
     flags = ("--template", "resnet_2.5g", "--stage2-space", "scaled", "--num", "99")
     ranges = ("--neck-range", "48", "64", "--convs-range", "2", "3")
-    assert main.run([*stage2(tmp_path / "out", *flags, *ranges), "--json"]) == 0
-    captured = capsys.readouterr()
+    captured = cli.run([*stage2(tmp_path / "out", *flags, *ranges), "--json"])
     document = json.loads(captured.out)
     assert len(document["candidates"]) == document["feasible"] < 55
     assert f"{document['feasible']} of 99 candidates" in captured.err
@@ -150,28 +132,23 @@ def test_fewer_than_asked_is_said_on_standard_error(
 )
 def test_faults_print_one_line_and_write_nothing(
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    cli: CommandLine,
     monkeypatch: pytest.MonkeyPatch,
     command: list[str],
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main.run(["propose", *command, "--out", "out"]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert message in captured.err
+    assert message in cli.fail(["propose", *command, "--out", "out"])
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["[1]", "speed: 3", "ranges: 3", "template: a", "a: [", ""])
-def test_a_broken_config_file_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
-) -> None:
+def test_a_broken_config_file_is_refused(tmp_path: Path, cli: CommandLine, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
-    assert main.run(stage1(tmp_path / "out", "--config", str(tmp_path / "config.yaml"))) == 1
-    assert "config.yaml" in capsys.readouterr().err
+    printed = cli.run(stage1(tmp_path / "out", "--config", str(tmp_path / "config.yaml")), 1).err
+    assert "config.yaml" in printed
 
 
-def test_wrong_usage_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["propose", "--stage", "3", "--out", str(tmp_path)]) == 2
-    assert main.run(["propose", "--stage", "1", "--num", "0", "--out", str(tmp_path)]) == 2
+def test_wrong_usage_exits_with_2(tmp_path: Path, cli: CommandLine) -> None:
+    cli.run(["propose", "--stage", "3", "--out", str(tmp_path)], 2)
+    cli.run(["propose", "--stage", "1", "--num", "0", "--out", str(tmp_path)], 2)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from fake_search import FakeSearch
 from fake_trials import hard_ap, make_data
 
 from nas.candidates import audit
 from nas.candidates.proposals import propose_stage1
-from nas.cli.main import run
 from nas.stage import RunOptions
 from trials.proxies.registry import PROXIES, score
 
@@ -30,13 +30,8 @@ def knowing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "score", lambda name, architecture: hard_ap(architecture))
 
 
-def read_json(capsys: pytest.CaptureFixture[str]) -> Any:
-    return json.loads(capsys.readouterr().out)
-
-
-def test_the_table_has_a_row_a_proxy(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["audit-proxies", "--search-dir", str(finished)]) == 0
-    output = capsys.readouterr()
+def test_the_table_has_a_row_a_proxy(finished: Path, cli: CommandLine) -> None:
+    output = cli.run(["audit-proxies", "--search-dir", str(finished)])
     for proxy in PROXIES.values():
         assert f"{proxy.name} " in output.out
         assert proxy.about in output.out
@@ -44,13 +39,10 @@ def test_the_table_has_a_row_a_proxy(finished: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("knowing")
-def test_json_has_the_figures_of_every_search(
-    finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_has_the_figures_of_every_search(finished: Path, cli: CommandLine) -> None:
     other = shutil.copytree(finished, finished.with_name("other"))
     command = ["audit-proxies", "--search-dir", str(finished), "--against", str(other)]
-    assert run([*command, "--proxy", "zen", "--proxy", "params", "--json"]) == 0
-    content = read_json(capsys)
+    content = cli.json([*command, "--proxy", "zen", "--proxy", "params"])
     assert content["stage"] == 1
     assert [item["search_dir"] for item in content["searches"]] == [str(finished), str(other)]
     for item in content["searches"]:
@@ -70,21 +62,17 @@ def test_json_has_the_figures_of_every_search(
     ],
 )
 def test_mistakes_are_one_line(
-    finished: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    finished: Path, more: list[str], message: str, cli: CommandLine
 ) -> None:
-    assert run(["audit-proxies", "--search-dir", str(finished), *more]) == 1
-    error = capsys.readouterr().err
+    error = cli.run(["audit-proxies", "--search-dir", str(finished), *more], 1).err
     assert message in error
     assert error.strip().splitlines()[-1].startswith("error: ")
 
 
-def test_proposals_are_the_best_of_their_pool(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_proposals_are_the_best_of_their_pool(tmp_path: Path, cli: CommandLine) -> None:
     command = ["propose", "--stage", "1", "--flops", "0.5G", "--num", "3", "--screen", "params"]
     command += ["--screen-from", "30", "--screen-force", "--out", str(tmp_path / "out"), "--json"]
-    assert run(command) == 0
-    output = capsys.readouterr()
+    output = cli.run(command)
     assert "the best 3 of 30 candidates by params (forced, no audit)" in output.err
     pool = propose_stage1(500_000_000, 30, 0).architectures
     expected = sorted(pool, key=lambda a: -score("params", a))[:3]
@@ -95,28 +83,25 @@ def test_proposals_are_the_best_of_their_pool(
 
 @pytest.mark.usefixtures("knowing")
 def test_proposals_are_screened_after_an_audit_of_another_search(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     command = ["propose", "--stage", "1", "--flops", "0.5G", "--num", "2", "--screen", "zen"]
     command += ["--screen-from", "5", "--out", str(tmp_path / "out")]
-    assert run(command) == 1
-    assert "--screen zen has no audit" in capsys.readouterr().err
+    assert "--screen zen has no audit" in cli.run(command, 1).err
     assert not (tmp_path / "out").exists()
-    assert run([*command, "--screen-audit", str(finished)]) == 0
-    assert f"6 trials of stage 1 of {finished}" in capsys.readouterr().err
+    printed = cli.run([*command, "--screen-audit", str(finished)]).err
+    assert f"6 trials of stage 1 of {finished}" in printed
 
 
-def test_a_pool_smaller_than_the_choice_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pool_smaller_than_the_choice_is_refused(tmp_path: Path, cli: CommandLine) -> None:
     command = ["propose", "--stage", "1", "--flops", "0.5G", "--num", "9", "--screen", "params"]
-    assert run([*command, "--screen-from", "5", "--out", str(tmp_path / "out")]) == 1
-    assert "screen_from must be at least num_candidates (9), got 5" in capsys.readouterr().err
+    printed = cli.run([*command, "--screen-from", "5", "--out", str(tmp_path / "out")], 1).err
+    assert "screen_from must be at least num_candidates (9), got 5" in printed
 
 
 @pytest.mark.usefixtures("knowing")
 def test_the_stages_take_the_screens_flags(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: CommandLine, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[RunOptions] = []
 
@@ -127,5 +112,5 @@ def test_the_stages_take_the_screens_flags(
 
     monkeypatch.setattr("nas.stage.run_stage", stop)
     command = ["stage1", "--search-dir", str(finished), "--screen", "zen", "--screen-from", "50"]
-    assert run([*command, "--screen-audit", "other", "--screen-force"]) == 130
+    cli.run([*command, "--screen-audit", "other", "--screen-force"], 130)
     assert (asked[0].screen_audit, asked[0].screen_force) == (Path("other"), True)

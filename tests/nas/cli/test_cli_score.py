@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import CommandLine
 
-from nas.cli.main import run
 from trials.data.widerface_mat import write_ground_truth
 from trials.evaluation.prediction_files import write_predictions
 
 FACE = [0, 0, 9, 9]
 HALF = {"easy": 1.0, "medium": 0.5, "hard": 0.5}
-
-Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -29,55 +27,51 @@ def put(folder: Path, *names: str) -> Path:
     return folder
 
 
-def score(found: Path, truth: Path, *more: str) -> int:
-    return run(["score", str(found), "--gt", str(truth), *more])
+def score(found: Path, truth: Path) -> list[object]:
+    return ["score", found, "--gt", truth]
 
 
-def test_json_holds_three_fractions(gt: Path, tmp_path: Path, capsys: Output) -> None:
-    assert score(put(tmp_path / "found", "e/a", "e/b"), gt, "--json") == 0
-    shown = capsys.readouterr()
+def test_json_holds_three_fractions(gt: Path, tmp_path: Path, cli: CommandLine) -> None:
+    shown = cli.run([*score(put(tmp_path / "found", "e/a", "e/b"), gt), "--json"])
     assert json.loads(shown.out) == {"easy": 1.0, "medium": 1.0, "hard": 1.0}
     assert shown.err == ""
 
 
 def test_missing_predictions_count_as_empty_and_are_reported(
-    gt: Path, tmp_path: Path, capsys: Output
+    gt: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     found = put(tmp_path / "found", "e/a", "e/extra")
-    assert score(found, gt, "--json") == 0
-    shown = capsys.readouterr()
+    shown = cli.run([*score(found, gt), "--json"])
     assert json.loads(shown.out) == HALF
     assert "1 of 2 images have no prediction file" in shown.err
     assert "first e/b" in shown.err
     assert "1 prediction files belong to no image" in shown.err
-    assert score(found, gt) == 0
-    table = capsys.readouterr().out
+    table = cli.run(score(found, gt)).out
     for cell in ("easy", "1.0000", "hard", "0.5000"):
         assert cell in table
 
 
-def test_subset_without_faces_is_reported(tmp_path: Path, capsys: Output) -> None:
+def test_subset_without_faces_is_reported(tmp_path: Path, cli: CommandLine) -> None:
     truth = tmp_path / "gt"
     write_ground_truth(truth, {"e/a": [FACE]}, easy={}, medium={}, hard={"e/a": [0]})
-    assert score(put(tmp_path / "found", "e/a"), truth, "--json") == 0
-    shown = capsys.readouterr()
+    shown = cli.run([*score(put(tmp_path / "found", "e/a"), truth), "--json"])
     assert json.loads(shown.out) == {"easy": 0.0, "medium": 0.0, "hard": 1.0}
     assert "no face counts as easy" in shown.err
 
 
 def test_folder_around_the_event_folders_is_accepted(
-    gt: Path, tmp_path: Path, capsys: Output
+    gt: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     put(tmp_path / "run" / "detections", "e/a")
     for folder in ("run", "run/detections"):
-        assert score(tmp_path / folder, gt, "--json") == 0
-        assert json.loads(capsys.readouterr().out) == HALF
+        assert cli.json(score(tmp_path / folder, gt)) == HALF
 
 
-def test_folders_that_cannot_be_scored_are_errors(gt: Path, tmp_path: Path, capsys: Output) -> None:
-    assert score(put(tmp_path / "other", "x/a"), gt) == 1
-    assert "no prediction file belongs to an image" in capsys.readouterr().err
+def test_folders_that_cannot_be_scored_are_errors(
+    gt: Path, tmp_path: Path, cli: CommandLine
+) -> None:
+    message = cli.fail(score(put(tmp_path / "other", "x/a"), gt))
+    assert "no prediction file belongs to an image" in message
     for found, truth in ((tmp_path / "none", gt), (put(tmp_path / "f", "e/a"), tmp_path / "none")):
-        assert score(found, truth) == 1
-        assert str(tmp_path / "none") in capsys.readouterr().err
-    assert run(["score", str(tmp_path)]) == 2
+        assert str(tmp_path / "none") in cli.fail(score(found, truth))
+    cli.run(["score", tmp_path], 2)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from fake_trials import make_architecture
 
-from nas.cli.main import run
 from nas.search.directory import SearchDir
 from nas.search.request import Stage1Request
 from reports.curves import read_curves
@@ -35,13 +35,12 @@ def write_metrics(folder: Path, epochs: int, hard: float) -> None:
     (folder / "metrics.csv").write_text(HEADER + "".join(lines))
 
 
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
-    assert run(["simulate", *map(str, arguments), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+def run_json(cli: CommandLine, *arguments: object) -> Any:
+    return cli.json(["simulate", *arguments])
 
 
-def test_a_search_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = run_json(capsys, "--search-dir", make_search(tmp_path / "s"), *QUICK)
+def test_a_search_is_replayed(tmp_path: Path, cli: CommandLine) -> None:
+    found = run_json(cli, "--search-dir", make_search(tmp_path / "s"), *QUICK)
     assert found["candidates"] == 4
     assert (found["epochs_each"], found["epochs_of_all"]) == (9, 36)
     assert found["best"] == {"candidate": 4, "hard": 0.4}
@@ -54,29 +53,24 @@ def test_a_search_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert {rank["tau"] for rank in found["rank_correlation"]} == {1.0}
 
 
-def test_an_exported_file_replaces_the_search(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_exported_file_replaces_the_search(tmp_path: Path, cli: CommandLine) -> None:
     search, file = make_search(tmp_path / "s"), tmp_path / "curves.csv"
-    assert run(["simulate", "--search-dir", str(search), "--export", str(file)]) == 0
-    assert "4 curves written" in capsys.readouterr().err
+    printed = cli.run(["simulate", "--search-dir", str(search), "--export", str(file)]).err
+    assert "4 curves written" in printed
     assert [curve.architecture for curve in read_curves(file)] == [
         make_architecture(number) for number in range(1, 5)
     ]
     names = ("--strategy", "random,tpe,evolution", "--repeats", "3")
-    before = run_json(capsys, "--search-dir", search, *names)
+    before = run_json(cli, "--search-dir", search, *names)
     for path in search.rglob("*"):
         path.unlink() if path.is_file() else None
-    after = run_json(capsys, "--curves", file, *names)
+    after = run_json(cli, "--curves", file, *names)
     assert {**before, "source": ""} == {**after, "source": ""}
 
 
-def test_the_table_is_printed_and_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_is_printed_and_written(tmp_path: Path, cli: CommandLine) -> None:
     search, out = make_search(tmp_path / "s"), tmp_path / "table.csv"
-    assert run(["simulate", "--search-dir", str(search), *QUICK, "--out", str(out)]) == 0
-    printed = capsys.readouterr().out
+    printed = cli.run(["simulate", "--search-dir", str(search), *QUICK, "--out", str(out)]).out
     assert "4 candidates x 9 epochs = 36" in printed
     assert "within 0.005 of the best of all, 0.4000 (candidate 4)" in printed
     with out.open() as file:
@@ -95,24 +89,21 @@ def test_the_table_is_printed_and_written(
 
 
 def test_candidates_without_their_last_epoch_are_left_out_and_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cli: CommandLine
 ) -> None:
     search = make_search(tmp_path / "s")
     write_metrics(search / "stage1" / "0003", epochs=5, hard=0.3)
     (search / "stage1" / "0004" / "metrics.csv").unlink()
-    assert run(["simulate", "--search-dir", str(search), *QUICK, "--json"]) == 0
-    printed = capsys.readouterr()
+    printed = cli.run(["simulate", "--search-dir", str(search), *QUICK, "--json"])
     assert "candidates without their last epoch left out: 3, 4" in printed.err
     assert json.loads(printed.out)["candidates"] == 2
 
 
-def test_short_schedules_add_complete_rungs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_short_schedules_add_complete_rungs(tmp_path: Path, cli: CommandLine) -> None:
     search = make_search(tmp_path / "s")
     short = [make_search(tmp_path / str(n), epochs=n, rising=False) for n in (1, 3)]
     flags = [part for path in short for part in ("--short", path)]
-    found = run_json(capsys, "--search-dir", search, *QUICK, "--scheduler", "asha", *flags)
+    found = run_json(cli, "--search-dir", search, *QUICK, "--scheduler", "asha", *flags)
     complete = found["choices"][-1]
     assert complete["scheduler"] == "asha, complete rungs"
     # The short schedules rank the other way round: 4 x 1, 2 x 2 epochs, and 1 goes to the end.
@@ -135,20 +126,15 @@ def test_short_schedules_add_complete_rungs(
     ],
 )
 def test_errors_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+    tmp_path: Path, cli: CommandLine, arguments: tuple[str, ...], message: str
 ) -> None:
     search = make_search(tmp_path / "s")
-    assert run(["simulate", "--search-dir", str(search), *arguments]) == 1
-    printed = capsys.readouterr().err
-    assert message in printed
-    assert len(printed.strip().splitlines()) == 1
+    assert message in cli.fail(["simulate", "--search-dir", search, *arguments])
 
 
-def test_damaged_metrics_are_refused_with_file_and_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_metrics_are_refused_with_file_and_line(tmp_path: Path, cli: CommandLine) -> None:
     search = make_search(tmp_path / "s")
     path = search / "stage1" / "0002" / "metrics.csv"
     path.write_text(path.read_text().replace("0.200000", "0.2x", 1))
-    assert run(["simulate", "--search-dir", str(search)]) == 1
-    assert "metrics.csv: line 2: hard must be a number, got '0.2x'" in capsys.readouterr().err
+    printed = cli.run(["simulate", "--search-dir", str(search)], 1).err
+    assert "metrics.csv: line 2: hard must be a number, got '0.2x'" in printed

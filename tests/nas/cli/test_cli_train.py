@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import CommandLine
 from tiny import TINY, make_data
 
-from nas.cli import main
 from search_spaces.architecture import save_architecture
 
 EPOCHS = 60
@@ -41,33 +41,30 @@ def words(candidate: Path, data: Path, *more: str) -> list[str]:
 
 
 def test_a_candidate_of_a_search_is_trained_and_its_result_printed(
-    candidate: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    candidate: Path, data: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     out = tmp_path / "run"
     arguments = words(candidate, data, "--epochs", "2", "--workers", "1", "--out", str(out))
-    assert main.run([*arguments, "--json"]) == 0
-    shown = capsys.readouterr()
+    shown = cli.run([*arguments, "--json"])
     content = json.loads(shown.out)
     assert content["hash"] == TINY.content_hash
     assert (content["epochs"], content["workers"]) == (2, 1)
     assert content["folder"] == str(out)
     assert 0 <= content["hard"] <= 1
     assert "epoch 2/2" in shown.err
-    assert main.run(arguments) == 0  # again: is finished
-    shown = capsys.readouterr()
+    shown = cli.run(arguments)  # again: is finished
     assert "epoch" not in shown.err
     assert "hard" in shown.out
 
 
 def test_the_final_schedule_is_the_default(
-    candidate: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    candidate: Path, data: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     """Options that contradict a folder are shown with the defaults that they contradict."""
     out = str(tmp_path)
     arguments = words(candidate, data, "--epochs", "1", "--seed", "3", "--out", out)
-    assert main.run(arguments) == 0
-    assert main.run(words(candidate, data, "--out", out)) == 1
-    shown = capsys.readouterr().err.splitlines()[-1]
+    cli.run(arguments)
+    shown = cli.run(words(candidate, data, "--out", out), 1).err.splitlines()[-1]
     assert "settings.epochs: 1 -> 640" in shown
     assert "settings.seed: 3 -> 0" in shown
     request = json.loads((tmp_path / "request.json").read_text())
@@ -85,20 +82,10 @@ def test_the_final_schedule_is_the_default(
     ],
 )
 def test_wrong_options_are_one_line(
-    candidate: Path,
-    data: Path,
-    tmp_path: Path,
-    more: list[str],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
+    candidate: Path, data: Path, tmp_path: Path, more: list[str], message: str, cli: CommandLine
 ) -> None:
     arguments = words(candidate, data, "--out", str(tmp_path / "run"), *more)
-    assert main.run(arguments) == 1
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("error: ")
-    assert message in shown.err
-    assert shown.err.count("\n") == 1
+    assert message in cli.fail(arguments)
     assert not (tmp_path / "run").exists()
 
 
@@ -106,7 +93,7 @@ Start = Callable[[Path], "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
-def start(candidate: Path, data: Path) -> Start:
+def start(cli: CommandLine, candidate: Path, data: Path) -> Start:
     """Starts two workers on Ray, in a process group of their driver's."""
 
     def run(out: Path) -> "subprocess.Popen[str]":

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine
 from tiny import TINY, make_data
 
-from nas.cli.main import run
 from search_spaces.architecture import save_architecture
 from search_spaces.cost.detector import flops_by_part, total
 
@@ -24,12 +24,11 @@ def command(tmp_path: Path) -> list[str]:
 
 
 def test_json_is_the_only_output_and_a_finished_trial_prints_the_same_figures(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], tmp_path: Path, cli: CommandLine
 ) -> None:
     cache = tmp_path / "images"
     command += ["--recipe", "quick", "--eval-every", "1", "--cache", str(cache)]
-    assert run([*command, "--json"]) == 0
-    captured = capsys.readouterr()
+    captured = cli.run([*command, "--json"])
     content = json.loads(captured.out)
     assert content["flops"] == total(flops_by_part(TINY))
     assert (content["epochs"], content["folder"]) == (2, str(tmp_path / "out"))
@@ -39,8 +38,7 @@ def test_json_is_the_only_output_and_a_finished_trial_prints_the_same_figures(
     assert "epoch 2/2" in captured.err
     assert len(list(cache.rglob("*.rgb"))) == IMAGES
 
-    assert run(command) == 0
-    captured = capsys.readouterr()
+    captured = cli.run(command)
     assert f"{content['hard']:.4f}" in captured.out
     assert "epoch" not in captured.err
 
@@ -54,18 +52,16 @@ def test_json_is_the_only_output_and_a_finished_trial_prints_the_same_figures(
     ],
 )
 def test_wrong_values_are_one_line(
-    command: list[str], extra: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    command: list[str], extra: list[str], message: str, cli: CommandLine
 ) -> None:
-    assert run([*command, *extra]) == 1
-    assert message in capsys.readouterr().err
+    assert message in cli.run([*command, *extra], 1).err
 
 
 def test_held_out_training_images_replace_the_validation_images(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], tmp_path: Path, cli: CommandLine
 ) -> None:
     shutil.rmtree(tmp_path / "data" / "val")
-    assert run([*command, "--batch-size", "2", "--json", "--select-on", "holdout:0.5"]) == 0
-    assert json.loads(capsys.readouterr().out)["epochs"] == 2
+    assert cli.json([*command, "--batch-size", "2", "--select-on", "holdout:0.5"])["epochs"] == 2
     request = json.loads((tmp_path / "out" / "request.json").read_text())
     assert request["settings"]["select_on"] == "holdout:0.5"
     assert request["recipe"]["batch_size"] == 2

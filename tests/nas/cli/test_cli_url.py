@@ -1,14 +1,13 @@
 """The commands of a search that lies at a URL."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from command_line import CommandLine
 from fake_trials import make_data, set_faults
 
-from nas.cli.main import run
 from nas.storage import search_storage
 from nas.storage.lease import Times
 from nas.storage.object_store import Store
@@ -55,25 +54,24 @@ def data(tmp_path: Path) -> Path:
     return make_data(tmp_path / "data", **{"raise": {"3": 1}})
 
 
-def stage1(data: Path, where: str, *more: str, num: int = 3) -> int:
-    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", str(num)]
-    return run([*command, "--epochs", "2", "--image-size", "64", "--search-dir", where, *more])
+def stage1(data: Path, where: object, *more: str, num: int = 3) -> list[object]:
+    command = ["stage1", "--flops", "0.5G", "--data", data, "--num-candidates", num]
+    return [*command, "--epochs", 2, "--image-size", 64, "--search-dir", where, *more]
 
 
 @pytest.fixture
-def search(data: Path, url: str, elsewhere: Elsewhere, capsys: Output) -> str:
+def search(data: Path, url: str, elsewhere: Elsewhere, cli: CommandLine) -> str:
     """A finished stage 1 of three candidates, the third of which failed."""
-    assert stage1(data, url) == 0
+    cli.run(stage1(data, url))
     elsewhere()
-    capsys.readouterr()
     return url
 
 
 def test_a_search_leaves_at_a_url_what_it_leaves_in_a_folder(
-    data: Path, url: str, store: Store, tmp_path: Path
+    cli: CommandLine, data: Path, url: str, store: Store, tmp_path: Path
 ) -> None:
-    assert stage1(data, url) == 0
-    assert stage1(data, str(tmp_path / "folder")) == 0
+    cli.run(stage1(data, url))
+    cli.run(stage1(data, str(tmp_path / "folder")))
     folder = tmp_path / "folder"
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert {n for n in store.list() if "/.owner" not in n} == names - {"driver.lock"}
@@ -81,10 +79,11 @@ def test_a_search_leaves_at_a_url_what_it_leaves_in_a_folder(
         assert store.read(name) == (folder / name).read_bytes()
 
 
-def test_a_search_is_extended_from_another_machine(search: str, data: Path, capsys: Output) -> None:
+def test_a_search_is_extended_from_another_machine(
+    search: str, data: Path, cli: CommandLine
+) -> None:
     set_faults(data)
-    assert stage1(data, search, "--retry-failed", "--json", num=4) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = cli.json(stage1(data, search, "--retry-failed", num=4))
     assert found["search_dir"] == search
     assert {row["candidate"]: row["state"] for row in found["stage1"]} == dict.fromkeys(
         (1, 2, 3, 4), "finished"
@@ -92,74 +91,66 @@ def test_a_search_is_extended_from_another_machine(search: str, data: Path, caps
 
 
 def test_only_what_is_unfinished_runs_again(
-    search: str, data: Path, store: Store, elsewhere: Elsewhere
+    cli: CommandLine, search: str, data: Path, store: Store, elsewhere: Elsewhere
 ) -> None:
     set_faults(data)
-    assert run(["resume", "--search-dir", search]) == 0
+    cli.run(["resume", "--search-dir", search])
     assert store.read("stage1/0003/attempts") == b"2"
     elsewhere()
-    assert stage1(data, search, "--retry-failed") == 0
+    cli.run(stage1(data, search, "--retry-failed"))
     counted = [store.read(f"stage1/000{n}/attempts") for n in (1, 2, 3)]
     assert counted == [b"1", b"1", b"3"]
 
 
 def test_stage_2_confirmed_seeds_and_a_report_are_stored_at_the_url(
-    search: str, store: Store
+    cli: CommandLine, search: str, store: Store
 ) -> None:
     where = ["--search-dir", search]
-    assert run(["stage2", "--num-candidates", "2", *where]) == 0
+    cli.run(["stage2", "--num-candidates", "2", *where])
     assert store.read("stage2/leaderboard.csv") is not None
     assert store.read("stage2/0002/result.json") is not None
-    assert run(["confirm", "--stage", "1", "--top", "1", "--seeds", "2", *where]) == 0
+    cli.run(["confirm", "--stage", "1", "--top", "1", "--seeds", "2", *where])
     seeds = [name for name in store.list() if "/seeds/" in name and name.endswith("result.json")]
     assert len(seeds) == 1
-    assert run(["report", *where]) == 0
+    cli.run(["report", *where])
     assert store.read("report.html") is not None
 
 
-def test_status_list_and_logs_see_it(search: str, store: Store, capsys: Output) -> None:
+def test_status_list_and_logs_see_it(search: str, store: Store, cli: CommandLine) -> None:
     store.write("stage1/0001/trial.log", b"epoch 1/2\n")
-    assert run(["status", "--json", "--search-dir", search]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = cli.json(["status", "--search-dir", search])
     assert (found["search_dir"], found["driver"]) == (search, None)
     assert (found["stage1"]["finished"], found["stage1"]["failed"]) == (2, 1)
-    assert run(["list", "--json", search.rpartition("/")[0]]) == 0
-    (listed,) = json.loads(capsys.readouterr().out)
+    (listed,) = cli.json(["list", search.rpartition("/")[0]])
     assert (listed["search_dir"], listed["stage1"]["finished"]) == (search, 2)
-    assert run(["logs", "1", "--follow", "--search-dir", search]) == 0
-    assert capsys.readouterr().out == "epoch 1/2\n"
+    assert cli.run(["logs", "1", "--follow", "--search-dir", search]).out == "epoch 1/2\n"
 
 
 def test_clean_removes_training_states_at_the_url(
-    search: str, store: Store, capsys: Output
+    search: str, store: Store, cli: CommandLine
 ) -> None:
     for name in ("0001/last.pt", "0001/best.pt", "0003/last.pt", "0001/seeds/1/last.pt"):
         store.write(f"stage1/{name}", bytes(7))
-    assert run(["clean", "--json", "--dry-run", "--search-dir", search]) == 0
-    assert json.loads(capsys.readouterr().out)["bytes"] == 14
-    assert run(["clean", "--json", "--search-dir", search]) == 0
-    assert json.loads(capsys.readouterr().out)["files"] == 2
+    assert cli.json(["clean", "--dry-run", "--search-dir", search])["bytes"] == 14
+    assert cli.json(["clean", "--search-dir", search])["files"] == 2
     weights = [name for name in store.list() if name.endswith(".pt")]
     assert weights == ["stage1/0001/best.pt", "stage1/0001/seeds/1/last.pt"]
 
 
-def test_searches_at_urls_are_compared(search: str, data: Path, capsys: Output) -> None:
-    assert stage1(data, "here") == 0
-    capsys.readouterr()
-    assert run(["compare", "here", search, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["populations"]
+def test_searches_at_urls_are_compared(search: str, data: Path, cli: CommandLine) -> None:
+    cli.run(stage1(data, "here"))
+    assert cli.json(["compare", "here", search])["populations"]
 
 
 def test_a_trials_folder_and_weights_are_fetched(
-    search: str, store: Store, tmp_path: Path, capsys: Output
+    search: str, store: Store, tmp_path: Path, cli: CommandLine
 ) -> None:
-    assert run(["flops", "--json", f"{search}/stage1/0002"]) == 0
-    capsys.readouterr()
+    cli.run(["flops", "--json", f"{search}/stage1/0002"])
     model = tmp_path / "best.pt"
     save_small_model(store, model)
     for name in ("stage1/0002", "stage1/0002/best.pt"):
         out = tmp_path / f"{name.replace('/', '-')}.yaml"
-        assert run(["export-config", f"{search}/{name}", "--out", str(out)]) == 0
+        cli.run(["export-config", f"{search}/{name}", "--out", str(out)])
         assert out.is_file()
 
 
@@ -172,24 +163,21 @@ def save_small_model(store: Store, path: Path) -> None:
 
 
 def test_another_search_at_a_url_warms_a_strategy(
-    search: str, data: Path, tmp_path: Path, capsys: Output
+    search: str, data: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
-    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--dry-run", "--json"]
+    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--dry-run"]
     more = ["--strategy", "tpe", "--warm-start", search, "--search-dir", str(tmp_path / "new")]
-    assert run([*command, *more]) == 0
-    assert json.loads(capsys.readouterr().out)["stage1"]["request"]["warm_start"] == search
+    assert cli.json([*command, *more])["stage1"]["request"]["warm_start"] == search
 
 
 def test_a_dry_run_shows_the_url_and_is_taken_as_config(
-    search: str, tmp_path: Path, capsys: Output, elsewhere: Elsewhere
+    search: str, tmp_path: Path, cli: CommandLine, elsewhere: Elsewhere
 ) -> None:
-    assert run(["stage1", "--dry-run", "--search-dir", search]) == 0
     config = tmp_path / "config.yaml"
-    config.write_text(capsys.readouterr().out)
+    config.write_text(cli.run(["stage1", "--dry-run", "--search-dir", search]).out)
     assert yaml.safe_load(config.read_text())["stage1"]["run"]["search_dir"] == search
     elsewhere()
-    assert run(["stage1", "--config", str(config), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["search_dir"] == search
+    assert cli.json(["stage1", "--config", str(config)])["search_dir"] == search
 
 
 @pytest.mark.parametrize(
@@ -202,10 +190,9 @@ def test_a_dry_run_shows_the_url_and_is_taken_as_config(
     ],
 )
 def test_a_url_that_cannot_be_used_is_one_line(
-    arguments: list[str], code: int, rule: str, capsys: Output
+    arguments: list[str], code: int, rule: str, cli: CommandLine
 ) -> None:
-    assert run(arguments) == code
-    errors = capsys.readouterr().err
+    errors = cli.run(arguments, code).err
     assert rule in errors
     assert errors.count("\n") == 1
     assert "secret" not in errors

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from fake_trials import make_data
 
-from nas.cli.main import run
 from nas.search.directory import SearchDir, package_versions
 from nas.search.request import option_names
 from search_spaces.yaml_files import parse_yaml
@@ -25,10 +25,8 @@ def stage1(data: Path, *more: str) -> list[str]:
     return [*command, "--epochs", "2", "--image-size", "64", *more]
 
 
-def printed(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert run([*command, "--dry-run"]) == 0
-    output = capsys.readouterr()
+def printed(command: list[str], cli: CommandLine) -> str:
+    output = cli.run([*command, "--dry-run"])
     assert output.err == ""
     return output.out
 
@@ -40,10 +38,10 @@ def section(text: str, stage: int = 1) -> dict[str, Any]:
 
 
 def test_the_whole_request_is_printed_and_nothing_is_done(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    shown = section(printed(stage1(data, "--strategy", "tpe", "--batch", "4"), capsys))
+    shown = section(printed(stage1(data, "--strategy", "tpe", "--batch", "4"), cli))
     assert sorted(tmp_path.rglob("*")) == before
     assert list(shown["request"]) == option_names(1)
     request = shown["request"]
@@ -55,24 +53,20 @@ def test_the_whole_request_is_printed_and_nothing_is_done(
     assert shown["versions"] == package_versions()
 
 
-def test_its_output_is_a_config_that_means_the_same(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_its_output_is_a_config_that_means_the_same(data: Path, cli: CommandLine) -> None:
     flags = ("--seed", "7", "--scheduler", "asha", "--recipe", "quick", "--precision", "fp32")
     more = ("--tolerance", "0.05", "--retry-failed", "--on-event", "true", "--cpus-per-trial", "1")
-    text = printed(stage1(data, *flags, *more), capsys)
+    text = printed(stage1(data, *flags, *more), cli)
     Path("file.yaml").write_text(text)
-    assert printed(["stage1", "--config", "file.yaml"], capsys) == text
-    changed = printed(["stage1", "--config", "file.yaml", "--seed", "8"], capsys)
+    assert printed(["stage1", "--config", "file.yaml"], cli) == text
+    changed = printed(["stage1", "--config", "file.yaml", "--seed", "8"], cli)
     assert changed == text.replace("seed: 7", "seed: 8")
 
 
-def test_a_search_run_from_it_has_that_request(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = printed(stage1(data, "--seed", "3", "--search-dir", "there"), capsys)
+def test_a_search_run_from_it_has_that_request(data: Path, cli: CommandLine) -> None:
+    text = printed(stage1(data, "--seed", "3", "--search-dir", "there"), cli)
     Path("file.yaml").write_text(text)
-    assert run(["stage1", "--config", "file.yaml"]) == 0
+    cli.run(["stage1", "--config", "file.yaml"])
     request = SearchDir(Path("there")).requests()[1].to_dict()
     wanted = section(text)["request"]
     for name in ("cpus_per_trial", "gpus_per_trial"):  # chosen by the machine
@@ -83,26 +77,23 @@ def test_a_search_run_from_it_has_that_request(
 
 @pytest.mark.parametrize(("command", "stage"), [("stage2", 2), ("stage-sr", 3)])
 def test_the_other_stages_print_theirs(
-    data: Path, command: str, stage: int, capsys: pytest.CaptureFixture[str]
+    data: Path, command: str, stage: int, cli: CommandLine
 ) -> None:
-    assert run(stage1(data)) == 0
+    cli.run(stage1(data))
     there = ["--search-dir", "runs/scrfdgen0.5g"]
-    text = printed([command, *there, "--num-candidates", "5"], capsys)
+    text = printed([command, *there, "--num-candidates", "5"], cli)
     shown = section(text, stage)
     assert list(shown["request"]) == option_names(stage)
     assert shown["request"]["epochs"] == 2
     Path("file.yaml").write_text(text)
-    assert printed([command, "--config", "file.yaml"], capsys) == text
+    assert printed([command, "--config", "file.yaml"], cli) == text
     assert not SearchDir(Path("runs/scrfdgen0.5g")).stage_folder(stage).exists()
 
 
-def test_it_has_json_and_the_errors_of_a_real_run(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    as_json = json.loads(printed([*stage1(data), "--json"], capsys))
-    assert as_json["stage1"] == section(printed(stage1(data), capsys))
-    assert run([*stage1(data, "--strategy", "luck"), "--dry-run"]) == 1
-    assert "strategy must be one of" in capsys.readouterr().err
+def test_it_has_json_and_the_errors_of_a_real_run(data: Path, cli: CommandLine) -> None:
+    as_json = json.loads(printed([*stage1(data), "--json"], cli))
+    assert as_json["stage1"] == section(printed(stage1(data), cli))
+    assert "strategy must be one of" in cli.fail(stage1(data, "--strategy", "luck", "--dry-run"))
 
 
 @pytest.mark.parametrize(
@@ -116,8 +107,7 @@ def test_it_has_json_and_the_errors_of_a_real_run(
     ],
 )
 def test_a_wrong_run_option_of_a_file_is_named(
-    data: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
+    data: Path, text: str, message: str, cli: CommandLine
 ) -> None:
     Path("file.yaml").write_text(text + "\n")
-    assert run(stage1(data, "--config", "file.yaml")) == 1
-    assert message in capsys.readouterr().err
+    assert message in cli.run(stage1(data, "--config", "file.yaml"), 1).err

@@ -16,7 +16,7 @@ from fake_search import FakeSearch
 from fake_trials import FakeCluster, make_data, set_faults
 
 from nas.monitoring.housekeeping import clean
-from nas.resolve_request import stage1_template
+from nas.resolve_request import stage_template
 from nas.results.confirm import Confirmation, confirm
 from nas.search.disk import DiskFullError
 from nas.search.request import Stage1Request
@@ -148,13 +148,13 @@ def test_an_interrupted_confirmation_continues(
 def test_more_candidates_and_seeds_are_added_and_choose_the_template_of_stage_2(
     search: Search,
 ) -> None:
-    assert stage1_template(search.directory, "best")[0] == "3"
+    assert stage_template(search.directory, 1, "best")[0] == "3"
     search.confirm(top=1, seeds=2)
     assert len(search.cluster.asked) == 1
     table = search.confirm(top=2, seeds=3)
     assert len(search.cluster.asked) == 3
     assert ranks(table)[0] == (1, 1, 3)
-    assert stage1_template(search.directory, "best")[0] == "1"
+    assert stage_template(search.directory, 1, "best")[0] == "1"
 
 
 def test_other_data_and_a_second_driver_are_refused(search: Search) -> None:

@@ -103,6 +103,8 @@ def test_settings_of_a_trial_are_those_of_the_request() -> None:
         ),
         ({"cpus_per_trial": 0}, "cpus_per_trial must be a finite number of at least 0.01, got 0"),
         ({"max_gpu_hours": 0}, "max_gpu_hours must be above 0"),
+        ({"max_gpu_hours": float("nan")}, "max_gpu_hours must be"),
+        ({"max_gpu_hours": "2"}, "max_gpu_hours must be"),
         ({"scheduler": "median"}, "scheduler 'median' was removed"),
         (
             {"scheduler": "asha", "rungs": "complete", "strategy": "tpe"},

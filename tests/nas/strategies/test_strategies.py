@@ -9,7 +9,8 @@ import pytest
 from fake_trials import make_request
 
 from nas.candidates import pool
-from nas.search.request import STRATEGIES, AnyRequest, Stage2Request, StageRequest
+from nas.search.request import AnyRequest, Stage2Request
+from nas.search.stage_request import STRATEGIES, StageRequest
 from nas.strategies import Observation, Shell, Strategy, make_strategy, stage_shell
 from nas.strategies.coordinates import Coordinates
 from nas.strategies.evolution import Evolution
