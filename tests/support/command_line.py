@@ -2,11 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from nas.cli.main import run
+
+
+def stage1(data: Path, *more: object, num: int = 3) -> list[object]:
+    """Return the command of a small stage 1 with `num` candidates."""
+    command = ["stage1", "--flops", "0.5G", "--data", data, "--num-candidates", num]
+    return [*command, "--epochs", 2, "--image-size", 64, *more]
 
 
 class Printed(NamedTuple):

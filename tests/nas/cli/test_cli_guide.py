@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from command_line import CommandLine
 
 from nas.cli.guide import EPILOG, GUIDE
 from nas.cli.main import build_app, run
@@ -40,21 +41,16 @@ def test_every_example_is_a_command_with_flags_that_exist(panel: str, name: str,
 
 
 def test_the_help_shows_groups_in_order_and_how_to_begin(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    assert run(["--help"]) == 0
-    text = capsys.readouterr().out
+    text = cli.run(["--help"]).out
     places = [text.index(f"─ {panel} ─") for panel in GUIDE if panel != "Data"]
     assert places == sorted(places)
     assert "─ Data ─" in text
     assert "--install-completion" in text
     assert EPILOG.splitlines()[0] in text
-
-
-def test_the_help_of_a_command_ends_with_its_example(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["logs", "--help"]) == 0
-    assert "Example: scrfd-nas logs 7 --follow" in capsys.readouterr().out
+    assert "Example: scrfd-nas logs 7 --follow" in cli.run(["logs", "--help"]).out
 
 
 def test_a_shell_completes_commands_and_flags_without_heavy_packages() -> None:

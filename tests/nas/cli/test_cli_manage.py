@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine
+from command_line import CommandLine, stage1
 from fake_trials import make_data
 
 from nas.monitoring.housekeeping import follow
@@ -23,8 +23,7 @@ pytestmark = pytest.mark.usefixtures("without_training")
 def search(without_training: None, tmp_path: Path, cli: CommandLine) -> SearchDir:
     """A finished stage 1 of three candidates, the third of which failed."""
     data = make_data(tmp_path / "data", **{"raise": {"3": 1}})
-    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", "3"]
-    cli.run([*command, "--epochs", "2", "--image-size", "64"])
+    cli.run(stage1(data))
     return SearchDir(Path("runs/scrfdgen0.5g"))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from command_line import CommandLine
+from command_line import CommandLine, stage1
 from fake_trials import make_data, set_faults
 
 from nas.storage import search_storage
@@ -54,15 +54,10 @@ def data(tmp_path: Path) -> Path:
     return make_data(tmp_path / "data", **{"raise": {"3": 1}})
 
 
-def stage1(data: Path, where: object, *more: str, num: int = 3) -> list[object]:
-    command = ["stage1", "--flops", "0.5G", "--data", data, "--num-candidates", num]
-    return [*command, "--epochs", 2, "--image-size", 64, "--search-dir", where, *more]
-
-
 @pytest.fixture
 def search(data: Path, url: str, elsewhere: Elsewhere, cli: CommandLine) -> str:
     """A finished stage 1 of three candidates, the third of which failed."""
-    cli.run(stage1(data, url))
+    cli.run(stage1(data, "--search-dir", url))
     elsewhere()
     return url
 
@@ -70,8 +65,8 @@ def search(data: Path, url: str, elsewhere: Elsewhere, cli: CommandLine) -> str:
 def test_a_search_leaves_at_a_url_what_it_leaves_in_a_folder(
     cli: CommandLine, data: Path, url: str, store: Store, tmp_path: Path
 ) -> None:
-    cli.run(stage1(data, url))
-    cli.run(stage1(data, str(tmp_path / "folder")))
+    cli.run(stage1(data, "--search-dir", url))
+    cli.run(stage1(data, "--search-dir", str(tmp_path / "folder")))
     folder = tmp_path / "folder"
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert {n for n in store.list() if "/.owner" not in n} == names - {"driver.lock"}
@@ -83,7 +78,7 @@ def test_a_search_is_extended_from_another_machine(
     search: str, data: Path, cli: CommandLine
 ) -> None:
     set_faults(data)
-    found = cli.json(stage1(data, search, "--retry-failed", num=4))
+    found = cli.json(stage1(data, "--search-dir", search, "--retry-failed", num=4))
     assert found["search_dir"] == search
     assert {row["candidate"]: row["state"] for row in found["stage1"]} == dict.fromkeys(
         (1, 2, 3, 4), "finished"
@@ -97,7 +92,7 @@ def test_only_what_is_unfinished_runs_again(
     cli.run(["resume", "--search-dir", search])
     assert store.read("stage1/0003/attempts") == b"2"
     elsewhere()
-    cli.run(stage1(data, search, "--retry-failed"))
+    cli.run(stage1(data, "--search-dir", search, "--retry-failed"))
     counted = [store.read(f"stage1/000{n}/attempts") for n in (1, 2, 3)]
     assert counted == [b"1", b"1", b"3"]
 
@@ -138,7 +133,7 @@ def test_clean_removes_training_states_at_the_url(
 
 
 def test_searches_at_urls_are_compared(search: str, data: Path, cli: CommandLine) -> None:
-    cli.run(stage1(data, "here"))
+    cli.run(stage1(data, "--search-dir", "here"))
     assert cli.json(["compare", "here", search])["populations"]
 
 

@@ -5,24 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import CommandLine
-from fake_trials import make_data
+from command_line import CommandLine, stage1
 
 from nas.search.directory import SearchDir, package_versions
 from nas.search.request import option_names
 from search_spaces.yaml_files import parse_yaml
 
 pytestmark = pytest.mark.usefixtures("without_training")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return make_data(tmp_path / "data")
-
-
-def stage1(data: Path, *more: str) -> list[str]:
-    command = ["stage1", "--flops", "0.5G", "--data", str(data), "--num-candidates", "2"]
-    return [*command, "--epochs", "2", "--image-size", "64", *more]
 
 
 def printed(command: list[str], cli: CommandLine) -> str:
