@@ -120,8 +120,7 @@ def test_a_reader_gets_a_table(folder: Path, data: Path, cli: CommandLine) -> No
         (["--mode", "huge"], "mode must be vga, multi, original or a size, got 'huge'"),
         (["--mode", "31"], "image size must be 32 to 8192 pixels, got 31"),
         (["--mode", "multi", "--image-size", "64"], "image_size belongs to mode vga"),
-        (["--split", "test"], "wider_face_val.mat"),
-        (["m.onnx", "--device", "cuda"], "an ONNX model runs on the CPU"),
+        (["--split", "test"], "faces/test: there is neither "),
         (["--device", "cuda:99"], "device must be a GPU of this machine, which has"),
         (["--save-predictions", "."], "--save-predictions must be a new or empty folder"),
     ],
@@ -139,6 +138,11 @@ def test_what_is_no_model_is_one_line(
     for suffix in (".pt", ".onnx"):
         (tmp_path / f"text{suffix}").write_text("not a model")
     assert str(tmp_path) in cli.fail(["evaluate", str(tmp_path / name), "--data", str(data)])
+
+
+def test_an_onnx_model_does_not_run_on_a_gpu(data: Path, tmp_path: Path, cli: CommandLine) -> None:
+    command = ["evaluate", tmp_path / "m.onnx", "--data", data, "--device", "cuda"]
+    assert "an ONNX model runs on the CPU" in cli.fail(command)
 
 
 def test_progress_tells_the_time_left_now_and_then() -> None:
