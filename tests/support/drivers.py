@@ -55,9 +55,13 @@ def finish(process: Driver) -> tuple[str, str]:
     return output, errors
 
 
-def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[Any]) -> None:
+def wait_until(
+    condition: Callable[[], bool],
+    *processes: subprocess.Popen[Any],
+    patience_s: float = PATIENCE_S,
+) -> None:
     """Wait for a condition while these processes run."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline, "timed out"
         for process in processes:

@@ -82,7 +82,7 @@ def test_a_killed_driver_ends_its_trials(start: Start, directory: SearchDir) -> 
     files = [directory.trial_folder(1, n) / "pid" for n in attempts(directory)]
     driver.kill()
     driver.wait()
-    wait_until(lambda: not any(is_alive(int(file.read_text())) for file in files))
+    wait_until(lambda: not any(is_alive(int(file.read_text())) for file in files), patience_s=30.0)
 
 
 def test_a_killed_trial_is_continued_by_the_driver(start: Start, directory: SearchDir) -> None:
