@@ -56,7 +56,7 @@ def methods(recording: Recording, options: SimulationOptions) -> list[Method]:
     """Return every strategy with every scheduler.
 
     Raises:
-        ConfigError: a scheduler is unknown, or a rung lies where nothing was recorded.
+        ConfigError: a scheduler is unknown, or a rung is at an epoch that was not recorded.
     """
     schedules = [options.schedule(recording.epochs, name) for name in options.scheduler]
     return [

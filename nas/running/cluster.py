@@ -40,7 +40,7 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _OBJECT_STORE_BYTES = 100 << 20  # trials exchange a few kilobytes
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 _KNOCK_S = 10.0
-# Ray makes the folder that it gets world-writable; this one lies in a private folder.
+# Ray makes the folder that it gets world-writable; this one is inside a private folder.
 RAY_FOLDER = "r"
 _LONGEST_TEMPORARY = 16  # Ray puts sockets below it, whose paths may have 107 characters
 

@@ -99,7 +99,7 @@ def _base_values(name: Any, file: _File) -> dict[str, Any]:
         raise ConfigError(f"{file.source}: the base {shown(name)} cannot be followed")
     path = (file.folder / name).resolve()
     if not path.is_relative_to(file.root.resolve()):
-        rule = f"the base {shown(name)} lies outside of {file.root}"
+        rule = f"the base {shown(name)} is outside of {file.root}"
         raise ConfigError(f"{file.source}: {rule}; copy it into that folder and adapt {_BASE}")
     if file.depth >= MAX_BASES:
         raise ConfigError(f"{file.source}: bases are nested more than {MAX_BASES} deep")
@@ -216,7 +216,7 @@ def _dictionary(pairs: list[tuple[Any, ast.expr]], names: Mapping[str, Any]) -> 
         value = _value(expression, names)
         if key is None:
             if not isinstance(value, dict):
-                raise _UnreadableError(f"line {expression.lineno} unpacks what is no dict")
+                raise _UnreadableError(f"line {expression.lineno} unpacks what is not a dict")
             result.update(value)
             continue
         name = _value(key, names) if isinstance(key, ast.expr) else key

@@ -53,7 +53,7 @@ def test_unsupported_values_are_errors_only_where_they_are_used():
         ("model = 999999999999999 * 9", "numbers"),
         ("model = 1 / 0", "divides by zero"),
         ("model = {1: 2}", "key that is not text"),
-        ("model = dict(**3)", "unpacks what is no dict"),
+        ("model = dict(**3)", "unpacks what is not a dict"),
         ("other = 1", "assigns no 'model'"),
         ("", "assigns no 'model'"),
         ("model = 1\nmodel['x'] = 2", "line 2 is more than an assignment"),
@@ -106,8 +106,8 @@ def test_bases_are_merged_key_by_key(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("_base_ = '../x.py'", r"lies outside of .*; copy it into that folder"),
-        ("_base_ = '/etc/passwd'", "lies outside of"),
+        ("_base_ = '../x.py'", r"is outside of .*; copy it into that folder"),
+        ("_base_ = '/etc/passwd'", "is outside of"),
         ("_base_ = 'absent.py'", r"absent\.py: cannot be read"),
         ("_base_ = 'itself.py'", "nested more than 10 deep"),
         ("_base_ = ['a.py', 'b.py']", "several bases assign x"),
