@@ -113,6 +113,17 @@ class SearchDir:
         found = {number: self.outcome(stage, number) for number in self.numbers(stage)}
         return {number: outcome for number, outcome in found.items() if outcome is not None}
 
+    def damaged_records(self, stage: int) -> list[str]:
+        """Return one line for each recorded outcome that cannot be read, with the remedy."""
+        lines = []
+        for number in self.numbers(stage):
+            try:
+                load_outcome(self.trial_folder(stage, number))
+            except ConfigError as error:
+                remedy = f"`scrfd-nas resume` continues candidate {number} from its checkpoint"
+                lines.append(f"{error}; {remedy} and writes the record again")
+        return lines
+
     def seed_folder(self, stage: int, number: int, seed: int) -> Path:
         """Return the folder of a training with a seed of its own (`nas.results.confirm`)."""
         return self.trial_folder(stage, number) / "seeds" / str(seed)

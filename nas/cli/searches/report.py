@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.searches.stages import note_damaged
 from nas.cli.shared import common, leaderboards, paths, run_flags
 from nas.cli.shared.run_flags import Json, SearchDirectory
 from search_spaces.errors import ConfigError
@@ -44,6 +45,7 @@ def report(
         _measure(directory, stages)
     tables = {number: write_stage_leaderboard(directory, number) for number in stages}
     page = write_report(read_search(directory), directory.root)
+    note_damaged(directory)
     directory.publish()
     leaderboards.print_leaderboards(directory, tables, as_json=as_json, report=page)
 

@@ -66,6 +66,14 @@ def status(search_dir: SearchDirectory = None, as_json: Json = False) -> None:
     common.print_rich(f"{directory}: {text}")
     for line in stages:
         common.print_rich(line.describe())
+    note_damaged(directory)
+
+
+def note_damaged(directory: "SearchDir") -> None:
+    """Name the recorded outcomes of a search that cannot be read, on standard error."""
+    for stage in sorted(directory.requests()):
+        for line in directory.damaged_records(stage):
+            common.print_note(line)
 
 
 def run_stage_command(asked: StageInput) -> None:

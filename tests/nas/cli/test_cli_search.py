@@ -63,6 +63,18 @@ def test_status_is_a_text_or_json(data: Path, cli: CommandLine) -> None:
     assert content["stage1"]["finished"] == 3
 
 
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_a_damaged_record_is_named_with_the_remedy(
+    data: Path, cli: CommandLine, command: str
+) -> None:
+    cli.run(stage1(data))
+    directory = SearchDir(Path("runs/scrfdgen0.5g"))
+    directory.result_file(1, 2).write_text('{"state": "fini')
+    errors = cli.run([command]).err
+    assert "0002/result.json" in errors
+    assert "`scrfd-nas resume` continues candidate 2" in errors
+
+
 def test_a_failed_candidate_is_shown_with_its_reason(data: Path, cli: CommandLine) -> None:
     fake_trials.set_faults(data, **{"raise": {"2": 1}})
     output = cli.run(stage1(data, "--retries", "0"))
