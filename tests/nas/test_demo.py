@@ -20,8 +20,6 @@ def test_the_demo_runs_both_stages_and_continues_with_the_same_faces(
     monkeypatch.setattr(demo, "NUM_VAL", 2)
     monkeypatch.chdir(tmp_path)
     data = Path("runs/demo/data")
-    data.mkdir(parents=True)
-    fake_trials.set_faults(data)
     assert run(["demo", "--num-candidates", "1", "--epochs", "1"]) == 0
     text = capsys.readouterr().out
     assert "Stage 1: 1 of 1 finished" in text

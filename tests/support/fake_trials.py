@@ -123,7 +123,8 @@ def run(
     if finished is not None:
         return finished
     settings = trial.settings
-    faults = json.loads((trial.data_root / "faults.json").read_text())
+    file = trial.data_root / "faults.json"
+    faults = json.loads(file.read_text()) if file.exists() else {}
     attempt = _count(folder / "attempts")
     (folder / "pid").write_text(str(os.getpid()))
     with (folder / "parents").open("a") as parents:  # a worker's parent is its node's raylet

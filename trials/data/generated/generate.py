@@ -5,6 +5,8 @@ and its number only.
 """
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,11 +37,10 @@ def generate(
 ) -> None:
     """Draw a data set into the folder `out`.
 
-    Images are written first and the label files last, so that an interrupted call leaves
-    nothing that looks complete; calling it again draws the same.
+    The folder appears with all its files at once; an interrupted call leaves none.
 
     Args:
-        out: new or empty folder, or one with the same set half drawn.
+        out: new or empty folder.
         num_train: training images.
         num_val: validation images.
         seed: seed of everything.
@@ -47,20 +48,29 @@ def generate(
         progress: called with (images drawn, images in all).
 
     Raises:
-        ConfigError: `out` holds a data set or is not a folder; a number out of its range.
+        ConfigError: `out` is not a new or empty folder; a number is out of its range.
     """
     root, counts = Path(out), dict(zip(SPLITS, (num_train, num_val), strict=True))
     _check(root, counts, seed, long_side)
-    drawn: dict[str, list[AnnotatedImage]] = {split: [] for split in SPLITS}
-    for split, count in counts.items():
-        for number in range(count):
-            rng = np.random.default_rng([seed, SPLITS.index(split), number, 1])
-            drawn[split].append(_draw_image(root, split, number, long_side, rng))
-            if progress is not None:
-                progress(sum(map(len, drawn.values())), sum(counts.values()))
-    _write_truth(root / "val" / "gt", drawn["val"])
-    for split in reversed(SPLITS):
-        write_labelv2(root / split / LABEL_FILE, drawn[split])
+    root.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    try:
+        inner = temporary / "data"  # with the usual permissions, which mkdtemp does not give
+        done = 0
+        for split, count in counts.items():
+            drawn = []
+            for number in range(count):
+                rng = np.random.default_rng([seed, SPLITS.index(split), number, 1])
+                drawn.append(_draw_image(inner, split, number, long_side, rng))
+                done += 1
+                if progress is not None:
+                    progress(done, sum(counts.values()))
+            if split == "val":
+                _write_truth(inner / split / "gt", drawn)
+            write_labelv2(inner / split / LABEL_FILE, drawn)
+        inner.replace(root)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _check(root: Path, counts: dict[str, int], seed: int, long_side: tuple[int, int]) -> None:
@@ -68,15 +78,13 @@ def _check(root: Path, counts: dict[str, int], seed: int, long_side: tuple[int, 
     for split, count in counts.items():
         if not 1 <= count <= MAX_IMAGES:
             raise ConfigError(f"num_{split} must be from 1 to {MAX_IMAGES}, got {count}")
-        if (root / split / LABEL_FILE).exists():
-            raise ConfigError(f"{root}: holds a data set already; name a new folder")
     if not 0 <= seed < 2**32:
         raise ConfigError(f"seed must be from 0 to {2**32 - 1}, got {seed}")
     if not 64 <= long_side[0] <= long_side[1] <= 4096:
         rule = "long_side must be two sizes from 64 to 4096, the first not the larger"
         raise ConfigError(f"{rule}, got {long_side}")
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"{root}: must be a folder")
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ConfigError(f"{root}: must be a new or empty folder")
 
 
 def _draw_image(
@@ -92,7 +100,7 @@ def _draw_image(
     name = f"{event}/{split}_{number:06d}.jpg"
     path = root / split / "images" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded(picture, path.suffix))  # drawn again if cut short
+    path.write_bytes(encoded(picture, path.suffix))
     return AnnotatedImage(name=name, path=path, width=width, height=height, faces=faces)
 
 

@@ -55,6 +55,7 @@ def draw_picture(
 def _head_heights(short_side: int, crowd: bool, rng: np.random.Generator) -> list[float]:
     """Draw heights of heads in pixels, uniform on a logarithmic scale."""
     low, high = (MIN_HEIGHT, short_side * 0.14) if crowd else (9.0, short_side * MAX_SHARE)
+    high = max(low, high)  # of pictures whose heads can only be small
     count = rng.integers(6, 19) if crowd else rng.integers(1, 6)
     return [float(size) for size in np.exp(rng.uniform(math.log(low), math.log(high), count))]
 

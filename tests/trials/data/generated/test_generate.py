@@ -74,14 +74,14 @@ def test_ground_truth_subsets_follow_the_height(generated: Path) -> None:
 
 
 def test_an_existing_set_is_not_overwritten(generated: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds a data set already"):
+    with pytest.raises(ConfigError, match="must be a new or empty folder"):
         generate(generated, num_train=1, num_val=1)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="must be a folder"):
+    with pytest.raises(ConfigError, match="must be a new or empty folder"):
         generate(tmp_path / "file", num_train=1, num_val=1)
 
 
-def test_a_half_drawn_set_is_finished(generated: Path, tmp_path: Path) -> None:
+def test_an_interrupted_call_leaves_nothing(generated: Path, tmp_path: Path) -> None:
     def stop(done: int, _total: int) -> None:
         if done == 15:
             raise KeyboardInterrupt
@@ -89,7 +89,8 @@ def test_a_half_drawn_set_is_finished(generated: Path, tmp_path: Path) -> None:
     root = tmp_path / "half"
     with pytest.raises(KeyboardInterrupt):
         generate(root, num_train=12, num_val=8, seed=3, progress=stop)
-    assert not list(root.rglob("labelv2.txt"))
+    assert list(tmp_path.iterdir()) == []
+    root.mkdir()
     generate(root, num_train=12, num_val=8, seed=3)
     assert all_bytes(root) == all_bytes(generated)
 
@@ -133,3 +134,9 @@ def test_boxes_are_in_the_picture_and_hardly_overlap() -> None:
         shared, areas = sides.prod(axis=2), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         np.fill_diagonal(shared, 0)
         assert (shared <= 0.151 * np.minimum(areas, areas[:, None])).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_smallest_pictures_can_be_drawn(tmp_path: Path, seed: int) -> None:
+    generate(tmp_path / "small", num_train=12, num_val=1, seed=seed, long_side=(64, 64))
+    assert check(tmp_path / "small").faults == ()
