@@ -35,6 +35,7 @@ from nas.storage.driver_lock import BusyError
 from nas.study.study import Study
 from reports.leaderboard import leaderboard, write_leaderboard
 from search_spaces.errors import InfeasibleError, TrialError
+from trials.data.dataset import describe_left_out
 from trials.result import Outcome, TrialResult, TrialStopped
 
 __all__ = ["RunOptions", "Summary", "run_stage", "write_stage_leaderboard"]
@@ -97,7 +98,7 @@ def run_stage(
             # Only after candidates exist: an infeasible request must not constrain the next run.
             directory.write_request(_with_granted_resources(request, known))
             candidates.save(template)
-            display.log(str(directory.origin(stage)["subsets"]))
+            _log_data(directory, request, display)
             try:
                 request = _run_trials(candidates, run, display, hook)
             finally:
@@ -115,6 +116,14 @@ def write_stage_leaderboard(
     table = leaderboard(stage_rows(directory, stage, is_over=is_over))
     write_leaderboard(table, directory.leaderboard_file(stage))
     return table
+
+
+def _log_data(directory: SearchDir, request: AnyRequest, display: Display) -> None:
+    """State which faces the APs are of, and which images training leaves out."""
+    display.log(str(directory.origin(request.stage)["subsets"]))
+    left_out = describe_left_out(request.data, request.settings(threads=1).held_out)
+    if left_out:
+        display.log(left_out)
 
 
 def _with_granted_resources(request: AnyRequest, known: Mapping[int, AnyRequest]) -> AnyRequest:

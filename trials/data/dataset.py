@@ -54,7 +54,7 @@ class FaceDataset:
         if not path.is_file():
             raise DataError(
                 f"{path}: there is no such label file; a data folder holds "
-                "train/labelv2.txt, train/images/, val/labelv2.txt, val/images/ and val/gt/"
+                "train/labelv2.txt, train/images/, val/labelv2.txt and val/images/"
             )
         labels = read_filtered_labels(path, folder / "images")
         _log_faults(labels)
@@ -68,6 +68,30 @@ class FaceDataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def describe_left_out(root: str | os.PathLike[str], held_out: float = 0.0) -> str:
+    """Return a line on the labelled images that training leaves out, empty if there are none.
+
+    Args:
+        root: the data folder.
+        held_out: share of the images that is held out, which do not count as left out.
+
+    Raises:
+        DataError: the label file cannot be opened.
+    """
+    folder = Path(root) / "train"
+    labels = read_filtered_labels(folder / LABEL_FILE, folder / "images")
+    kept = [image for image in labels.images if not is_held_out(image.name, held_out)]
+    faulty = labels.listed - len(labels.images)
+    faceless = sum(not trainable(image.faces).any() for image in kept)
+    if not faulty + faceless:
+        return ""
+    share = f"{100 * (faulty + faceless) / labels.listed:.1f} %"
+    return (
+        f"training leaves out {faulty + faceless} of {labels.listed} images ({share}): {faulty} "
+        f"with faulty labels, {faceless} without a face that counts"
+    )
 
 
 def check_broken(broken: Sequence[str], images: int, rule: str = "cannot be read") -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.errors import ConfigError, DataError
-from trials.data.dataset import FaceDataset
+from trials.data.dataset import FaceDataset, describe_left_out
 
 
 def test_a_split_that_is_not_there_is_explained(tmp_path: Path) -> None:
@@ -24,3 +24,17 @@ def test_images_without_countable_faces_can_be_left_out(tmp_path: Path) -> None:
     (tmp_path / "train/labelv2.txt").write_text("# a.jpg 9 9\n")
     with pytest.raises(DataError, match="no image with a face that counts"):
         FaceDataset(tmp_path, "train", faceless=False)
+
+
+def test_what_training_leaves_out_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    label_file = tmp_path / "train" / "labelv2.txt"
+    label_file.write_text(
+        "# a.jpg 9 9\n1 1 5 5\n# b.jpg 9 9\n# c.jpg 9 9\n1 2 x\n# d.jpg 9 9\n1 1 4 4\n"
+    )
+    assert describe_left_out(tmp_path) == (
+        "training leaves out 2 of 4 images (50.0 %): 1 with faulty labels, 1 without a face that "
+        "counts"
+    )
+    label_file.write_text("# a.jpg 9 9\n1 1 5 5\n")
+    assert describe_left_out(tmp_path) == ""
