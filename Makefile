@@ -4,8 +4,9 @@ VENV := .venv
 LOWEST := .venv-lowest
 # Ray 2.55 leaves files and processes to the garbage collector, which warns.
 LEFT_OPEN := ignore::pytest.PytestUnraisableExceptionWarning
-# A worker a core; the tests of one file stay together, because some share a Ray.
-PARALLEL := -n auto --dist loadfile
+# One worker for each core. The tests of a file stay together, because some share a Ray; files
+# run in their order, because those that start Ray are long and come early.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
