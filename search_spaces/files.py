@@ -1,11 +1,11 @@
-"""Safe reading and writing of small files: atomic writes, YAML without code."""
+"""Safe reading, writing and listing of files: atomic writes, bounded reads, no hidden files."""
 
 import errno
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,27 @@ def remove_left_overs(folder: str | os.PathLike[str], older_than_s: float = 0.0)
                 path.unlink()
         except OSError:  # removed by another process
             continue
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a part of a relative path is hidden, as `._photo.jpg` that macOS adds."""
+    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
+
+
+def visible_files(folder: str | os.PathLike[str], suffixes: Sequence[str] = ("",)) -> Iterator[str]:
+    """Yield the paths of the files below `folder` that end in one of `suffixes`, in any case.
+
+    Hidden files and folders are left out. Links are followed, but no folder is entered twice.
+    The files of each folder are sorted, and come before those of its folders, also sorted.
+    """
+    entered: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        folders[:] = [] if real in entered else sorted(n for n in folders if not is_hidden(n))
+        for file in () if real in entered else sorted(files):
+            if file.lower().endswith(tuple(suffixes)) and not is_hidden(file):
+                yield os.path.join(parent, file)
+        entered.add(real)
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import DataError
+from search_spaces.files import visible_files
 
 # Paths that a data folder must have.
 DATA_LAYOUT = ("train/labelv2.txt", "train/images", "val/images")
@@ -54,20 +55,10 @@ def differences(before: Any, now: Any, label: str = "") -> list[str]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Yield labels, ground truth and images of both splits, following links but no cycles."""
+    """Yield labels, ground truth and images of both splits."""
     for split in ("train", "val"):
         label = root / split / "labelv2.txt"
         if label.is_file():
             yield label
         for part in ("images", "gt"):
-            yield from _walk(root / split / part, set())
-
-
-def _walk(top: Path, seen: set[str]) -> Iterator[Path]:
-    for folder, names, files in os.walk(top, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            names.clear()
-            continue
-        seen.add(real)
-        yield from (Path(folder) / file for file in files if not file.startswith("."))
+            yield from map(Path, visible_files(root / split / part))

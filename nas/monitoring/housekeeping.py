@@ -42,7 +42,7 @@ def find_searches(runs: str | os.PathLike[str]) -> list[Found]:
     folder = Path(runs)
     if not folder.is_dir():
         raise ConfigError(f"{folder}: is not a folder; give the one that holds your searches")
-    return [_found(SearchDir(path.parent)) for path in sorted(folder.glob(f"*/{SEARCH_FILE}"))]
+    return [_found(SearchDir(path.parent)) for path in sorted(folder.glob(f"[!.]*/{SEARCH_FILE}"))]
 
 
 def _found(directory: SearchDir) -> Found:

@@ -252,7 +252,7 @@ def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
         if not directory.search_file.is_file():
             raise ConfigError(f"{directory}: holds no search ({SEARCH_FILE} is missing)")
         return directory
-    found = sorted(path.parent for path in runs.glob(f"*/{SEARCH_FILE}"))
+    found = sorted(path.parent for path in runs.glob(f"[!.]*/{SEARCH_FILE}"))
     if len(found) == 1:
         return SearchDir(found[0])
     if not found:

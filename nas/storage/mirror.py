@@ -1,7 +1,6 @@
 """Keep a local folder and the files at a URL the same."""
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.storage.object_store import Entry, Store
-from search_spaces.files import write_text
+from search_spaces.files import visible_files, write_text
 
 _THREADS = 8
 _RACY_NS = 2 * 10**9  # stores tell the time in whole seconds
@@ -33,12 +32,9 @@ def stamp(path: Path) -> Stamp | None:
 
 
 def local_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield all files below `folder` with their relative names, except in hidden folders."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            path = Path(parent, file)
-            yield path.relative_to(folder).as_posix(), path
+    """Yield all files below `folder` with their relative names, except hidden ones."""
+    for path in map(Path, visible_files(folder)):
+        yield path.relative_to(folder).as_posix(), path
 
 
 class Mirror:

@@ -15,7 +15,7 @@ _FAMILIES = ("scrfd", "resnet", "mobilenet")
 @cache
 def zoo_names() -> tuple[str, ...]:
     """Return the names of all built-in architectures: SCRFD by size, then the baselines."""
-    return tuple(sorted((path.stem for path in _FOLDER.glob("*.yaml")), key=_order))
+    return tuple(sorted((path.stem for path in _FOLDER.glob("[!.]*.yaml")), key=_order))
 
 
 def load_zoo(name: str) -> Architecture:

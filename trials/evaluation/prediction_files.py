@@ -16,7 +16,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.errors import DataError
+from search_spaces.errors import DataError, shown
+from search_spaces.files import is_hidden, visible_files
 from trials.data.ground_truth import split_name
 from trials.evaluation.widerface_ap import prediction_array
 
@@ -86,24 +87,24 @@ def write_predictions(
 
 def _files(root: Path) -> Iterator[tuple[str, str, bytes]]:
     """Yield name, path and content of every prediction file below `root`, sorted."""
-    for parent, folders, files in os.walk(root):
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        if os.path.samefile(parent, root):  # files here belong to no event
-            continue
-        for file in sorted(files):
-            if file.endswith(SUFFIX) and not file.startswith("."):
-                path = os.path.join(parent, file)
-                yield _name(os.path.relpath(path, root)), path, _read(path)
+    for path in visible_files(root, (SUFFIX,)):
+        name = os.path.relpath(path, root)
+        if _is_prediction(name):
+            yield _name(name), path, _read(path)
 
 
 def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Yield name, path and content of every prediction file in a tar archive."""
+    """Yield name, path and content of every prediction file in a tar archive.
+
+    Links and devices are left out; nothing is written to disk.
+    """
     try:
         with tarfile.open(archive) as opened:
             for member in opened:
                 path = f"{archive}:{member.name}"
                 if not member.isfile() or not _is_prediction(member.name.removeprefix("./")):
                     continue
+                _check_inside(archive, member.name)
                 _check_size(path, member.size)
                 stream = opened.extractfile(member)
                 yield _name(member.name), path, stream.read() if stream else b""
@@ -113,9 +114,13 @@ def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
 
 def _is_prediction(name: str) -> bool:
     """Return whether a name is `event/file.txt` without hidden parts, as macOS adds them."""
-    parts = name.split("/")
-    hidden = any(part.startswith(".") and part != ".." for part in parts)
-    return name.endswith(SUFFIX) and len(parts) > 1 and not hidden
+    return name.endswith(SUFFIX) and "/" in name and not is_hidden(name)
+
+
+def _check_inside(archive: Path, name: str) -> None:
+    """Refuse a name that belongs to no event, as only a hostile archive has it."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise DataError(f"{archive}: a member must stay inside the archive, got {shown(name)}")
 
 
 def _check_size(path: str, size: int) -> None:

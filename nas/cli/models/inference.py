@@ -12,6 +12,7 @@ from nas.cli.shared import common, paths
 from nas.cli.shared.flags import argument, group, with_flags
 from nas.cli.shared.run_flags import Json, RunFlags
 from search_spaces.errors import ConfigError, DataError
+from search_spaces.files import visible_files
 from trials.options import option
 from trials.settings import TrialSettings
 
@@ -88,7 +89,7 @@ def find_images(inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
     for given in inputs:
         files = [given]
         if given.is_dir():
-            files = sorted(p for p in given.rglob("*") if p.suffix.lower() in SUFFIXES)
+            files = [Path(path) for path in visible_files(given, SUFFIXES)]
             if not files:
                 raise DataError(f"{given}: holds no images ({', '.join(SUFFIXES)})")
         for path in files:

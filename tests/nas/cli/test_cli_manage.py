@@ -32,6 +32,8 @@ def test_list_counts_the_trials_of_every_search(cli: CommandLine) -> None:
     broken = Path("runs/broken")
     broken.mkdir()
     (broken / "search.yaml").write_text("format: 1\nstage1: 7")
+    Path("runs/.trash").mkdir()
+    (Path("runs/.trash") / "search.yaml").touch()
     first, second = cli.json(["list"])
     assert first["search_dir"] == "runs/broken"
     assert "stage1 lacks its request" in first["fault"]

@@ -141,6 +141,7 @@ def test_a_configuration_is_never_run(cli, tmp_path):
 
 
 def test_detect_lists_the_images_of_a_folder(cli, tmp_path, model, photos):
+    (photos / "._a.png").write_bytes(b"\0\5\x16\7")
     found = json.loads(succeed(cli, "detect", model, photos, "--json", "--size", 64))
     assert [entry["image"] for entry in found] == [
         str(photos / name) for name in ("a.png", "b.jpg", "inner/c.jpg")

@@ -129,7 +129,8 @@ def test_temporary_files_of_killed_drivers_are_removed(tmp_path: Path) -> None:
 def test_find_search_dir_returns_the_only_search(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no search in .*: give --search-dir, or start one"):
         find_search_dir(None, tmp_path)
-    SearchDir(tmp_path / "a").write_request(FIRST)
+    for name in ("a", ".trash"):
+        SearchDir(tmp_path / name).write_request(FIRST)
     assert find_search_dir(None, tmp_path).root == tmp_path / "a"
     SearchDir(tmp_path / "b").write_request(FIRST)
     with pytest.raises(ConfigError, match=r"several searches: .*a, .*b"):

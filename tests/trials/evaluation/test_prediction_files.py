@@ -161,3 +161,23 @@ def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
         stream.truncate(343 << 20)
     with pytest.raises(DataError, match="may have 64 MiB, got 343 MiB"):
         read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../e/a.txt", "e/../../a.txt", "/etc/e/a.txt", "./../e/a.txt"])
+def test_a_member_outside_the_archive_is_refused(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "p.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(DataError, match="must stay inside the archive, got '"):
+        read_predictions(tmp_path / "p.tar")
+
+
+def test_links_and_devices_in_an_archive_are_left_out(tmp_path: Path) -> None:
+    secret = put(tmp_path, "a\n0\n", "outside/secret.txt")
+    kinds = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]
+    with tarfile.open(tmp_path / "p.tar", "w") as archive:
+        archive.add(secret, "e/a.txt")
+        for number, kind in enumerate(kinds):
+            member = tarfile.TarInfo(f"e/{number}.txt")
+            member.type, member.linkname = kind, str(secret)
+            archive.addfile(member)
+    assert list(read_predictions(tmp_path / "p.tar")) == ["e/a"]

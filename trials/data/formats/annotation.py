@@ -3,7 +3,7 @@
 Shapes: N faces, 5 key points, 3 = (x, y, flag).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -135,12 +135,3 @@ def read_whole(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def visible_files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
-    """Yield the files below `folder` with one of `suffixes`, sorted; hidden ones are left out."""
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in inner)
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
-            yield path

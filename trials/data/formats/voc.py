@@ -8,13 +8,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from search_spaces.errors import DataError, shown
+from search_spaces.files import visible_files
 from trials.data.formats.annotation import (
     Annotation,
     annotation,
     choose_class,
     image_finder,
     read_whole,
-    visible_files,
 )
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -31,7 +31,7 @@ def read_voc(folder: Path, images: Path, wanted: str | None = None) -> list[Anno
     Raises:
         DataError: no file, a value breaks the format, or an image is missing.
     """
-    files = list(visible_files(folder, (".xml",)))
+    files = [Path(path) for path in visible_files(folder, (".xml",))]
     if not files:
         raise DataError(f"{folder}: there is no XML file")
     roots = {path: _root(path) for path in files}

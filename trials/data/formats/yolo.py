@@ -9,7 +9,8 @@ import math
 from pathlib import Path
 
 from search_spaces.errors import DataError, shown
-from trials.data.formats.annotation import Annotation, annotation, read_whole, visible_files
+from search_spaces.files import visible_files
+from trials.data.formats.annotation import Annotation, annotation, read_whole
 from trials.data.images import read_size
 from trials.data.labels import NUM_KEYPOINTS
 
@@ -30,7 +31,7 @@ def read_yolo(
     Raises:
         DataError: no image, a line breaks the format, or the class is not clear.
     """
-    files = list(visible_files(images, IMAGE_SUFFIXES))
+    files = [Path(path) for path in visible_files(images, IMAGE_SUFFIXES)]
     if not files:
         raise DataError(f"{images}: there is no image ({', '.join(IMAGE_SUFFIXES)})")
     folder = labels or labels_beside(images)
