@@ -94,8 +94,8 @@ def test_the_rules_catch(package, source, expected):
 ROOMS = {
     "search_spaces": [
         ("errors", "files", "yaml_files", "checks", "randomness", "architecture"),
-        "zoo",
         "cost",
+        "zoo",
         "spaces",
         "network",
         "mmdet",

@@ -7,12 +7,12 @@ import pandas as pd
 
 from reports.leaderboard import to_records
 from reports.page.html import Markup, cell, column, join, number, number_column, table, tag
-from reports.page.published import Published, published_near
 from reports.page.text import describe, format_ap, format_flops, percent
 from reports.search_data import CandidateData, StageData
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, flops_by_part, total
 from search_spaces.yaml_files import dump_yaml
+from search_spaces.zoo.published import Published, published_near
 from trials.result import TrialFailure
 
 EARLY = ("stem", "c2", "c3")  # parts with most compute in the paper's best networks

@@ -1,13 +1,14 @@
 """Commands about architectures: cost of one (`flops`), and the built-in ones (`zoo`)."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from nas.cli.shared import common, paths
 from nas.cli.shared.run_flags import Json
-from reports.page.text import format_flops
-from search_spaces.zoo import load_zoo, zoo_names
+from reports.page.text import format_ap, format_flops
+from search_spaces.zoo import list_models
 
 
 def flops(
@@ -55,30 +56,21 @@ def flops(
 
 
 def zoo(as_json: Json = False) -> None:
-    """List the built-in architectures with FLOPs and parameters."""
-    from search_spaces.cost import detector as cost
-
-    entries = []
-    for name in zoo_names():
-        built_in = load_zoo(name)
-        entries.append(
-            {
-                "name": name,
-                "block": built_in.backbone.block,
-                "flops": cost.total(cost.flops_by_part(built_in)),
-                "params": cost.total(cost.params_by_part(built_in)),
-                "hash": built_in.content_hash,
-            }
-        )
+    """List the built-in architectures with FLOPs, parameters and published WIDER FACE APs."""
+    models = list_models()
     if as_json:
-        common.print_json({"architectures": entries})
+        common.print_json({"architectures": [asdict(model) for model in models]})
         return
     rows = [
-        (e["name"], e["block"], format_flops(e["flops"]), f"{e['params']:,}", e["hash"])
-        for e in entries
+        (
+            *(m.name, m.block, f"{m.budget / 1e9:g}G", format_flops(m.flops), f"{m.params:,}"),
+            *(m.keypoints or "-", *(format_ap(ap) or "-" for ap in (m.easy, m.medium, m.hard))),
+        )
+        for m in models
     ]
-    columns = ("name", "block", "FLOPs", "params", "hash")
-    common.print_table("Built-in architectures", columns, rows, text_columns=("name", "block"))
+    columns = ("name", "block", "budget", "FLOPs", "params", "points", "easy", "medium", "hard")
+    common.print_table("Built-in architectures", columns, rows, text_columns=columns[:2], gap=1)
+    common.print_rich("points: key points of a face; easy, medium, hard: published AP at VGA.")
 
 
 def _cost(architecture: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import typer
@@ -13,7 +14,7 @@ from nas.search.options import parse_flops
 from search_spaces.architecture import save_architecture
 from search_spaces.cost import detector as cost
 from search_spaces.errors import ConfigError
-from search_spaces.zoo import load_zoo, zoo_names
+from search_spaces.zoo import list_models, load_zoo
 
 
 def test_flops_as_json_is_one_document(cli):
@@ -48,9 +49,11 @@ def test_the_table_shows_parts_shares_and_both_conventions(cli):
 
 def test_zoo_lists_all_built_in_architectures(cli):
     entries = cli.json(["zoo"])["architectures"]
-    assert tuple(entry["name"] for entry in entries) == zoo_names()
-    assert entries[0]["flops"] == 503925600
-    assert "mobilenet_1g" in cli.run(["zoo"]).out
+    assert entries == [asdict(model) for model in list_models()]
+    rows = [line.split() for line in cli.run(["zoo"]).out.splitlines()]
+    scores = ["0.9057", "0.8812", "0.6851"]
+    assert ["scrfd_0.5g", "depthwise", "0.5G", "503.9M", "572,741", "-", *scores] in rows
+    assert rows[-2] == ["mobilenet_1g", "depthwise", "1G", "1.023G", "632,893", *"----"]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 import pytest
 
-from reports.page.published import PUBLISHED, published_near
+from search_spaces.zoo.published import PUBLISHED, published_near
 
 
 @pytest.mark.parametrize(
     ("flops", "names"),
     [
-        (2_500_000_000, ["YOLO5Face-n", "DamoFD-2.5GF", "SCRFD-2.5GF", "ResNet-2.5GF"]),
+        (
+            2_500_000_000,
+            ["YOLO5Face-n", "DamoFD-2.5GF", "SCRFD-2.5GF", "SCRFD-2.5GF-KPS", "ResNet-2.5GF"],
+        ),
         (34_000_000_000, ["SCRFD-34GF", "DamoFD-34GF", "ResNet-34GF"]),
         (5_000_000_000, []),
     ],
