@@ -51,7 +51,7 @@ def run_trial(
         recipe: how it is trained.
         data_root: folder with `train` and `val` in the labelv2 layout.
         folder: belongs to this trial alone; receives `request.json`, `metrics.csv`,
-            `trial.log`, `last.pt`, `best.pt` and finally `result.json`.
+            `trial.log`, `last.pt`, `best.pt`, `evaluation.npz` and finally `result.json`.
         settings: length, image size, seed, and the resources to use.
         callbacks: functions to call while the trial runs.
         workers: position of this process among `settings.workers` data-parallel ones, each

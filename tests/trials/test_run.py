@@ -25,6 +25,8 @@ from tiny import (
 
 from search_spaces.architecture import Head, Neck
 from search_spaces.errors import ConfigError, DataError, IncomparableError
+from trials.evaluation.record_file import load_record
+from trials.evaluation.widerface_ap import average_precision
 from trials.fingerprint import data_fingerprint
 from trials.lock import exclusive
 from trials.model_file import load_model
@@ -59,7 +61,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_trial_writes_its_files(undisturbed: Path) -> None:
     result = result_of(undisturbed)
     assert (result.epochs, result.state) == (5, "finished")
-    names = "best.pt last.pt lock metrics.csv request.json result.json trial.log"
+    names = "best.pt evaluation.npz last.pt lock metrics.csv request.json result.json trial.log"
     assert sorted(path.name for path in undisturbed.iterdir()) == names.split()
     reports = metrics_of(undisturbed)
     assert [report.epoch for report in reports] == [1, 2, 3, 4, 5]
@@ -69,6 +71,15 @@ def test_a_trial_writes_its_files(undisturbed: Path) -> None:
     request = json.loads((undisturbed / "request.json").read_text())
     shared = {"epochs": 5, "image_size": 64, "seed": 0, "precision": "auto", "workers": 1}
     assert request["settings"] == shared
+
+
+def test_the_last_evaluation_is_recorded(undisturbed: Path) -> None:
+    record, result = load_record(undisturbed), result_of(undisturbed)
+    assert record is not None
+    aps = [average_precision(record.matches, counted) for counted in record.counted_F3.T]
+    assert aps == [result.easy, result.medium, result.hard]
+    assert len(record.pictures) == 8  # four of most missed faces, none of false ones, four random
+    assert (record.height_F * record.scale_F).tolist() == pytest.approx([44 * 53 / 80] * 10)
 
 
 def test_the_best_model_is_that_of_the_highest_hard_ap(undisturbed: Path) -> None:

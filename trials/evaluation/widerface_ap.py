@@ -34,18 +34,48 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Matches:
+class Matches:
+    """What the APs of a set depend on: the matched predictions, and a count of the others.
+
+    M matched predictions, T thresholds.
+
+    Attributes:
+        face_M: the face that each one matches, ascending; for one face by falling score.
+        bin_M: index of the first (highest) threshold that the score reaches.
+        false_T: how many predictions match no face, by the same index.
+    """
+
+    face_M: Ints
+    bin_M: Ints
+    false_T: Ints
+
+    @property
+    def is_first(self) -> Flags:
+        """Whether each prediction (M) is the first to match its face."""
+        return np.diff(self.face_M, prepend=-1) > 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MatchedPredictions:
     """Predictions in images that have faces, image by image and by falling score.
 
     Attributes:
+        image_P: number of the image in the ground truth.
+        found_P5: x, y, width, height, score.
         bin_P: index of the first (highest) threshold that the score reaches.
         face_P: the best face that the prediction matches, or -1.
-        first_P: whether it is the first to match that face.
     """
 
+    image_P: Ints
+    found_P5: Floats
     bin_P: Ints
     face_P: Ints
-    first_P: Flags
+
+    def matches(self) -> Matches:
+        """Return what the APs depend on."""
+        order_M = np.argsort(self.face_P, kind="stable")[(self.face_P < 0).sum() :]
+        false_T = _counts(self.bin_P[self.face_P < 0])
+        return Matches(face_M=self.face_P[order_M], bin_M=self.bin_P[order_M], false_T=false_T)
 
 
 def evaluate(predictions: Mapping[str, NDArray[np.floating]], truth: Truth) -> APs:
@@ -63,9 +93,8 @@ def evaluate(predictions: Mapping[str, NDArray[np.floating]], truth: Truth) -> A
     Raises:
         DataError: a prediction array of another shape, or with values that are not finite.
     """
-    rows = _as_arrays(predictions)
-    matches = _match_all(rows, truth)
-    values = [_average_precision(matches, column) for column in truth.counted_F3.T]
+    matches = match_predictions(predictions, truth).matches()
+    values = [average_precision(matches, column) for column in truth.counted_F3.T]
     return APs(easy=values[0], medium=values[1], hard=values[2])
 
 
@@ -91,9 +120,14 @@ def prediction_array(rows: NDArray[np.floating], name: str) -> Floats:
     return array_N5
 
 
-def _match_all(rows: Mapping[str, Floats], truth: Truth) -> _Matches:
-    """Match every prediction of every image that has both predictions and faces."""
-    starts = truth.offsets
+def match_predictions(
+    predictions: Mapping[str, NDArray[np.floating]], truth: Truth
+) -> MatchedPredictions:
+    """Match every prediction of every image that has both predictions and faces.
+
+    Arguments and errors are those of `evaluate`.
+    """
+    rows, starts = _as_arrays(predictions), truth.offsets
     images = [
         number
         for number, name in enumerate(truth.names)
@@ -101,7 +135,7 @@ def _match_all(rows: Mapping[str, Floats], truth: Truth) -> _Matches:
     ]
     counts = [len(rows[truth.names[number]]) for number in images]
     found_P5 = np.concatenate([np.zeros((0, 5)), *(rows[truth.names[i]] for i in images)])
-    image_P = np.repeat(np.arange(len(images)), counts)
+    image_P = np.repeat(np.array(images, dtype=np.int64), counts)
     found_P5 = found_P5[np.lexsort((-found_P5[:, 4], image_P))]  # lexsort is stable
     face_P = np.empty(len(found_P5), dtype=np.int64)
     stop = 0
@@ -109,11 +143,8 @@ def _match_all(rows: Mapping[str, Floats], truth: Truth) -> _Matches:
         start, stop = stop, stop + count
         best_N = _best_faces(found_P5[start:stop], truth.boxes(number))
         face_P[start:stop] = np.where(best_N < 0, -1, best_N + starts[number])
-    return _Matches(
-        bin_P=_threshold_bins(found_P5[:, 4], rows),
-        face_P=face_P,
-        first_P=_first_matches(face_P),
-    )
+    bin_P = _threshold_bins(found_P5[:, 4], rows)
+    return MatchedPredictions(image_P=image_P, found_P5=found_P5, bin_P=bin_P, face_P=face_P)
 
 
 def _threshold_bins(scores_P: Floats, rows: Mapping[str, Floats]) -> Ints:
@@ -164,31 +195,25 @@ def _areas(low_N2: Floats, high_N2: Floats) -> Floats:
     return np.maximum(area_N, np.finfo(np.float64).tiny)
 
 
-def _first_matches(face_P: Ints) -> Flags:
-    """Return whether each prediction is the first that matches its face."""
-    first_P = np.zeros(len(face_P), dtype=bool)
-    faces, positions = np.unique(face_P, return_index=True)
-    first_P[positions[faces >= 0]] = True
-    return first_P
+def precision_recall(matches: Matches, counted_F: Flags) -> tuple[Floats, Floats]:
+    """Return precision and recall (T) at every threshold, for the faces flagged in `counted_F`.
+
+    Both are 0 where nothing is found.
+    """
+    counted_M = counted_F[matches.face_M]
+    right_T = _counts(matches.bin_M[counted_M & matches.is_first]).cumsum()
+    kept_T = (_counts(matches.bin_M[counted_M]) + matches.false_T).cumsum()
+    return right_T / np.maximum(kept_T, 1), right_T / max(1, int(counted_F.sum()))
 
 
-def _average_precision(matches: _Matches, counted_F: Flags) -> float:
-    """Return the all-point AP of the subset whose faces are flagged in `counted_F`."""
-    faces = int(counted_F.sum())
-    if faces == 0:
-        return 0.0
-    matched_P = matches.face_P >= 0
-    counted_P = np.zeros(len(matched_P), dtype=bool)
-    counted_P[matched_P] = counted_F[matches.face_P[matched_P]]
-    kept = _cumulative(matches.bin_P[counted_P | ~matched_P])
-    right = _cumulative(matches.bin_P[counted_P & matches.first_P])
-    precision = right / np.maximum(kept, 1)
-    return _area(right / faces, precision)
+def average_precision(matches: Matches, counted_F: Flags) -> float:
+    """Return the all-point AP of the faces flagged in `counted_F`; 0 if there are none."""
+    precision_T, recall_T = precision_recall(matches, counted_F)
+    return _area(recall_T, precision_T)
 
 
-def _cumulative(bins: Ints) -> Ints:
-    """Count the bins at or before each of the thresholds."""
-    return np.asarray(np.bincount(bins, minlength=THRESHOLDS).cumsum(), dtype=np.int64)
+def _counts(bins: Ints) -> Ints:
+    return np.bincount(bins, minlength=THRESHOLDS)
 
 
 def _area(recall: Floats, precision: Floats) -> float:

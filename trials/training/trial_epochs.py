@@ -13,6 +13,8 @@ from search_spaces.errors import IncomparableError, TrialError
 from trials.evaluation.detector_ap import evaluate_detector
 from trials.evaluation.evaluated_images import load_evaluated
 from trials.evaluation.inference import input_size
+from trials.evaluation.record import record_evaluation
+from trials.evaluation.record_file import save_record
 from trials.model_file import BEST, save_model
 from trials.result import APs, EpochReport, TrialFault, TrialInterrupted, TrialResult, save_outcome
 from trials.training.batches import TrainingBatches
@@ -119,11 +121,15 @@ class TrialRun:
         train_epoch(self.training, rest, schedule, epoch=epoch, sums=sums, callbacks=self.callbacks)
 
     def _evaluate(self, epoch: int) -> APs:
+        """Evaluate the network; the last evaluation is recorded."""
+        root, settings = self.trial.data_root, self.trial.settings
+        images = load_evaluated(root, held_out=settings.held_out)
+        size = input_size("vga", settings.image_size)
         try:
             evaluation = evaluate_detector(
                 self.training.evaluated,
-                load_evaluated(self.trial.data_root, held_out=self.trial.settings.held_out),
-                input_size("vga", self.trial.settings.image_size),
+                images,
+                size,
                 device=self.training.device,
                 progress=self._stop_evaluation(epoch),
             )
@@ -131,6 +137,9 @@ class TrialRun:
             raise
         except TrialError as error:
             raise TrialFault(f"epoch {epoch}: {error}", kind="diverged", epoch=epoch) from error
+        if epoch == settings.epochs:
+            record = record_evaluation(evaluation.predictions, images, size, root)
+            save_record(record, self.folder)
         return evaluation.aps
 
     def _stop_evaluation(self, epoch: int) -> Callable[[int, int], None] | None:
