@@ -18,7 +18,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer, require_number
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.files import read_text, write_text
-from trials.training.metrics import METRICS_FILE
+from trials.result import METRICS_FILE
 
 MAX_BYTES = 64 << 20  # an untrusted file must not fill the memory
 COLUMNS = ("candidate", "hash", "epoch", "hard", "loss", *COSTS, "architecture")

@@ -101,7 +101,7 @@ ROOMS = {
         "mmdet",
     ],
     "trials": [
-        ("options", "result", "recipe", "settings", "device", "memory"),
+        ("options", "result", "recipe", "settings", "device", "failure"),
         ("fingerprint", "trial", "lock"),
         ("model_file",),
         "data",

@@ -5,9 +5,7 @@ from pathlib import Path
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.errors import ConfigError
 from search_spaces.zoo import resolve_architecture
-from trials.model_file import BEST, load_model
-
-ARCHITECTURE_FILE = "architecture.yaml"
+from trials.result import ARCHITECTURE_FILE, BEST
 
 
 def resolve_candidate(reference: str) -> Architecture:
@@ -19,11 +17,18 @@ def resolve_candidate(reference: str) -> Architecture:
     """
     path = Path(reference)
     if path.suffix == ".pt" and not path.is_dir():
-        return load_model(path)[0]
+        return _architecture_in(path)
     if not path.is_dir():
         return resolve_architecture(reference)
     if (path / ARCHITECTURE_FILE).is_file():
         return load_architecture(path / ARCHITECTURE_FILE)
     if (path / BEST).is_file():
-        return load_model(path / BEST)[0]
+        return _architecture_in(path / BEST)
     raise ConfigError(f"{path}: holds no candidate, neither {ARCHITECTURE_FILE} nor {BEST}")
+
+
+def _architecture_in(model: Path) -> Architecture:
+    """Return the architecture of a model file. Raises DataError if it is damaged."""
+    from trials.model_file import load_model  # needs torch
+
+    return load_model(model)[0]

@@ -14,7 +14,6 @@ from search_spaces.files import replacing
 from search_spaces.network.detector import Detector, build_detector
 
 FORMAT = "scrfd-nas model 1"
-BEST = "best.pt"  # the model file in a trial's folder
 MAX_PARAMETERS = 500_000_000
 
 

@@ -8,10 +8,16 @@ from typing import Any, ClassVar, TypeAlias
 
 from search_spaces.checks import require_fields, require_integer, require_number, store_checked
 from search_spaces.errors import ConfigError, DataError, TrialError
-from search_spaces.files import is_disk_full, read_json, write_json
-from trials.memory import memory_fault
+from search_spaces.files import read_json, write_json
 
+# Names of the files in a trial's folder.
+ARCHITECTURE_FILE = "architecture.yaml"
 RESULT_FILE = "result.json"
+METRICS_FILE = "metrics.csv"
+LOG_FILE = "trial.log"
+BEST = "best.pt"  # the model of the best evaluated epoch
+LAST, PREVIOUS = "last.pt", "previous.pt"  # training states
+
 SUBSETS = ("easy", "medium", "hard")
 FAILURE_KINDS = ("diverged", "memory", "data", "disk", "node", "killed", "error")
 
@@ -192,24 +198,6 @@ def _one_line(reason: object) -> str:
     if not isinstance(reason, str) or not reason.strip():
         raise ConfigError(f"reason must be text and not empty, got {reason!r}")
     return " ".join(reason.split())
-
-
-def failure_of(error: BaseException, attempts: int = 1) -> TrialFailure:
-    """Return the failure that `error`, which ended a trial, means."""
-    if isinstance(error, TrialFault):
-        return TrialFailure(
-            reason=error.message, kind=error.kind, epoch=error.epoch, attempts=attempts
-        )
-    kind, reason = "error", f"{type(error).__name__}: {error}".rstrip(": ")
-    if advice := memory_fault(error):
-        kind, reason = "memory", advice
-    elif isinstance(error, DataError):
-        kind = "data"
-    elif is_disk_full(error):
-        kind = "disk"
-    elif isinstance(error, KeyboardInterrupt | SystemExit):
-        kind = "killed"
-    return TrialFailure(reason=reason, kind=kind, attempts=attempts)
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:

@@ -12,18 +12,18 @@ from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
 from search_spaces.files import remove_left_overs, write_text
 from trials.device import limited_threads, resolve_device, resolve_precision
+from trials.failure import memory_fault
 from trials.fingerprint import request_fingerprint
 from trials.lock import exclusive
-from trials.memory import memory_fault
 from trials.recipe import Recipe
-from trials.result import TrialFault, TrialInterrupted, TrialResult, load_result
+from trials.result import LOG_FILE, TrialFault, TrialInterrupted, TrialResult, load_result
 from trials.settings import TrialSettings
 from trials.training.parallel import ALONE, Workers
 from trials.training.state import start_training
 from trials.training.trial_epochs import TrialRun
 from trials.trial import NO_CALLBACKS, Callbacks, Trial, claim
 
-LOCK_FILE, LOG_FILE = "lock", "trial.log"
+LOCK_FILE = "lock"
 LOCK_WAIT_S = 60.0
 MAX_LOG_BYTES = 1 << 18  # of a trial's log at its start, so that restarts do not add up
 

@@ -1,54 +1,58 @@
-"""Presentation of the commands in the help: in groups, each with an example."""
+"""The commands by name: their modules, and their groups and examples in the help."""
 
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import typer
 
-# Heading -> command -> example, in the order of the help.
+# Heading -> command -> module below nas.cli and arguments of an example, in the help's order.
 GUIDE = {
     "Search": {
-        "demo": "scrfd-nas demo",
-        "plan": "scrfd-nas plan --flops 2.5G --data data/retinaface --num-candidates 64",
-        "stage1": "scrfd-nas stage1 --flops 2.5G --data data/retinaface",
-        "stage2": "scrfd-nas stage2 --template best",
-        "stage-sr": "scrfd-nas stage-sr --template best",
-        "status": "scrfd-nas status",
-        "list": "scrfd-nas list runs",
-        "logs": "scrfd-nas logs 7 --follow",
-        "stop": "scrfd-nas stop --search-dir runs/scrfdgen2.5g",
-        "resume": "scrfd-nas resume --search-dir runs/scrfdgen2.5g",
-        "clean": "scrfd-nas clean --dry-run",
+        "demo": ("searches.demo", ""),
+        "plan": ("searches.plan", "--flops 2.5G --data data/retinaface --num-candidates 64"),
+        "stage1": ("searches.stages", "--flops 2.5G --data data/retinaface"),
+        "stage2": ("searches.stages", "--template best"),
+        "stage-sr": ("searches.stages", "--template best"),
+        "status": ("searches.stages", ""),
+        "list": ("searches.manage", "runs"),
+        "logs": ("searches.manage", "7 --follow"),
+        "stop": ("searches.manage", "--search-dir runs/scrfdgen2.5g"),
+        "resume": ("searches.manage", "--search-dir runs/scrfdgen2.5g"),
+        "clean": ("searches.manage", "--dry-run"),
     },
     "Understand a search": {
-        "report": "scrfd-nas report",
-        "confirm": "scrfd-nas confirm --top 5 --seeds 3",
-        "reproduce": "scrfd-nas reproduce runs/scrfdgen2.5g/stage1/0007",
-        "compare": "scrfd-nas compare runs/one runs/other",
-        "simulate": "scrfd-nas simulate --search-dir runs/scrfdgen2.5g --scheduler asha",
-        "audit-proxies": "scrfd-nas audit-proxies --search-dir runs/scrfdgen2.5g",
+        "report": ("searches.report", ""),
+        "confirm": ("searches.confirm", "--top 5 --seeds 3"),
+        "reproduce": ("searches.reproduce", "runs/scrfdgen2.5g/stage1/0007"),
+        "compare": ("searches.report", "runs/one runs/other"),
+        "simulate": ("searches.simulate", "--search-dir runs/scrfdgen2.5g --scheduler asha"),
+        "audit-proxies": ("searches.proxies", "--search-dir runs/scrfdgen2.5g"),
     },
     "One network": {
-        "flops": "scrfd-nas flops scrfd_2.5g",
-        "zoo": "scrfd-nas zoo",
-        "propose": "scrfd-nas propose --stage 1 --flops 2.5G --num 10 --out candidates",
-        "trial": "scrfd-nas trial scrfd_0.5g --data data/retinaface --out runs/trial",
-        "profile": "scrfd-nas profile scrfd_2.5g --data data/retinaface",
-        "train": "scrfd-nas train scrfd_2.5g --data data/retinaface --out runs/final",
+        "flops": ("models.architecture", "scrfd_2.5g"),
+        "zoo": ("models.architecture", ""),
+        "propose": ("searches.propose", "--stage 1 --flops 2.5G --num 10 --out candidates"),
+        "trial": ("models.trial", "scrfd_0.5g --data data/retinaface --out runs/trial"),
+        "profile": ("models.profile", "scrfd_2.5g --data data/retinaface"),
+        "train": ("models.train", "scrfd_2.5g --data data/retinaface --out runs/final"),
     },
     "Models": {
-        "evaluate": "scrfd-nas evaluate runs/final/best.pt --data data/retinaface",
-        "detect": "scrfd-nas detect runs/final/best.pt photo.jpg",
-        "latency": "scrfd-nas latency scrfd_2.5g",
-        "export": "scrfd-nas export runs/final/best.pt --out model.onnx",
-        "convert": "scrfd-nas convert scrfd_2.5g.pth --out model.pt",
-        "export-config": "scrfd-nas export-config scrfd_2.5g --out scrfd_2.5g.py",
-        "import-config": "scrfd-nas import-config configs/scrfd/scrfd_2.5g.py",
+        "evaluate": ("models.evaluate", "runs/final/best.pt --data data/retinaface"),
+        "detect": ("models.inference", "runs/final/best.pt photo.jpg"),
+        "latency": ("models.inference", "scrfd_2.5g"),
+        "export": ("models.convert", "runs/final/best.pt --out model.onnx"),
+        "convert": ("models.convert", "scrfd_2.5g.pth --out model.pt"),
+        "export-config": ("models.convert", "scrfd_2.5g --out scrfd_2.5g.py"),
+        "import-config": ("models.convert", "configs/scrfd/scrfd_2.5g.py"),
     },
     "Data": {
-        "data": "scrfd-nas data check data/retinaface",
-        "score": "scrfd-nas score predictions --gt data/retinaface/val/gt",
+        "data": ("models.data", "check data/retinaface"),
+        "score": ("models.evaluate", "predictions --gt data/retinaface/val/gt"),
     },
 }
+_PLACES = {name: (panel, *place) for panel, named in GUIDE.items() for name, place in named.items()}
 EPILOG = """Begin with `scrfd-nas demo`, a whole search in six minutes on two cores.
 
 Then run `scrfd-nas stage1 --flops 2.5G --data DIR`, `scrfd-nas stage2`, `scrfd-nas report`.
@@ -59,18 +63,29 @@ Exit codes: 0 done, 1 an error that you can act on, 2 wrong usage, 75 ended by S
 interrupted; the same command resumes a search or training that was ended."""
 
 
-def present(app: typer.Typer) -> None:
-    """Sort and group the commands of an app as in `GUIDE`, and add their examples."""
-    places = {
-        name: (order, panel, example)
-        for order, (name, panel, example) in enumerate(
-            (name, panel, example)
-            for panel, commands in GUIDE.items()
-            for name, example in commands.items()
-        )
-    }
-    items: list[Any] = [*app.registered_commands, *app.registered_groups]
-    for item in items:
-        _, panel, example = places[str(item.name)]
-        item.rich_help_panel, item.epilog = panel, f"Example: {example}"
-    app.registered_commands.sort(key=lambda item: places[str(item.name)][0])
+class Commands(Mapping[str, Any]):
+    """The commands of `GUIDE` by name; the module of a command is imported when it is looked up."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+    def __getitem__(self, name: str) -> Any:
+        return _command(name, *_PLACES[name])
+
+
+@cache
+def _command(name: str, panel: str, module: str, arguments: str) -> Any:
+    """Return click's command for a function that a module names in its `COMMANDS`."""
+    function = import_module(f"nas.cli.{module}").COMMANDS[name]
+    example = f"Example: scrfd-nas {name} {arguments}".rstrip()
+    shown: dict[str, Any] = {"rich_help_panel": panel, "epilog": example}
+    app = typer.Typer(callback=lambda: None)
+    if isinstance(function, typer.Typer):
+        app.add_typer(function, name=name, **shown)
+    else:
+        app.command(name, **shown)(function)
+    group: Any = typer.main.get_command(app)
+    return group.commands[name]

@@ -2,41 +2,21 @@
 
 Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 75 ended by SIGTERM
 (the same command resumes), 130 interrupted.
-Every command file lists its commands by name in `COMMANDS`, and imports heavy packages (torch,
-Ray) only inside its commands, so that `--help` is fast.
+A command's module is imported when the command is called (`nas.cli.guide`). It lists its functions
+by name in `COMMANDS`, and imports heavy packages (torch, Ray, pandas) only inside them, since the
+help of all commands needs every module.
 """
 
 import os
 import sys
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from nas.cli.guide import EPILOG, present
+from nas.cli.guide import EPILOG, Commands
 from nas.running.signals import EXIT_RESUMABLE, Terminated, ending_tidily
 from search_spaces.errors import ScrfdNasError
 
-COMMAND_FILES = (
-    "searches.demo",
-    "searches.stages",
-    "searches.manage",
-    "searches.report",
-    "models.architecture",
-    "searches.propose",
-    "searches.proxies",
-    "searches.plan",
-    "searches.simulate",
-    "models.data",
-    "models.trial",
-    "searches.confirm",
-    "searches.reproduce",
-    "models.train",
-    "models.evaluate",
-    "models.convert",
-    "models.inference",
-    "models.profile",
-)
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -46,24 +26,15 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 _ClickException: Any = _UsageError.__mro__[1]
 
 
-def build_app() -> typer.Typer:
-    """Return the command line with the commands of all `COMMAND_FILES`."""
+def build_app() -> Any:
+    """Return the command line as click's group of all `Commands`."""
     app = typer.Typer(
-        name="scrfd-nas",
-        help="Neural architecture search for SCRFD face detectors on Ray and Optuna.",
-        no_args_is_help=True,
-        epilog=EPILOG,
-        pretty_exceptions_enable=False,
+        name="scrfd-nas", no_args_is_help=True, epilog=EPILOG, pretty_exceptions_enable=False
     )
     app.callback()(_root)
-    for name in COMMAND_FILES:
-        for command, function in import_module(f"nas.cli.{name}").COMMANDS.items():
-            if isinstance(function, typer.Typer):
-                app.add_typer(function, name=command)
-            else:
-                app.command(command)(function)
-    present(app)
-    return app
+    group: Any = typer.main.get_command(app)
+    group.commands = Commands()
+    return group
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -76,8 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors print one line on standard error."""
     try:
-        command = typer.main.get_command(build_app())
-        code = command.main(args=arguments, prog_name="scrfd-nas", standalone_mode=False)
+        code = build_app().main(args=arguments, prog_name="scrfd-nas", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _leave_pipe()

@@ -13,8 +13,7 @@ from nas.search.directory import SEARCH_FILE, SearchDir
 from nas.search.resolve_url import searches_below
 from nas.storage.driver_lock import BusyError
 from search_spaces.errors import ConfigError
-from trials.result import RESULT_FILE
-from trials.run import LOG_FILE
+from trials.result import LOG_FILE, RESULT_FILE
 
 _POLL_S = 0.2
 _REFRESH_S = 5.0

@@ -19,9 +19,9 @@ from search_spaces.checks import require_mapping
 from search_spaces.errors import ConfigError, DataError, IncomparableError
 from search_spaces.files import read_json
 from trials.fingerprint import data_fingerprint, differences
-from trials.model_file import BEST, read_tensors
+from trials.model_file import read_tensors
 from trials.recipe import Recipe
-from trials.result import TrialResult, load_result
+from trials.result import BEST, TrialResult, load_result
 from trials.run import run_trial
 from trials.settings import TrialSettings
 from trials.trial import NO_CALLBACKS, REQUEST_FILE, Callbacks, Trial

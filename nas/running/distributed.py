@@ -19,7 +19,8 @@ from nas.running.cluster import Cluster
 from nas.running.stop_request import make_stop_actor, registered, stop_trials
 from nas.running.tasks import Resources, TrialTask, run_task
 from search_spaces.errors import ConfigError
-from trials.result import TrialFault, TrialInterrupted, failure_of
+from trials.failure import failure_of
+from trials.result import TrialFault, TrialInterrupted
 from trials.run import advance_trial
 from trials.training.parallel import joined_workers
 from trials.trial import Callbacks, Trial

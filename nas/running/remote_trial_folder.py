@@ -17,10 +17,8 @@ from nas.running.tasks import TrialTask
 from nas.storage.mirror import Stamp, local_files, stamp
 from nas.storage.object_store import Store, StoreError
 from nas.storage.scratch import scratch_folder
-from trials.model_file import BEST
-from trials.result import RESULT_FILE, TrialFault
+from trials.result import BEST, LAST, PREVIOUS, RESULT_FILE, TrialFault
 from trials.run import LOCK_FILE
-from trials.training.checkpoint import LAST, PREVIOUS
 
 # Longer than the driver's: where the store fails for all, the search stops before its trials
 # count as failed.

@@ -16,9 +16,10 @@ from nas.search.request import AnyRequest
 from reports.curves import read_curve
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.errors import ConfigError, ScrfdNasError
-from trials.memory import release_free_memory
+from trials.device import release_free_memory
+from trials.failure import failure_of
 from trials.recipe import Recipe
-from trials.result import EpochReport, TrialFault, TrialInterrupted, failure_of
+from trials.result import EpochReport, TrialFault, TrialInterrupted
 from trials.settings import TrialSettings
 from trials.trial import Callbacks, Trial
 

@@ -11,8 +11,8 @@ from nas.running.nodes import NodeLostError
 from nas.running.scheduler import RungScheduler
 from nas.search.events import EventKind, Subscriber, TrialEvent, decision_event
 from search_spaces.errors import last_line
-from trials.memory import HOST_ADVICE
-from trials.result import TrialFailure, failure_of
+from trials.failure import HOST_ADVICE, failure_of
+from trials.result import TrialFailure
 
 METRICS = "metrics"  # key of an epoch's losses, rates and APs in a trial's reports
 

@@ -24,8 +24,14 @@ from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.errors import ConfigError
 from search_spaces.files import remove_left_overs
 from trials.evaluation.evaluated_images import subset_rule
-from trials.result import RESULT_FILE, Outcome, TrialResult, load_outcome
-from trials.training.metrics import METRICS_FILE
+from trials.result import (
+    ARCHITECTURE_FILE,
+    METRICS_FILE,
+    RESULT_FILE,
+    Outcome,
+    TrialResult,
+    load_outcome,
+)
 
 SEARCH_FILE = "search.yaml"
 STAGES = tuple(REQUESTS)
@@ -84,7 +90,7 @@ class SearchDir:
 
     def architecture_file(self, stage: int, number: int) -> Path:
         """Return the file of a candidate's architecture."""
-        return self.trial_folder(stage, number) / "architecture.yaml"
+        return self.trial_folder(stage, number) / ARCHITECTURE_FILE
 
     def recipe_file(self, stage: int, number: int) -> Path:
         """Return the file of a candidate's recipe, which only stage 3 searches."""

@@ -21,8 +21,7 @@ from nas.storage.periodic import Periodic
 from search_spaces.errors import ScrfdNasError
 from search_spaces.files import write_text
 from trials.lock import exclusive
-from trials.result import TrialFault
-from trials.training.checkpoint import LAST, PREVIOUS
+from trials.result import LAST, PREVIOUS, TrialFault
 
 ORIGIN = ".origin"
 WEIGHTS = ".pt"

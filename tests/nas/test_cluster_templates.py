@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
 from nas.cli.main import build_app
@@ -33,7 +32,7 @@ def as_yaml(name: str) -> Any:
 
 
 def flags_of(command: str) -> set[str]:
-    commands: Any = typer.main.get_command(build_app())
+    commands: Any = build_app()
     return {flag for item in commands.commands[command].params for flag in item.opts}
 
 

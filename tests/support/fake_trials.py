@@ -37,13 +37,13 @@ from nas.search.request import Stage1Request
 from nas.study.trials import Entry
 from search_spaces.architecture import Architecture
 from search_spaces.files import write_text
+from trials.failure import failure_of
 from trials.recipe import Recipe
 from trials.result import (
     EpochReport,
     TrialFault,
     TrialInterrupted,
     TrialResult,
-    failure_of,
     load_result,
     save_outcome,
 )

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from trials.memory import memory_fault
+from trials.failure import memory_fault
 
 
 def test_a_failed_allocation_of_torch_on_the_host_is_recognised() -> None:
@@ -44,7 +44,7 @@ SIDE_BY_SIDE = """
 import threading
 from pathlib import Path
 import numpy as np
-from trials.memory import release_free_memory
+from trials.device import release_free_memory
 
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20

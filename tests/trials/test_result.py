@@ -11,13 +11,13 @@ import torch
 from tiny import make_result
 
 from search_spaces.errors import ConfigError, DataError
+from trials.failure import failure_of
 from trials.result import (
     FAILURE_KINDS,
     Outcome,
     TrialFailure,
     TrialFault,
     TrialStopped,
-    failure_of,
     load_outcome,
     load_result,
     outcome_from_dict,

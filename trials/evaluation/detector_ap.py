@@ -19,8 +19,7 @@ from trials.evaluation.evaluated_images import EvaluatedImages, load_validation
 from trials.evaluation.inference import InputSize, detect_files, input_size
 from trials.evaluation.network import Predict, open_network
 from trials.evaluation.widerface_ap import evaluate
-from trials.model_file import BEST
-from trials.result import APs
+from trials.result import BEST, APs
 
 DEFAULT_SIZE = 640
 MOST_READERS = 8

@@ -8,11 +8,11 @@ from typing import Any
 
 from search_spaces.errors import DataError, IncomparableError
 from trials.model_file import read_tensors, write_tensors
+from trials.result import LAST, PREVIOUS
 from trials.training.progress import Progress
 
 _FAMILY = "scrfd-nas checkpoint"
 FORMAT = f"{_FAMILY} 2"
-LAST, PREVIOUS = "last.pt", "previous.pt"
 STATE = ("model", "optimizer", "average", "average_updates", "scaler")
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from search_spaces.files import write_text
-from trials.result import LOSSES, SUBSETS, APs, EpochReport
+from trials.result import LOSSES, METRICS_FILE, SUBSETS, APs, EpochReport
 
-METRICS_FILE = "metrics.csv"
 VALUES = (*LOSSES, "learning_rate", "images_per_second")
 COLUMNS = ("epoch", *VALUES, *SUBSETS)
 

@@ -15,10 +15,19 @@ from trials.evaluation.evaluated_images import load_evaluated
 from trials.evaluation.inference import input_size
 from trials.evaluation.record import record_evaluation
 from trials.evaluation.record_file import save_record
-from trials.model_file import BEST, save_model
-from trials.result import APs, EpochReport, TrialFault, TrialInterrupted, TrialResult, save_outcome
+from trials.model_file import save_model
+from trials.result import (
+    BEST,
+    PREVIOUS,
+    APs,
+    EpochReport,
+    TrialFault,
+    TrialInterrupted,
+    TrialResult,
+    save_outcome,
+)
 from trials.training.batches import TrainingBatches
-from trials.training.checkpoint import PREVIOUS, Checkpoint, load_checkpoint, save_checkpoint
+from trials.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trials.training.epoch import train_epoch
 from trials.training.metrics import write_metrics
 from trials.training.progress import Progress

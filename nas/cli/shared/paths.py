@@ -13,8 +13,7 @@ import typer
 from nas.cli.shared.flags import argument
 from nas.storage.urls import is_url
 from search_spaces.errors import ConfigError
-
-MODEL_FILE = "best.pt"
+from trials.result import BEST
 
 
 def search(text: str) -> Path:
@@ -74,4 +73,4 @@ def _as_usage() -> Iterator[None]:
 
 def model_file(path: Path) -> Path:
     """Return `path`, or the best model in it where it is a trial's folder."""
-    return path / MODEL_FILE if path.is_dir() else path
+    return path / BEST if path.is_dir() else path

@@ -83,7 +83,7 @@ def raising(error):
         def fail() -> None:
             raise error
 
-        return app
+        return typer.main.get_command(app)
 
     return build
 

@@ -10,7 +10,6 @@ import tiny
 import torch
 from images import noise, save_image
 
-from nas.cli import main
 from search_spaces.architecture import (
     Architecture,
     Head,
@@ -24,11 +23,6 @@ from trials.data.images import read_size
 from trials.model_file import load_model, save_model
 
 TINY = replace(tiny.TINY, head=Head(convs=1, width=8, norm="batch", shared=False, keypoints=5))
-
-
-@pytest.fixture(autouse=True)
-def _only_these_commands(monkeypatch):
-    monkeypatch.setattr(main, "COMMAND_FILES", ("models.convert", "models.inference"))
 
 
 @pytest.fixture(name="model")

@@ -16,8 +16,8 @@ from tiny import TINY, make_report
 from search_spaces.architecture import Neck
 from search_spaces.errors import DataError, IncomparableError
 from search_spaces.network.detector import build_detector
+from trials.failure import failure_of
 from trials.model_file import load_model, save_model
-from trials.result import failure_of
 from trials.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trials.training.progress import EpochSums, Progress
 from trials.training.state import AveragedModel

@@ -1,12 +1,12 @@
-"""Memory of trials: advice when it runs out, and freed memory returned to the system."""
+"""Failure of a trial from the exception that ended it, with advice where memory ran out."""
 
-import ctypes
 import errno
-import sys
 
 import torch
 
-from trials.device import free_cached_memory
+from search_spaces.errors import DataError
+from search_spaces.files import is_disk_full
+from trials.result import TrialFailure, TrialFault
 
 GPU_ADVICE = (
     "choose a smaller batch_size in the recipe, a smaller image size, or fewer trials a GPU "
@@ -35,15 +35,19 @@ def _is_host_memory(error: BaseException) -> bool:
     return is_torchs or isinstance(error, MemoryError)
 
 
-def release_free_memory() -> None:
-    """Return the memory that this process has freed to the system; takes some milliseconds.
-
-    A worker process runs one trial after another, each in its own thread, and glibc keeps
-    freed memory (mostly decoded images) in the thread's arena. There are 8 arenas per core:
-    without this call a worker grows by about one trial's images with every trial.
-    """
-    free_cached_memory()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)
+def failure_of(error: BaseException, attempts: int = 1) -> TrialFailure:
+    """Return the failure that `error`, which ended a trial, means."""
+    if isinstance(error, TrialFault):
+        return TrialFailure(
+            reason=error.message, kind=error.kind, epoch=error.epoch, attempts=attempts
+        )
+    kind, reason = "error", f"{type(error).__name__}: {error}".rstrip(": ")
+    if advice := memory_fault(error):
+        kind, reason = "memory", advice
+    elif isinstance(error, DataError):
+        kind = "data"
+    elif is_disk_full(error):
+        kind = "disk"
+    elif isinstance(error, KeyboardInterrupt | SystemExit):
+        kind = "killed"
+    return TrialFailure(reason=reason, kind=kind, attempts=attempts)
