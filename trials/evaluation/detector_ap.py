@@ -16,14 +16,13 @@ from trials.data.ground_truth import to_xywh
 from trials.detection.folding import folded
 from trials.device import available_cores, limited_threads
 from trials.evaluation.evaluated_images import EvaluatedImages, load_validation
-from trials.evaluation.inference import InputSize, detect_files, input_size
+from trials.evaluation.inference import InputSize, detect_files, input_size, usual_batch_size
 from trials.evaluation.network import Predict, open_network
 from trials.evaluation.widerface_ap import evaluate
 from trials.result import BEST, APs
 
 DEFAULT_SIZE = 640
 MOST_READERS = 8
-GPU_BATCH = 8
 Progress = Callable[[int, int], None]
 
 
@@ -95,11 +94,6 @@ def evaluate_detector(
         face_counts=images.truth.face_counts,
         seconds=time.perf_counter() - started,
     )
-
-
-def usual_batch_size(device: torch.device) -> int:
-    """Return 8 on a GPU, 1 on a CPU, whose caches hold the feature maps of one image only."""
-    return 1 if device.type == "cpu" else GPU_BATCH
 
 
 @dataclass(frozen=True, kw_only=True)

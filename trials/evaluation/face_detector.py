@@ -1,7 +1,8 @@
-"""Face detection in single images with a trained model, for use from Python."""
+"""Face detection in images with a trained model, for use from Python."""
 
 import os
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from trials.detection.decoding import (
 )
 from trials.evaluation.inference import (
     Prepared,
-    detect_image,
+    detect_images,
     input_size,
     normalised_batch,
+    usual_batch_size,
 )
 from trials.evaluation.network import Predict, open_network
 from trials.onnx.runtime import OnnxDetector
@@ -28,6 +30,17 @@ from trials.settings import LARGEST, MULTIPLE
 
 DEMO_SCORE_THRESHOLD = 0.5
 PROTOCOLS = ("demo", "widerface")
+VGA_PIXELS = 640 * 640
+
+
+class PilImage(Protocol):
+    """An image of Pillow, of which only the conversion is used."""
+
+    def convert(self, mode: str) -> Any:
+        """Return the image in another mode."""
+
+
+ImageSource: TypeAlias = Image | str | os.PathLike[str] | PilImage
 
 
 @dataclass(eq=False)
@@ -83,52 +96,81 @@ class FaceDetector:
             self._size = self._predict.fixed_size or self._size
         self.image_size = self._size
 
+    @overload
+    def detect(self, image: ImageSource, max_faces: int | None = None) -> Detections: ...
+
+    @overload
+    def detect(
+        self, image: list[Any] | tuple[ImageSource, ...], max_faces: int | None = None
+    ) -> list[Detections]: ...
+
     def detect(
         self,
-        image: Image | str | os.PathLike[str],
+        image: ImageSource | list[Any] | tuple[ImageSource, ...],
         max_faces: int | None = None,
-    ) -> Detections:
-        """Return the faces of one image, in its pixels, best score first.
+    ) -> Detections | list[Detections]:
+        """Return the faces of an image, or of each image of a list, in pixels of the image.
+
+        Images of a list may differ in size. On a GPU several pass through the network at once,
+        which may change the last bits of the results.
 
         Args:
-            image: uint8 RGB array (H, W, 3), a PIL image, or the path of an image file.
+            image: uint8 RGB array (H, W, 3), a PIL image, the path of an image file, or a list or
+                tuple of these. The EXIF orientation of a file is applied; a PIL image is taken
+                as it is.
             max_faces: most faces to return. `demo` prefers large faces near the centre (area
                 less twice the squared distance, in pixels) and returns them in that order;
                 `widerface` prefers high scores.
 
+        Returns:
+            Faces sorted by score, best first; for a list, one result for each image, in order.
+
         Raises:
-            TypeError: neither an image nor a path.
+            TypeError: neither an image, nor a path, nor a list of these.
             DataError: not such an array, or a missing or broken file.
             TrialError: the network's outputs are not numbers.
         """
-        pixels_HW3 = _pixels(image)
         if max_faces is not None and max_faces < 1:
             raise ConfigError(f"max_faces must be at least 1, got {max_faces}")
-        if self.protocol == "demo":
-            return self._detect_demo(pixels_HW3, max_faces)
         height, width = self._size
-        if height != width:
+        if self.protocol == "widerface" and height != width:
             raise ConfigError(f"protocol widerface needs a square, got {height} x {width}")
-        found = detect_image(
+        images = list(image) if isinstance(image, list | tuple) else [image]
+        for each in images:
+            _require_image(each)
+        found: list[Detections] = []
+        usual = usual_batch_size(self._device)
+        at_once = max(1, min(usual, usual * VGA_PIXELS // (height * width)))
+        for start in range(0, len(images), at_once):
+            batch = [_pixels(each) for each in images[start : start + at_once]]
+            found += self._detect_batch(batch, max_faces)
+        return found if isinstance(image, list | tuple) else found[0]
+
+    def _detect_batch(self, images: list[Image], max_faces: int | None) -> list[Detections]:
+        if self.protocol == "demo":
+            return self._detect_demo(images, max_faces)
+        found = detect_images(
             self._predict,
-            pixels_HW3,
-            input_size(str(height)),
+            images,
+            input_size(str(self._size[0])),
             thresholds=self._thresholds,
             device=self._device,
         )
-        return found.select(np.arange(len(found))[:max_faces])
+        return [each.select(np.arange(len(each))[:max_faces]) for each in found]
 
-    def _detect_demo(self, image_HW3: Image, max_faces: int | None) -> Detections:
-        prepared = _prepare_demo(image_HW3, self._size)
+    def _detect_demo(self, images: list[Image], max_faces: int | None) -> list[Detections]:
+        prepared = [_prepare_demo(image, self._size) for image in images]
         with torch.inference_mode():
-            outputs = self._predict(normalised_batch([prepared], self._device).contiguous())
-        found = decode(outputs, thresholds=replace(self._thresholds, nms=None))[0]
-        found = found.scaled(1 / prepared.scale[0], 1 / prepared.scale[1])
-        kept = nms_plus_one(found.boxes_N4, found.scores_N, self._nms)
-        found = found.select(kept)
-        if max_faces is None or len(found) <= max_faces:
-            return found
-        return found.select(_prominent(found, image_HW3.shape[:2])[:max_faces])
+            outputs = self._predict(normalised_batch(prepared, self._device).contiguous())
+        results = []
+        decoded = decode(outputs, thresholds=replace(self._thresholds, nms=None))
+        for found, each, image_HW3 in zip(decoded, prepared, images, strict=True):
+            found = found.scaled(1 / each.scale[0], 1 / each.scale[1])
+            found = found.select(nms_plus_one(found.boxes_N4, found.scores_N, self._nms))
+            if max_faces is not None and len(found) > max_faces:
+                found = found.select(_prominent(found, image_HW3.shape[:2])[:max_faces])
+            results.append(found)
+        return results
 
 
 def _prepare_demo(image_HW3: Image, size: tuple[int, int]) -> Prepared:
@@ -159,14 +201,18 @@ def _prominent(found: Detections, image_hw: tuple[int, int]) -> np.typing.NDArra
     return np.argsort(-(sides_N2.prod(axis=1) - 2 * (offsets_N2**2).sum(axis=1)), kind="stable")
 
 
-def _pixels(image: Image | str | os.PathLike[str]) -> Image:
+def _require_image(image: object) -> None:
+    is_image = isinstance(image, str | os.PathLike | np.ndarray) or hasattr(image, "convert")
+    if not is_image:
+        taken = "the path of an image, a uint8 RGB array (H, W, 3), a PIL image or a list of these"
+        raise TypeError(f"detect takes {taken}, got {type(image).__name__}")
+
+
+def _pixels(image: ImageSource) -> Image:
     if isinstance(image, str | os.PathLike):
         return read_image(image)
     if hasattr(image, "convert"):  # a PIL image; the package itself is not needed
         image = np.asarray(image.convert("RGB"))
-    if not isinstance(image, np.ndarray):
-        taken = "the path of an image, a uint8 RGB array (H, W, 3) or a PIL image"
-        raise TypeError(f"detect takes {taken}, got {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"an image is a uint8 RGB array (H, W, 3), got {image.dtype} {image.shape}")
     return image

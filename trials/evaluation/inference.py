@@ -20,6 +20,7 @@ from trials.detection.decoding import Detections, Thresholds, decode
 from trials.evaluation.network import Predict
 from trials.settings import LARGEST, MULTIPLE
 
+GPU_BATCH = 8
 MULTI_EDGES = (1650, 1100)
 
 Path: TypeAlias = str | os.PathLike[str]
@@ -128,17 +129,22 @@ def detect_files(
         yield from _detect(predict, batch, torch.device(device))
 
 
-def detect_image(
+def detect_images(
     predict: Predict,
-    image_HW3: Image,
+    images: Sequence[Image],
     size: InputSize,
     *,
     thresholds: Thresholds | None = None,
     device: torch.device | str = "cpu",
-) -> Detections:
-    """Return the detections of one decoded RGB image, in its pixels."""
-    batch = [_prepare(image_HW3, size)]
-    return _detect(predict, batch, torch.device(device), thresholds)[0]
+) -> list[Detections]:
+    """Return the detections of decoded RGB images that have one input size, in their pixels."""
+    batch = [_prepare(image_HW3, size) for image_HW3 in images]
+    return _detect(predict, batch, torch.device(device), thresholds)
+
+
+def usual_batch_size(device: torch.device) -> int:
+    """Return 8 on a GPU, 1 on a CPU, whose caches hold the feature maps of one image only."""
+    return 1 if device.type == "cpu" else GPU_BATCH
 
 
 def _prepare(image_HW3: Image, size: InputSize) -> Prepared:

@@ -20,9 +20,8 @@ from trials.device import (
     resolve_precision,
     synchronize,
 )
-from trials.evaluation.detector_ap import usual_batch_size
 from trials.evaluation.evaluated_images import load_validation
-from trials.evaluation.inference import detect_files, input_size
+from trials.evaluation.inference import detect_files, input_size, usual_batch_size
 from trials.training.batches import TrainingBatches
 from trials.training.epoch import Batch, train_step
 from trials.training.state import Training, start_training

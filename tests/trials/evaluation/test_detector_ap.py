@@ -21,7 +21,7 @@ from trials.data.widerface_mat import write_ground_truth
 from trials.detection.decoding import Thresholds
 from trials.evaluation.detector_ap import Evaluation, evaluate_detector
 from trials.evaluation.evaluated_images import load_validation
-from trials.evaluation.inference import detect_files, detect_image, input_size
+from trials.evaluation.inference import detect_files, detect_images, input_size
 from trials.evaluation.prediction_ap import score_folder
 from trials.evaluation.prediction_files import read_predictions, write_predictions
 from trials.onnx.runtime import OnnxDetector
@@ -223,10 +223,11 @@ def test_written_predictions_score_the_same(data: Path, tmp_path: Path) -> None:
 
 def test_one_image_in_memory() -> None:
     image = np.zeros((64, 128, 3), dtype=np.uint8)
-    found = detect_image(OneFace(), image, input_size("vga", 64))
+    (found,) = detect_images(OneFace(), [image], input_size("vga", 64))
     assert found.boxes_N4.tolist() == [[16, 8, 56, 48]]
     strict = Thresholds(score=0.95)
-    assert not len(detect_image(OneFace(), image, input_size("vga", 64), thresholds=strict))
+    (found,) = detect_images(OneFace(), [image], input_size("vga", 64), thresholds=strict)
+    assert not len(found)
 
 
 def test_no_files_give_no_detections() -> None:

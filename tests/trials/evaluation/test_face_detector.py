@@ -13,7 +13,7 @@ from search_spaces.network.detector import build_detector
 from trials.data.images import write_image
 from trials.detection.decoding import Detections, Thresholds
 from trials.evaluation.face_detector import FaceDetector
-from trials.evaluation.inference import detect_image, input_size
+from trials.evaluation.inference import detect_images, input_size
 from trials.model_file import save_model
 from trials.onnx.export import export_onnx
 
@@ -143,7 +143,7 @@ def test_the_widerface_protocol_is_that_of_the_evaluation(folder):
     settings = {"image_size": 64, "score_threshold": 0.3, "protocol": "widerface"}
     found = FaceDetector(folder / "m.pt", **settings).detect(image)
     limits = Thresholds(score=0.3, nms=0.45)
-    wanted = detect_image(network(), image, input_size("64"), thresholds=limits)
+    (wanted,) = detect_images(network(), [image], input_size("64"), thresholds=limits)
     np.testing.assert_array_equal(found.boxes_N4, wanted.boxes_N4)
     best = FaceDetector(folder / "m.pt", **settings).detect(image, max_faces=1)
     assert best.scores_N.tolist() == [found.scores_N.max()]
@@ -194,11 +194,60 @@ def test_a_diverged_model_is_an_error(tmp_path):
         detect(tmp_path / "m.pt", photo())
 
 
-@pytest.mark.parametrize("image", [[1, 2], None, 3, b"x"])
+@pytest.mark.parametrize("image", [[1, 2], None, 3, b"x", {"a": 1}, [[photo()]], (photo(), None)])
 def test_what_is_no_image_is_a_type_error_that_says_what_is_taken(folder, image):
     detector = FaceDetector(folder / "blind.pt", device="cpu")
-    with pytest.raises(TypeError, match=r"detect takes the path of an image, a uint8 RGB array"):
+    taken = "detect takes the path of an image, a uint8 RGB array .* or a list of these, got "
+    with pytest.raises(TypeError, match=taken):
         detector.detect(image)
+
+
+def assert_same(found, expected, **tolerance):
+    assert len(found) == len(expected) > 0
+    for name in ("boxes_N4", "scores_N", "keypoints_N52"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), **tolerance)
+
+
+@pytest.mark.parametrize("protocol", ["demo", "widerface"])
+def test_a_list_gives_the_results_of_single_calls_in_order(folder, tmp_path, protocol):
+    write_image(tmp_path / "p.png", photo(30, 90))
+    images = [photo(50, 70), tmp_path / "p.png", str(tmp_path / "p.png"), photo(120, 40)]
+    detector = FaceDetector(folder / "m.pt", image_size=64, protocol=protocol)
+    found = detector.detect(images)
+    assert len(found) == 4
+    for each, image in zip(found, images, strict=True):
+        assert_same(each, detector.detect(image), rtol=0)
+    assert_same(detector.detect(tuple(images))[3], found[3], rtol=0)
+    assert detector.detect([]) == []
+    assert [len(each) for each in detector.detect(images, max_faces=1)] == [1, 1, 1, 1]
+
+
+def test_batches_hold_several_images_but_no_more_pixels_than_usual(folder, monkeypatch):
+    monkeypatch.setattr("trials.evaluation.face_detector.usual_batch_size", lambda _: 3)
+    images = [photo(50, 70 + 10 * number) for number in range(4)]
+    for size, batches in ((64, [3, 1]), (896, [1, 1, 1, 1])):  # 3 * 640^2 / 896^2 = 1.5
+        detector, seen = FaceDetector(folder / "m.pt", image_size=size), []
+        predict = detector._predict
+
+        def counted(images_B3HW, predict=predict, seen=seen):
+            seen.append(len(images_B3HW))
+            return predict(images_B3HW)
+
+        detector._predict = counted
+        found = detector.detect(images)
+        assert seen == batches
+        if size == 64:
+            for each, image in zip(found, images, strict=True):
+                assert_same(each, detector.detect(image), atol=1e-3)
+
+
+def test_an_image_of_pillow_is_converted(folder):
+    class Pillow:
+        def convert(self, mode):
+            assert mode == "RGB"
+            return photo()
+
+    assert_same(detect(folder / "m.pt", Pillow()), detect(folder / "m.pt", photo()), rtol=0)
 
 
 def test_a_built_in_name_has_no_weights(tmp_path, monkeypatch):
