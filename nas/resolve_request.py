@@ -4,10 +4,12 @@ What the options leave out comes from the run before, from stage 1, or from the 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nas.candidates.space_plugins import require_space
+from nas.early_stopping.evaluations import default_evaluations
 from nas.monitoring.status import best_of, confirmed_best
 from nas.search.directory import SearchDir
 from nas.search.request import (
@@ -25,6 +27,7 @@ from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.checks import require_mapping
 from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.errors import ConfigError, DataError, IncomparableError
+from trials.data.dataset import count_images
 from trials.fingerprint import DATA_LAYOUT, data_fingerprint
 from trials.recipe import Recipe
 
@@ -55,7 +58,7 @@ def resolve_request(
     if "flops" not in values:
         raise ConfigError("--flops is needed to begin a search, such as --flops 2.5G")
     values["recipe"] = _recipe(values, options.get("batch_size"))
-    request = request_from_dict(stage, values, "the request")
+    request = _with_evaluations(request_from_dict(stage, values, "the request"))
     if before:
         check_comparable(before, request, str(directory))
     _check_common(directory, request, stored)
@@ -86,6 +89,15 @@ def _locations(directory: SearchDir, values: Mapping[str, Any]) -> dict[str, Any
 def _recipe(values: Mapping[str, Any], batch_size: object) -> dict[str, Any]:
     recipe = values.get("recipe", Recipe.named("reference").to_dict())
     return recipe if batch_size is None else {**recipe, "batch_size": batch_size}
+
+
+def _with_evaluations(request: AnyRequest) -> AnyRequest:
+    """Choose the epochs to evaluate after, unless they are given or chosen already."""
+    if request.eval_every is not None:
+        return replace(request, eval_at=())
+    held_out = request.settings(threads=1).held_out
+    chosen = default_evaluations(request.schedule, *count_images(request.data, held_out))
+    return replace(request, eval_at=request.eval_at or chosen)
 
 
 def _check_common(

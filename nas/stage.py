@@ -29,6 +29,7 @@ from nas.search.decisions import Decisions
 from nas.search.directory import SearchDir
 from nas.search.disk import naming_full_disks, stop_if_disk_full
 from nas.search.events import Subscriber, decision_event, publisher
+from nas.search.report_limits import report_limits
 from nas.search.request import AnyRequest
 from nas.stage_candidates import StageCandidates, log_unfinished, stage_candidates
 from nas.storage.driver_lock import BusyError
@@ -99,6 +100,10 @@ def run_stage(
             directory.write_request(_with_granted_resources(request, known))
             candidates.save(template)
             _log_data(directory, request, display)
+            said = {line for before in known.values() for line in report_limits(before)}
+            for line in report_limits(request):
+                if line not in said:
+                    display.log(line)
             try:
                 request = _run_trials(candidates, run, display, hook)
             finally:

@@ -1,7 +1,7 @@
 """Search methods that a simulation compares: a strategy with a schedule."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas.early_stopping.schedule import Schedule
 from nas.planning.options import SimulationOptions
@@ -55,15 +55,63 @@ class Method:
 def methods(recording: Recording, options: SimulationOptions) -> list[Method]:
     """Return every strategy with every scheduler.
 
+    A scheduler without a recorded rung is left out unless it is the only one (see
+    `replayed_schedule`).
+
     Raises:
         ConfigError: a scheduler is unknown, or a rung is at an epoch that was not recorded.
     """
-    schedules = [options.schedule(recording.epochs, name) for name in options.scheduler]
+    schedules = [replayed_schedule(recording, options, name) for name in options.scheduler]
+    if not any(schedules):
+        schedules = [options.schedule(recording.epochs, name) for name in options.scheduler]
     return [
         Method(strategy=strategy, schedule=schedule, recording=recording)
         for strategy in options.strategy
         for schedule in schedules
+        if schedule is not None
     ]
+
+
+def replayed_schedule(
+    recording: Recording, options: SimulationOptions, scheduler: str
+) -> Schedule | None:
+    """Return a scheduler's schedule with the fewest grace epochs whose rungs are all recorded.
+
+    Given grace epochs are kept. None if no grace epochs have all their rungs recorded.
+    """
+    asked, evaluated = options.schedule(recording.epochs, scheduler), recording.evaluated()
+    if options.grace_epochs is not None or set(asked.milestones) <= set(evaluated):
+        return asked
+    for grace in evaluated[:-1]:
+        schedule = replace(asked, grace_epochs=grace)
+        if grace > asked.grace and set(schedule.milestones) <= set(evaluated):
+            return schedule
+    return None
+
+
+def describe_rungs(recording: Recording, options: SimulationOptions) -> list[str]:
+    """Return for each scheduler that ends trials which rungs are replayed, in a sentence."""
+    lines = []
+    for name in options.scheduler:
+        asked = options.schedule(recording.epochs, name)
+        found = replayed_schedule(recording, options, name)
+        if found == asked and asked.stops_trials:
+            lines.append(f"{name}: rungs after epochs {_listed(asked)}")
+        elif found is None:
+            lines.append(
+                f"{name} is left out: not every candidate was evaluated after epochs "
+                f"{_listed(asked)}; a search with more epochs or --eval-every 1 records them"
+            )
+        elif found != asked:
+            lines.append(
+                f"{name}: rungs after epochs {_listed(found)}, as with --grace-epochs "
+                f"{found.grace}; not every candidate was evaluated after {_listed(asked)}"
+            )
+    return lines
+
+
+def _listed(schedule: Schedule) -> str:
+    return ", ".join(map(str, schedule.milestones))
 
 
 def complete_rungs_method(

@@ -100,6 +100,16 @@ class Plan:
     wall_s: float
 
     @property
+    def evaluation_s(self) -> float:
+        """Seconds of one evaluation."""
+        return self.work.validation_images * self.pace.evaluation_s
+
+    @property
+    def evaluation_share(self) -> float:
+        """Share of a whole trial that its evaluations before the last one take."""
+        return (self.work.evaluations - 1) * self.evaluation_s / self.trial_s
+
+    @property
     def trial_hours(self) -> float:
         """Hours of all trials, one after the other."""
         return self.epochs * self.trial_s / self.work.schedule.epochs / 3600
@@ -145,6 +155,7 @@ class Plan:
             "training_images": work.training_images,
             "validation_images": work.validation_images,
             "evaluations_each": work.evaluations,
+            "evaluation_share": self.evaluation_share,
             "images": self.images,
             **{f"pace_{key}": value for key, value in asdict(self.pace).items()},
             "slots": self.slots,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.planning.methods import Method, complete_rungs_method, methods
+from nas.planning.methods import Method, complete_rungs_method, describe_rungs, methods
 from nas.planning.options import SimulationOptions
 from nas.planning.recording import Recording, splice
 from nas.planning.replay import Replay, random_order
@@ -156,6 +156,7 @@ class Simulation:
             "epochs_of_all": recording.total_epochs,
             "best": {"candidate": recording.best_number, "hard": recording.best},
             **{name: getattr(self.options, name) for name in _SHOWN},
+            "rungs": describe_rungs(recording, self.options),
             "choices": [summary.to_dict() for summary in self.summaries],
             "rank_correlation": [rank.to_dict() for rank in self.ranks],
         }

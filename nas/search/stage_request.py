@@ -47,6 +47,9 @@ class StageRequest:
         data: folder of the images as an absolute path.
         data_fingerprint: hash of the contents of `data` (`trials.fingerprint`).
         recipe: the training recipe as plain data.
+        eval_every: None: the epochs of `eval_at` are evaluated.
+        eval_at: epochs to evaluate after besides the last one and the rungs, ascending
+            (`nas.early_stopping.evaluations`); empty where `eval_every` is given.
         warm_start: absolute path or URL of another search directory.
         max_gpu_hours: limit of the hours of `nas.search.budget`; None: no limit.
         cpus_per_trial, gpus_per_trial: None until the first run has chosen them.
@@ -119,8 +122,16 @@ class StageRequest:
     precision: str = field(
         default=TrialSettings.precision, metadata=setting("precision", common=True)
     )
-    eval_every: int = field(
-        default=TrialSettings.eval_every, metadata=setting("eval_every", changes="always")
+    eval_every: int | None = field(
+        default=None,
+        metadata=setting(
+            "eval_every",
+            default_text="about ten evaluations, if they take at most 3 % of a trial",
+            changes="always",
+        ),
+    )
+    eval_at: tuple[int, ...] = field(
+        default=(), metadata=stage_option(inherited=True, changes="always", in_file=False)
     )
     select_on: str = field(
         default=TrialSettings.select_on, metadata=setting("select_on", common=True)
@@ -248,6 +259,7 @@ class StageRequest:
             raise ConfigError(f"ranges must be a mapping, got {self.ranges!r}")
         object.__setattr__(self, "recipe", Recipe.from_dict(self.recipe).to_dict())
         settings = self.settings(threads=1)  # validates the rest
+        object.__setattr__(self, "eval_at", tuple(self.eval_at))
         object.__setattr__(self, "select_on", settings.select_on)
         object.__setattr__(self, "cache", settings.cache)
 
@@ -288,9 +300,10 @@ class StageRequest:
         schedule = self.schedule
         shared = {i.name for i in fields(TrialSettings)} & {i.name for i in fields(self)}
         return TrialSettings(
-            **{name: getattr(self, name) for name in shared - {"rungs"}},
+            **{name: getattr(self, name) for name in shared - {"rungs", "eval_every", "eval_at"}},
             threads=threads,
-            eval_at=schedule.milestones,
+            eval_every=self.eval_every or 0,
+            eval_at=tuple(sorted({*self.eval_at, *schedule.milestones})),
             rungs=schedule.complete_rungs,
         )
 
@@ -300,7 +313,7 @@ class StageRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for `search.yaml`."""
-        return asdict(self)
+        return {**asdict(self), "eval_at": list(self.eval_at)}
 
     def comparable(self) -> dict[str, Any]:
         """Return the options that two runs must share to stand in one leaderboard."""

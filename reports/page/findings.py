@@ -6,10 +6,9 @@ from reports.figures.shares import share_table
 from reports.page.text import percent
 from reports.search_data import CandidateData, StageData
 from reports.statistics.confirmation import Confirmed, confirmed
-from reports.statistics.population import curve_noise, quarter
+from reports.statistics.population import FEW, curve_noise, quarter
 from search_spaces.cost.detector import PARTS
 
-FEW = 8  # fewest candidates for ranges of shares
 WORTH = 0.01  # of the FLOPs: smaller differences are not reported
 _NORMAL_95 = 1.96
 

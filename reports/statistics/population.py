@@ -15,6 +15,7 @@ from search_spaces.randomness import raw_words, seeded_generator
 BOOTSTRAPS = 10_000
 FRACTION = 0.25  # of the population in each draw (arXiv 2003.13678)
 LEVEL = 0.95
+FEW = 8  # fewest candidates for ranges of shares
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -94,6 +94,30 @@ def describe_left_out(root: str | os.PathLike[str], held_out: float = 0.0) -> st
     )
 
 
+def count_images(root: str | os.PathLike[str], held_out: float = 0.0) -> tuple[int, int]:
+    """Return how many images an epoch trains on and an evaluation measures, faulty ones included.
+
+    Labels are counted, not parsed; without a label file the images of the validation are.
+
+    Args:
+        root: the data folder.
+        held_out: share of the training images that is held out and evaluated on.
+    """
+    training = _count_listed(Path(root) / "train" / LABEL_FILE)
+    if held_out:
+        validation = round(held_out * training)
+        return training - validation, validation
+    labels, images = Path(root) / "val" / LABEL_FILE, Path(root) / "val" / "images"
+    if labels.is_file():
+        return training, _count_listed(labels)
+    return training, sum(path.is_file() for path in images.rglob("*"))
+
+
+def _count_listed(labels: Path) -> int:
+    with labels.open("rb") as lines:
+        return sum(line.startswith(b"#") for line in lines)
+
+
 def check_broken(broken: Sequence[str], images: int, rule: str = "cannot be read") -> None:
     """Raise DataError if more than 10 and more than 1 % of the images are broken, or all."""
     if len(broken) >= images or len(broken) > max(MAX_BROKEN, MAX_BROKEN_SHARE * images):

@@ -77,6 +77,7 @@ def _plan(given: dict[str, Any]) -> None:
     from nas.planning.plan import make_plan
     from nas.planning.plan_measuring import count_work, this_machine
     from nas.running.nodes import choose_resources
+    from nas.search.report_limits import report_limits
 
     with common.console().status("proposing candidates") as status:
         pool = sample_pool(request, template)
@@ -88,9 +89,12 @@ def _plan(given: dict[str, Any]) -> None:
         pace = _pace(own.images_per_second, pool.architectures, request, resources, slots)
     plan = make_plan(work, pace, resources, slots)
     if asked.run.as_json:
-        common.print_json({"search_dir": str(directory), "stage": own.stage, **plan.to_dict()})
-    else:
-        _print(own.stage, plan)
+        content = {"search_dir": str(directory), "stage": own.stage, **plan.to_dict()}
+        common.print_json(content | {"report_limits": report_limits(request)})
+        return
+    _print(own.stage, plan)
+    for line in report_limits(request):
+        common.print_note(line)
 
 
 def _pace(
@@ -126,9 +130,10 @@ def _rows(plan: "Plan") -> list[tuple[str, str, str]]:
         ("training images a second", f"{pace.images_per_second:.1f}", f"of a trial; {pace.basis}"),
         (
             "evaluation",
-            describe_seconds(work.evaluations * work.validation_images * pace.evaluation_s),
+            describe_seconds(work.evaluations * plan.evaluation_s),
             f"a whole trial: {work.evaluations} x {work.validation_images:,} images, "
-            f"{1000 * pace.evaluation_s:.1f} ms each",
+            f"{1000 * pace.evaluation_s:.1f} ms each; all but the last: "
+            f"{100 * plan.evaluation_share:.1f} % of a trial",
         ),
         ("whole trial", describe_seconds(plan.trial_s), "without the start of its process"),
         ("wall-clock", describe_seconds(plan.wall_s), f"{plan.slots} trials at a time"),

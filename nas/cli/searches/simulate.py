@@ -100,6 +100,8 @@ def _recording(source: Path, stage: int) -> "Recording":
 
 
 def _print_methods(source: Path, found: "Simulation") -> None:
+    from nas.planning.methods import describe_rungs
+
     recording, options = found.recording, found.options
     spent = [f"{share * recording.total_epochs:.0f} epochs" for share in found.summaries[0].hard_at]
     columns = ["strategy", "scheduler", *spent, "at its end", "after epochs", "near the best"]
@@ -107,6 +109,8 @@ def _print_methods(source: Path, found: "Simulation") -> None:
     title = f"{source}: {what} = {recording.total_epochs}; hard AP found, median (quartiles)"
     rows = [_cells(summary) for summary in found.summaries]
     common.print_table(title, columns, rows, text_columns=("strategy", "scheduler"))
+    for line in describe_rungs(recording, options):
+        common.print_rich(line)
     common.print_rich(
         f"{options.repeats} replays each; slots: {options.slots}; -: no trial was finished\n"
         f"near the best: epochs until hard AP was within {options.margin:g} of the best of all, "

@@ -31,6 +31,9 @@ def test_a_stated_pace_is_multiplied_out(data: Path, tmp_path: Path, cli: Comman
     assert found["images"] == 20 * 7
     # 4 epochs of 7 images at 3.5 a second; 2 evaluations of 3 images at three times the pace.
     assert found["trial_s"] == pytest.approx(8 + 6 / (3 * 3.5))
+    assert found["evaluation_share"] == pytest.approx(3 / (3 * 3.5) / found["trial_s"])
+    lacks = found["report_limits"]
+    assert ["--num-candidates 8" in lacks[1], "--eval-every 1" in lacks[2]] == [True, True]
     assert found["cpu_hours"] == found["max_gpu_hours_counts"] == found["trial_hours"]
     assert found["trial_hours"] == pytest.approx(5 * found["trial_s"] / 3600)
     assert found["feasible"] > 5
@@ -55,7 +58,12 @@ def test_steps_are_timed_and_the_table_says_how(
     flags = ("--data", str(data), "--search-dir", str(tmp_path / "s"), "--batch-size", "2")
     machine = ("--cpus-per-trial", "1024", "--gpus-per-trial", "0")
     assert "--cpus-per-trial must not exceed" in cli.run(["plan", *SMALL, *flags, *machine], 1).err
-    printed = cli.run(["plan", *SMALL, *flags, "--num-candidates", "1", "--scheduler", "asha"]).out
+    command = ["plan", *SMALL, *flags, "--num-candidates", "1", "--scheduler", "asha"]
+    printed, noted = cli.run(command)
+    assert noted.count("the report will") == 3
+    # 80 epochs of 7 images, evaluations of 3: 3 % are 16.8 evaluations, so 8, 16, .. 72, 78, 79.
+    assert "12 x 3 images" in printed
+    assert "all but the last:" in printed
     assert "16 steps of 1 candidates timed here" in printed
     for figure in ("sampler's acceptance", "wall-clock", "disk", "evaluation"):
         assert figure in printed

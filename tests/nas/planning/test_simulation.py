@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from fake_recordings import NINE, constant, make_recording
 
-from nas.planning.methods import complete_rungs_method, methods
+from nas.early_stopping.evaluations import default_evaluations
+from nas.early_stopping.schedule import Schedule
+from nas.planning.methods import complete_rungs_method, describe_rungs, methods
 from nas.planning.options import SimulationOptions
-from nas.planning.recording import load_recording, splice
+from nas.planning.recording import Recording, load_recording, splice
 from nas.planning.simulation import Quartiles, replay_method, rung_ranks, simulate
 from search_spaces.errors import ConfigError
 
@@ -136,10 +138,40 @@ def test_methods_that_cannot_be_replayed_are_refused() -> None:
         SimulationOptions(strategy=("bayes",))
     with pytest.raises(ConfigError, match="'median' was removed"):
         methods(NINE, random(scheduler=("median",)))
-    recording = make_recording({n: {3: 0.1, 9: 0.2} for n in (1, 2)})
-    assert methods(recording, random(grace_epochs=3))
     with pytest.raises(ConfigError, match=r"asha decides after epochs \[1\]"):
-        methods(recording, random())
+        methods(recorded(3, 9), random(grace_epochs=1))
+    with pytest.raises(ConfigError, match=r"asha decides after epochs \[1, 3\]"):
+        methods(recorded(9), random(scheduler=("asha",)))
+
+
+def recorded(*epochs: int) -> Recording:
+    """Return two candidates that were evaluated after these epochs."""
+    return make_recording({n: dict.fromkeys(epochs, 0.1 * n) for n in (1, 2)})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rungs", "said"),
+    [
+        ((1, 3, 9), [(), (1, 3)], "asha: rungs after epochs 1, 3"),
+        ((3, 6, 9), [(), (3,)], "asha: rungs after epochs 3, as with --grace-epochs 3; not every"),
+        ((1, 5, 9), [(), (5,)], "asha: rungs after epochs 5, as with --grace-epochs 5; not every"),
+        ((9,), [()], "asha is left out: not every candidate was evaluated after epochs 1, 3;"),
+    ],
+)
+def test_asha_is_replayed_from_the_first_rung_that_was_evaluated(
+    epochs: tuple[int, ...], rungs: list[tuple[int, ...]], said: str
+) -> None:
+    found = methods(recorded(*epochs), random())
+    assert [method.schedule.milestones for method in found] == rungs
+    (line,) = describe_rungs(recorded(*epochs), random())
+    assert line.startswith(said)
+
+
+def test_default_evaluations_suffice_for_a_replay() -> None:
+    for epochs in (4, 5, 9, 12, 30, 80):
+        evaluated = default_evaluations(Schedule(epochs=epochs), 12_880, 3226)
+        asha = methods(recorded(*evaluated, epochs), random(scheduler=("asha",)))
+        assert set(asha[0].schedule.milestones) <= set(evaluated)
 
 
 def test_complete_rungs_rank_by_the_short_schedules() -> None:

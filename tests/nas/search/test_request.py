@@ -26,14 +26,16 @@ COMPLETE = Stage1Request(**COMMON, scheduler="asha", rungs="complete")
 # Options that stages 2 and 3 take from stage 1.
 INHERITED = {
     *("flops", "tolerance", "seed", "data", "data_fingerprint", "recipe", "epochs"),
-    *("image_size", "precision", "eval_every", "select_on", "loader_workers", "retries"),
+    *("image_size", "precision", "eval_every", "eval_at", "select_on", "retries"),
+    "loader_workers",
     *("scheduler", "rungs", "reduction_factor", "grace_epochs", "strategy", "max_gpu_hours"),
     *("cpus_per_trial", "gpus_per_trial", "cache", "cache_gb", "storage", "study"),
 }
 OF_NETWORKS = {"flops", "tolerance", "strategy"}
 # Options that a resumed search may change.
 CHANGING = {
-    *("num_candidates", "data", "loader_workers", "eval_every", "retries", "cpus_per_trial"),
+    *("num_candidates", "data", "loader_workers", "eval_every", "eval_at", "retries"),
+    "cpus_per_trial",
     *("gpus_per_trial", "scheduler", "strategy", "warm_start", "screen", "screen_from"),
     *("max_gpu_hours", "cache", "cache_gb", "storage", "study"),
 }

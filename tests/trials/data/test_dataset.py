@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.errors import ConfigError, DataError
-from trials.data.dataset import FaceDataset, describe_left_out
+from trials.data.dataset import FaceDataset, count_images, describe_left_out
 
 
 def test_a_split_that_is_not_there_is_explained(tmp_path: Path) -> None:
@@ -38,3 +38,14 @@ def test_what_training_leaves_out_is_counted(tmp_path: Path) -> None:
     )
     label_file.write_text("# a.jpg 9 9\n1 1 5 5\n")
     assert describe_left_out(tmp_path) == ""
+
+
+def test_images_are_counted_without_parsing_labels(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split / "images" / "event").mkdir(parents=True)
+        (tmp_path / split / "images" / "event" / "a.jpg").touch()
+    (tmp_path / "train" / "labelv2.txt").write_text("# a.jpg 9 9\n1 1 x 5\n" * 10)
+    assert count_images(tmp_path) == (10, 1)
+    (tmp_path / "val" / "labelv2.txt").write_text("# a.jpg 9 9\n# b.jpg 9 9\n")
+    assert count_images(tmp_path) == (10, 2)
+    assert count_images(tmp_path, held_out=0.3) == (7, 3)
