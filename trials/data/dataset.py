@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search_spaces.errors import ConfigError, DataError
+from search_spaces.files import visible_files
 from trials.data.holdout import is_held_out
 from trials.data.label_filter import FilteredLabels, read_filtered_labels
 from trials.data.labels import LABEL_FILE, AnnotatedImage, trainable
@@ -110,7 +111,7 @@ def count_images(root: str | os.PathLike[str], held_out: float = 0.0) -> tuple[i
     labels, images = Path(root) / "val" / LABEL_FILE, Path(root) / "val" / "images"
     if labels.is_file():
         return training, _count_listed(labels)
-    return training, sum(path.is_file() for path in images.rglob("*"))
+    return training, sum(1 for _ in visible_files(images))
 
 
 def _count_listed(labels: Path) -> int:
