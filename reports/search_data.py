@@ -13,6 +13,7 @@ from reports.leaderboard import Row, leaderboard
 from reports.statistics.population import Ints
 from search_spaces.errors import ConfigError
 from trials.evaluation.latency import Latency
+from trials.evaluation.record import EvaluationRecord, Picture
 from trials.result import TrialFailure, TrialResult
 
 
@@ -61,6 +62,36 @@ class SamplerDraws:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Photo:
+    """A picture of a recorded evaluation with its image.
+
+    Attributes:
+        picture: boxes in pixels of the evaluated image.
+        size: width and height of that image.
+        content: the image as a file in the WEBP format, possibly smaller.
+    """
+
+    picture: Picture
+    size: tuple[int, int]
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluations:
+    """Recorded evaluations of the best candidates of a stage.
+
+    Attributes:
+        records: by the name of the candidate, the winner first; empty if it has none.
+        photos: pictures of the winner.
+        note: why photos are missing, in a sentence; empty if none is.
+    """
+
+    records: Mapping[str, EvaluationRecord] = field(default_factory=dict)
+    photos: tuple[Photo, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageData:
     """One stage of a search.
 
@@ -71,6 +102,7 @@ class StageData:
         candidates: candidates by number.
         decisions: decisions of the scheduler, in order.
         draws: draws of a sampler that rejects, None for other samplers.
+        evaluations: recorded evaluations of the best.
     """
 
     stage: int
@@ -79,6 +111,7 @@ class StageData:
     candidates: tuple[CandidateData, ...]
     decisions: tuple[Decision, ...] = ()
     draws: SamplerDraws | None = None
+    evaluations: Evaluations = field(default_factory=Evaluations)
 
     def __post_init__(self) -> None:
         numbers = [candidate.candidate for candidate in self.candidates]

@@ -47,7 +47,7 @@ def read_populations(directories: Sequence[Path], stage: int | None = None) -> F
                 continue
             populations.append(Population(name=label, hard=hard))
             requests.append((label, request))
-    return Found(populations=tuple(populations), warnings=(*warnings, *_contradictions(requests)))
+    return Found(populations=tuple(populations), warnings=(*warnings, *contradictions(requests)))
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
@@ -59,7 +59,7 @@ def _names(directories: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in directories]
 
 
-def _contradictions(requests: Sequence[tuple[str, AnyRequest]]) -> list[str]:
+def contradictions(requests: Sequence[tuple[str, AnyRequest]]) -> list[str]:
     """Return the differences between the first request and every other one as text."""
     if not requests:
         return []

@@ -7,6 +7,7 @@ import numpy as np
 
 from nas.candidates.space_plugins import BUILT_IN
 from nas.monitoring.status import stage_rows
+from nas.results.evaluations import add_evaluations
 from nas.results.latency_cache import read_latencies
 from nas.search.decisions import DECISIONS_FILE, read_decisions
 from nas.search.directory import SearchDir
@@ -34,8 +35,9 @@ def read_search(directory: SearchDir) -> SearchData:
     Raises:
         ConfigError: `search.yaml` or an architecture's file is damaged.
     """
-    stages = tuple(read_stage(directory, stage) for stage in sorted(directory.requests()))
-    return SearchData(name=directory.root.resolve().name, stages=stages)
+    stages = [read_stage(directory, stage) for stage in sorted(directory.requests())]
+    recorded = add_evaluations(directory, stages)
+    return SearchData(name=directory.root.resolve().name, stages=recorded)
 
 
 def read_stage(directory: SearchDir, stage: int) -> StageData:

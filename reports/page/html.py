@@ -105,7 +105,8 @@ def _attribute(key: str, value: object) -> str:
 
 def _policy(script: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    own = "img-src data:; style-src 'unsafe-inline'"
+    return f"default-src 'none'; {own}; script-src 'sha256-{digest}'"
 
 
 @cache

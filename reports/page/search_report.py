@@ -7,6 +7,7 @@ from reports.figures import plots
 from reports.figures.chart import Chart, save_table
 from reports.figures.shares import share_table
 from reports.page import sections
+from reports.page.evidence import evidence_charts, evidence_section
 from reports.page.figure import figure
 from reports.page.findings import why_it_wins
 from reports.page.html import Markup, join, page, prose, tag
@@ -73,6 +74,7 @@ def _stage(stage: StageData, charts: dict[str, Chart]) -> Markup:
         tag("p", sections.selection_note(stage), class_="note"),
         tag("h3", "Leaderboard"),
         sections.leaderboard_section(stage),
+        evidence_section(stage, charts),
         *_figures(charts, (f"shares_stage{n}",)),
         sections.share_section(share_table(stage)),
         *_figures(charts, (f"curves_stage{n}", f"sampler_stage{n}")),
@@ -86,6 +88,7 @@ def _figures(charts: dict[str, Chart], names: Sequence[str]) -> list[Markup]:
 
 def _stage_charts(stages: Sequence[StageData]) -> Iterator[Chart]:
     for stage in stages:
+        yield from evidence_charts(stage)
         if stage.finished:
             yield plots.shares_chart(stage)
         if any(c.curve and c.curve.last for c in stage.candidates):

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_records import make_picture, make_record
 from fake_stages import make_candidate, make_stage
 
 from reports.figures.plots import progress_chart
 from reports.page.search_report import report_page, write_report
-from reports.search_data import Decision, SamplerDraws, SearchData, StageData
+from reports.search_data import Decision, Evaluations, Photo, SamplerDraws, SearchData, StageData
 from trials.evaluation.latency import Latency
 
 HOSTILE = """</script><script>alert("x")</script>' onload=x $\\frac{"""
 DRAWS = SamplerDraws(
     flops=np.array([1, 2, 5, 5, 9]) * 10**8, accepted=2, window=(490_000_000, 510_000_000)
 )
+PHOTO = Photo(picture=make_picture(missed=[[1, 2, 3, 4]]), size=(9, 9), content=b"an image")
+EVALUATIONS = Evaluations(records={"candidate 1": make_record()}, photos=(PHOTO,))
 
 
 def report(tmp_path: Path, *stages: StageData) -> str:
@@ -53,8 +56,8 @@ def full_stage(stage: int = 1) -> StageData:
         Decision(candidate=3, epoch=2, kind="stopped"),
         Decision(candidate=1, epoch=2, kind="promoted"),
     )
-    draws = DRAWS if stage == 1 else None
-    return make_stage(made, stage=stage, decisions=decisions, draws=draws)
+    more: dict[str, Any] = {"draws": DRAWS} if stage == 1 else {"evaluations": EVALUATIONS}
+    return make_stage(made, stage=stage, decisions=decisions, **more)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_complete_report_and_its_figures(whole: Path) -> None:
     names = [f"{kind}_stage{n}" for n in (1, 2) for kind in ("shares", "curves")]
-    names += ["sampler_stage1", "edf", "progress", "cost"]
+    names += ["sampler_stage1", "face_sizes_stage2", "precision_recall_stage2"]
+    names += ["edf", "progress", "cost"]
     expected = {f"report/{name}.{kind}" for name in names for kind in ("svg", "png", "csv")}
     expected |= {f"report/ranges_stage{n}.csv" for n in (1, 2)} | {"report.html"}
     assert set(files(whole)) == expected
@@ -76,7 +80,7 @@ def test_a_complete_report_and_its_figures(whole: Path) -> None:
             ET.fromstring(content)
         assert content.startswith(b"\x89PNG") == name.endswith(".png")
     page = (whole / "report.html").read_text()
-    assert page.count("<svg") == len(names)
+    assert page.count("<svg") == len(names) + 4  # a picture, and three lines that explain it
     for text in ("why candidate 1 wins", "no images", "stopped (hard AP 0.2500)", "12.5"):
         assert text in page
     assert "0.5100 ± " in page  # over seeds
@@ -151,10 +155,13 @@ def test_the_page_makes_no_requests(whole: Path) -> None:
     page = (whole / "report.html").read_text()
     assert not re.findall(r"(?:https?:)?//[\w.]+", page.split("<script>")[0])
     links = re.findall(r'(?:href|src)="([^"]*)"', page)
-    assert all(link.startswith("#") for link in links)
+    assert all(link.startswith(("#", "data:image/")) for link in links)
     ids = re.findall(r' id="([^"]*)"', page)
     assert len(ids) == len(set(ids))
-    assert {link[1:] for link in links} <= set(ids)
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    policy = re.search(r'Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert "img-src data:;" in policy[1]
 
 
 def test_equal_data_give_equal_files(whole: Path, tmp_path: Path) -> None:

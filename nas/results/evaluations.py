@@ -1,0 +1,106 @@
+"""Recorded evaluations of the best candidates of a search, with the images of the winner."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from nas.results.comparing import contradictions
+from nas.running.node_requirements import missing_data
+from nas.search.directory import SearchDir
+from reports.search_data import Evaluations, Photo, StageData
+from search_spaces.errors import DataError
+from trials.data.images import Image, encoded, fitted_size, read_image, resize
+from trials.evaluation.record import EvaluationRecord, Picture
+from trials.evaluation.record_file import load_record
+
+BEST = 3  # candidates in a figure
+EDGES = (800, 640, 480, 320)  # pixels of the longer side, until an image is small enough
+PHOTO_BYTES = 100_000
+
+
+def add_evaluations(directory: SearchDir, stages: Sequence[StageData]) -> tuple[StageData, ...]:
+    """Return the stages with what their best trials have recorded of their last evaluations.
+
+    Photos are those of the winner of the last stage that has results.
+    """
+    found = [replace(s, evaluations=_evaluations(directory, s, stages)) for s in stages]
+    for place in reversed(range(len(found))):
+        if found[place].finished:
+            evaluations = _with_photos(directory, found[place])
+            found[place] = replace(found[place], evaluations=evaluations)
+            break
+    return tuple(found)
+
+
+def _evaluations(
+    directory: SearchDir, stage: StageData, stages: Sequence[StageData]
+) -> Evaluations:
+    """Return the records of the best, and of the template if its AP is comparable."""
+    places = [(stage.stage, f"candidate {c.candidate}", c.candidate) for c in stage.finished[:BEST]]
+    places += _template(directory, stage, stages)
+    records = {name: _record(directory, number, n) for number, name, n in places}
+    if not places or records[places[0][1]] is None:
+        return Evaluations()
+    return Evaluations(records={n: record for n, record in records.items() if record is not None})
+
+
+def _template(
+    directory: SearchDir, stage: StageData, stages: Sequence[StageData]
+) -> Iterator[tuple[int, str, int]]:
+    """Yield stage, name and number of the candidate of an earlier stage that is the template."""
+    requests, wanted = directory.requests(), stage.request.get("template_hash")
+    for earlier in stages:
+        is_before = earlier.stage < stage.stage
+        pair = [("", requests[earlier.stage]), ("", requests[stage.stage])]
+        if wanted is None or not is_before or contradictions(pair):
+            continue
+        for candidate in earlier.finished:
+            if candidate.architecture.content_hash == wanted:
+                name = f"template ({candidate.candidate} of stage {earlier.stage})"
+                yield earlier.stage, name, candidate.candidate
+
+
+def _record(directory: SearchDir, stage: int, number: int) -> EvaluationRecord | None:
+    try:
+        return load_record(directory.trial_folder(stage, number))
+    except DataError:
+        return None
+
+
+def _with_photos(directory: SearchDir, stage: StageData) -> Evaluations:
+    """Return the evaluations with the winner's photos, or with the reason for their absence."""
+    evaluations = stage.evaluations
+    if not evaluations.records:
+        return evaluations
+    request = directory.requests()[stage.stage]
+    lacking = missing_data(request.data, request.data_fingerprint)
+    if lacking:
+        note = f"Pictures are left out, since this machine lacks the data: {lacking}."
+        return replace(evaluations, note=note)
+    pictures = next(iter(evaluations.records.values())).pictures
+    photos = [_photo(Path(request.data), picture) for picture in pictures]
+    read = tuple(photo for photo in photos if photo is not None)
+    failed = len(photos) - len(read)
+    note = f"{failed} of {len(photos)} pictures are left out: the images cannot be read."
+    return replace(evaluations, photos=read, note=note if failed else "")
+
+
+def _photo(data: Path, picture: Picture) -> Photo | None:
+    try:
+        image_HW3 = read_image(data / picture.path)
+    except DataError:
+        return None
+    height, width = image_HW3.shape[:2]
+    return Photo(picture=picture, size=(width, height), content=_small_file(image_HW3))
+
+
+def _small_file(image_HW3: Image) -> bytes:
+    """Return an image as a WEBP file of `PHOTO_BYTES`, or in the smallest of the sizes."""
+    height, width = image_HW3.shape[:2]
+    content = b""
+    for edge in EDGES:
+        size = fitted_size(height, width, long_edge=edge, short_edge=edge)
+        content = encoded(resize(image_HW3, size) if size[0] < height else image_HW3, ".webp")
+        if len(content) <= PHOTO_BYTES:
+            break
+    return content
