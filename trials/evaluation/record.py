@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,6 @@ from numpy.typing import NDArray
 from search_spaces.randomness import seeded_generator, shuffled
 from trials.data.ground_truth import Truth
 from trials.data.images import read_size
-from trials.evaluation.evaluated_images import EvaluatedImages
-from trials.evaluation.inference import InputSize
 from trials.evaluation.widerface_ap import (
     Flags,
     Floats,
@@ -32,6 +31,10 @@ from trials.evaluation.widerface_ap import (
     precision_recall,
 )
 from trials.result import SUBSETS
+
+if TYPE_CHECKING:
+    from trials.evaluation.evaluated_images import EvaluatedImages
+    from trials.evaluation.inference import InputSize
 
 MOST_FACES = 500_000  # WIDER FACE's validation set has 39,708
 MOST_BOXES = 500  # of one kind in one picture
@@ -98,8 +101,8 @@ class EvaluationRecord:
 
 def record_evaluation(
     predictions: Mapping[str, NDArray[np.floating]],
-    images: EvaluatedImages,
-    size: InputSize,
+    images: "EvaluatedImages",
+    size: "InputSize",
     data_root: Path,
 ) -> EvaluationRecord:
     """Return the record of an evaluation.
@@ -143,7 +146,7 @@ def found_faces(matches: Matches, threshold: int, faces: int) -> Flags:
     return found_F
 
 
-def _scale(path: Path, size: InputSize) -> float:
+def _scale(path: Path, size: "InputSize") -> float:
     width, height = read_size(path)
     return size.fitted(height, width)[0] / height
 
