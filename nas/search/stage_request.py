@@ -63,7 +63,10 @@ class StageRequest:
     num_candidates: int = field(
         default=64,
         metadata=stage_option(
-            "Number of candidates; may grow from run to run.", minimum=1, changes="always"
+            "Number of candidates; may grow from run to run.",
+            minimum=1,
+            maximum=LARGEST_POOL,
+            changes="always",
         ),
     )
     tolerance: float = field(

@@ -189,7 +189,6 @@ def _labels(root: Path, content: bytes) -> None:
     (root / "labelv2.txt").write_bytes(content)
     found = read_filtered_labels(root / "labelv2.txt", root / "images")
     assert len(found.images) <= found.listed
-    assert found.faults or found.listed == len(found.images)
     read_labelv2(root / "labelv2.txt", root / "images")
 
 

@@ -13,10 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.errors import DataError
-from trials.data.dataset import SPLITS
+from trials.data.dataset import SPLITS, LeftOut, left_out
 from trials.data.holdout import truth_by_height
 from trials.data.images import read_image, read_size, require_size
-from trials.data.labels import LABEL_FILE, AnnotatedImage, Fault, LabelRecord, scan_labelv2
+from trials.data.label_filter import filtered_labels
+from trials.data.labels import (
+    LABEL_FILE,
+    AnnotatedImage,
+    BoolArray,
+    Faces,
+    Fault,
+    LabelRecord,
+    scan_labelv2,
+)
 from trials.data.widerface_mat import FACES_FILE, has_ground_truth, read_ground_truth
 
 SIZE_EDGES = (8, 16, 32, 64, 128)
@@ -58,11 +67,13 @@ class CheckReport:
     Attributes:
         splits: counts of `train` and `val`.
         truth: validation faces that count as easy, medium, hard; None if the truth is unreadable.
+        left_out: training images that training leaves out for their labels.
         faults: all faults, in the order of the files.
     """
 
     splits: dict[str, SplitCounts]
     truth: dict[str, int] | None
+    left_out: LeftOut
     faults: tuple[Fault, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,27 +102,31 @@ def check(
     images: list[AnnotatedImage] = []
     for split in SPLITS:
         path = folder / split / LABEL_FILE
-        records, found = _read_labels(path)
+        items, found = _read_labels(path)
+        records = [item for item in items if isinstance(item, LabelRecord)]
+        if split == "train":
+            unused = left_out(filtered_labels(items, str(path)))
         faults += found
         faults += _label_faults(records, path)
         faults += _image_faults(records, path, decode, progress)
         images = [record.image for record in records]
         splits[split] = _count(images)
     counts, found = _check_truth(folder / "val" / "gt", images)
-    return CheckReport(splits=splits, truth=counts, faults=(*faults, *found))
+    return CheckReport(splits=splits, truth=counts, left_out=unused, faults=(*faults, *found))
 
 
-def _read_labels(path: Path) -> tuple[list[LabelRecord], list[Fault]]:
-    """Return the images of a label file, and the faults of the file and of its lines."""
+def _read_labels(path: Path) -> tuple[list[LabelRecord | Fault], list[Fault]]:
+    """Return the content of a label file, and the faults of the file and of its lines."""
     if not path.is_file():
         return [], [_fault(path, "the label file is missing")]
     try:
         items = list(scan_labelv2(path, path.parent / "images"))
     except DataError as error:
         return [], [_fault(path, str(error).removeprefix(f"{path}: "))]
-    records = [item for item in items if isinstance(item, LabelRecord)]
     faults = [f for item in items for f in ([item] if isinstance(item, Fault) else item.faults)]
-    return records, faults if records else [*faults, _fault(path, "lists no image")]
+    if not any(isinstance(item, LabelRecord) for item in items):
+        faults.append(_fault(path, "lists no image"))
+    return items, faults
 
 
 def _fault(path: Path, message: str, line: int = 0) -> Fault:
@@ -119,7 +134,7 @@ def _fault(path: Path, message: str, line: int = 0) -> Fault:
 
 
 def _label_faults(records: Sequence[LabelRecord], path: Path) -> Iterator[Fault]:
-    """Yield images listed twice, and boxes without area or outside their image."""
+    """Yield images listed twice, faulty boxes, and key points that are far from their box."""
     first_line: dict[str, int] = {}
     for record in records:
         image = record.image
@@ -127,19 +142,36 @@ def _label_faults(records: Sequence[LabelRecord], path: Path) -> Iterator[Fault]
             message = f"{image.name} is listed already in line {first_line[image.name]}"
             yield _fault(path, message, record.line)
         first_line.setdefault(image.name, record.line)
-        for line, box in zip(record.face_lines, image.faces.boxes_N4.tolist(), strict=True):
+        boxes = image.faces.boxes_N4.tolist()
+        far_N = _has_far_keypoint(image.faces).tolist()
+        for line, box, is_far in zip(record.face_lines, boxes, far_N, strict=True):
             if message := _box_fault(box, image.width, image.height):
                 yield _fault(path, message, line)
+            elif is_far:
+                yield _fault(
+                    path, f"a key point is more than a box's size from {_shown(box)}", line
+                )
 
 
 def _box_fault(box: Sequence[float], width: int, height: int) -> str:
     """Return the fault of a box, or an empty string."""
     x1, y1, x2, y2 = box
-    shown = f"({x1:g}, {y1:g}, {x2:g}, {y2:g})"
     if x2 <= x1 or y2 <= y1:
-        return f"a box must have x1 < x2 and y1 < y2, got {shown}"
+        return f"a box must have x1 < x2 and y1 < y2, got {_shown(box)}"
     inside = min(x1, y1) >= -TOLERANCE and x2 <= width + TOLERANCE and y2 <= height + TOLERANCE
-    return "" if inside else f"the box {shown} leaves its image of {width} x {height}"
+    return "" if inside else f"the box {_shown(box)} leaves its image of {width} x {height}"
+
+
+def _shown(box: Sequence[float]) -> str:
+    return f"({', '.join(f'{value:g}' for value in box)})"
+
+
+def _has_far_keypoint(faces: Faces) -> BoolArray:
+    """Return which faces have a key point outside of their box enlarged threefold (N)."""
+    low_N12, high_N12 = faces.boxes_N4[:, None, :2], faces.boxes_N4[:, None, 2:]
+    points_N52, size_N12 = faces.keypoints_N53[..., :2], high_N12 - low_N12
+    far_N52 = (points_N52 < low_N12 - size_N12) | (points_N52 > high_N12 + size_N12)
+    return np.asarray((far_N52.any(axis=2) & faces.annotated).any(axis=1))
 
 
 def _image_faults(

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.errors import ConfigError, DataError
@@ -71,28 +72,51 @@ class FaceDataset:
         return len(self.images)
 
 
-def describe_left_out(root: str | os.PathLike[str], held_out: float = 0.0) -> str:
-    """Return a line on the labelled images that training leaves out, empty if there are none.
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Labelled images that training leaves out; as text a line, empty if there are none.
+
+    Attributes:
+        listed: number of images in the label file.
+        faulty: for each image with faulty labels the file, the line and the fault.
+        faceless: names of the images without a face that counts.
+    """
+
+    listed: int
+    faulty: tuple[str, ...]
+    faceless: tuple[str, ...]
+
+    def __str__(self) -> str:
+        faulty, faceless = len(self.faulty), len(self.faceless)
+        if not faulty + faceless:
+            return ""
+        share = f"{100 * (faulty + faceless) / self.listed:.1f} %"
+        return (
+            f"training leaves out {faulty + faceless} of {self.listed} images ({share}): {faulty} "
+            f"with faulty labels, {faceless} without a face that counts"
+        )
+
+
+def left_out(labels: FilteredLabels, held_out: float = 0.0) -> LeftOut:
+    """Return the images of the labels of `train` that training leaves out.
 
     Args:
-        root: the data folder.
+        labels: of the training split.
         held_out: share of the images that is held out, which do not count as left out.
+    """
+    kept = [image for image in labels.images if not is_held_out(image.name, held_out)]
+    faceless = tuple(image.name for image in kept if not trainable(image.faces).any())
+    return LeftOut(listed=labels.listed, faulty=labels.left_out, faceless=faceless)
+
+
+def describe_left_out(root: str | os.PathLike[str], held_out: float = 0.0) -> str:
+    """Return the text of `left_out` for a data folder.
 
     Raises:
         DataError: the label file cannot be opened.
     """
     folder = Path(root) / "train"
-    labels = read_filtered_labels(folder / LABEL_FILE, folder / "images")
-    kept = [image for image in labels.images if not is_held_out(image.name, held_out)]
-    faulty = labels.listed - len(labels.images)
-    faceless = sum(not trainable(image.faces).any() for image in kept)
-    if not faulty + faceless:
-        return ""
-    share = f"{100 * (faulty + faceless) / labels.listed:.1f} %"
-    return (
-        f"training leaves out {faulty + faceless} of {labels.listed} images ({share}): {faulty} "
-        f"with faulty labels, {faceless} without a face that counts"
-    )
+    return str(left_out(read_filtered_labels(folder / LABEL_FILE, folder / "images"), held_out))
 
 
 def count_images(root: str | os.PathLike[str], held_out: float = 0.0) -> tuple[int, int]:
@@ -130,8 +154,9 @@ def check_broken(broken: Sequence[str], images: int, rule: str = "cannot be read
 
 def _log_faults(labels: FilteredLabels) -> None:
     """Log every image with faulty labels; raise if they are too many."""
-    if not labels.faults:
+    faults = (*labels.left_out, *labels.outside)
+    if not faults:
         return
-    check_broken(labels.faults, labels.listed, "have faulty labels")
-    for message in labels.faults:
+    check_broken(faults, labels.listed, "have faulty labels")
+    for message in faults:
         log.warning("%s; it is left out", message)

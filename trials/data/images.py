@@ -13,6 +13,7 @@ import numpy.typing as npt
 from search_spaces.errors import DataError
 from search_spaces.files import replacing
 from trials.data.image_header import header_size
+from trials.data.quiet import without_c_messages
 
 Image = npt.NDArray[np.uint8]
 
@@ -44,7 +45,8 @@ def read_image(path: str | os.PathLike[str]) -> Image:
             _checked_size(header_size(stream))
             stream.seek(0)
             content = np.frombuffer(stream.read(), np.uint8)
-        decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB)
+        with without_c_messages():
+            decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB)
     except (OSError, ValueError, MemoryError, cv2.error) as error:
         raise _image_error(path, error) from error
     if decoded is None:

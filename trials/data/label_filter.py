@@ -6,6 +6,7 @@ is left out alone, since it cannot be seen.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,13 +22,18 @@ class FilteredLabels:
 
     Attributes:
         images: images without a faulty line, in the order of the file.
-        faults: for each image with a fault the first one, naming file and line.
-        listed: number of images in the file, those left out included.
+        left_out: for each image with a faulty line the first such line's file, number and fault.
+        outside: for each image with faces outside of it the line of the first, likewise.
     """
 
     images: tuple[AnnotatedImage, ...]
-    faults: tuple[str, ...]
-    listed: int
+    left_out: tuple[str, ...]
+    outside: tuple[str, ...]
+
+    @property
+    def listed(self) -> int:
+        """Number of images in the file, those left out included."""
+        return len(self.images) + len(self.left_out)
 
 
 def read_filtered_labels(path: str | os.PathLike[str], image_root: Path) -> FilteredLabels:
@@ -36,20 +42,22 @@ def read_filtered_labels(path: str | os.PathLike[str], image_root: Path) -> Filt
     Raises:
         DataError: the file cannot be opened.
     """
-    images, faults, listed = [], [], 0
-    for item in scan_labelv2(path, image_root):
-        listed += 1
-        if isinstance(item, Fault):
-            faults.append(str(item))
+    return filtered_labels(scan_labelv2(path, image_root), str(path))
+
+
+def filtered_labels(items: Iterable[LabelRecord | Fault], file: str) -> FilteredLabels:
+    """Leave out the faulty of the images of a label file, as `scan_labelv2` yields them."""
+    images, left_out, outside = list[AnnotatedImage](), list[str](), list[str]()
+    for item in items:
+        faults = (item,) if isinstance(item, Fault) else item.faults
+        if faults:
+            left_out.append(str(faults[0]))
             continue
-        if item.faults:
-            faults.append(str(item.faults[0]))
-            continue
-        image, fault = _without_outside(item, str(path))
+        image, fault = _without_outside(item, file)  # type: ignore[arg-type]
         images.append(image)
         if fault is not None:
-            faults.append(str(fault))
-    return FilteredLabels(images=tuple(images), faults=tuple(faults), listed=listed)
+            outside.append(str(fault))
+    return FilteredLabels(images=tuple(images), left_out=tuple(left_out), outside=tuple(outside))
 
 
 def _without_outside(record: LabelRecord, file: str) -> tuple[AnnotatedImage, Fault | None]:

@@ -12,9 +12,12 @@ for every face:
 Shapes: N faces, 5 key points, 3 = (x, y, flag).
 """
 
+import math
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -31,6 +34,7 @@ MAX_COORDINATE = 1e6  # float32 still resolves a tenth of a pixel there
 MAX_LINE_BYTES = 16_384
 MISSING_KEYPOINTS = ((-1, -1, -1), (-1, -1, 0), (0, 0, 0))  # as programs write them
 NUMBERS_A_LINE = (4, 5, 4 + 3 * NUM_KEYPOINTS)
+_NO_KEYPOINTS = (-1.0,) * 3 * NUM_KEYPOINTS
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -171,32 +175,36 @@ def scan_labelv2(path: str | os.PathLike[str], image_root: Path) -> Iterator[Lab
     Raises:
         DataError: the file cannot be opened.
     """
-    lines: list[Line] = []
-    for line in text_lines(path):
-        if line.text.startswith("#") and lines:
-            yield _record(lines, str(path), image_root)
-            lines = []
-        lines.append(line)
-    if lines:
+    images = 0
+
+    def image_of(line: Line) -> int:
+        nonlocal images
+        images += line.text.startswith("#")
+        return images
+
+    for _, lines in groupby(text_lines(path), image_of):
         yield _record(lines, str(path), image_root)
 
 
-def _record(lines: Sequence[Line], file: str, image_root: Path) -> LabelRecord | Fault:
+def _record(lines: Iterator[Line], file: str, image_root: Path) -> LabelRecord | Fault:
     """Parse an image line and the face lines after it."""
-    first = lines[0]
+    first = next(lines)
     try:
         name, width, height = _parse_image_line(first)
     except DataError as error:
         return Fault(file=file, line=first.number, message=str(error))
-    rows, numbers, faults = list[list[float]](), [], []
-    for line in lines[1:]:
-        try:
-            rows.append(_parse_face_line(line))
-            numbers.append(line.number)
-        except DataError as error:
-            faults.append(Fault(file=file, line=line.number, message=str(error)))
+    numbers, faults = list[int](), list[Fault]()
+
+    def rows() -> Iterator[list[float]]:
+        for line in lines:
+            try:
+                yield _parse_face_line(line)
+                numbers.append(line.number)
+            except DataError as error:
+                faults.append(Fault(file=file, line=line.number, message=str(error)))
+
     image = AnnotatedImage(
-        name=name, path=image_root / name, width=width, height=height, faces=faces_of_rows(rows)
+        name=name, path=image_root / name, width=width, height=height, faces=faces_of_rows(rows())
     )
     return LabelRecord(
         image=image, line=first.number, face_lines=tuple(numbers), faults=tuple(faults)
@@ -290,7 +298,7 @@ def _parse_face_line(line: Line) -> list[float]:
         values = [float(word) for word in words]
     except ValueError:
         raise DataError(f"a face line holds numbers only, got {shown(line.text)}") from None
-    if not all(abs(value) <= MAX_COORDINATE for value in values):  # false for NaN
+    if max(map(abs, values)) > MAX_COORDINATE or math.isnan(sum(values)):
         raise DataError(f"numbers must lie within +-{MAX_COORDINATE:.0f}, got {shown(line.text)}")
     if len(values) == 5 and values[4] not in (0, 1):
         raise DataError(f"the ignore flag (fifth of five numbers) is 0 or 1, got {values[4]:g}")
@@ -304,15 +312,19 @@ def _parse_face_line(line: Line) -> list[float]:
     return values
 
 
-def faces_of_rows(rows: Sequence[Sequence[float]]) -> Faces:
+def faces_of_rows(rows: Iterable[Sequence[float]]) -> Faces:
     """Return the faces of the numbers of face lines, 4, 5 or 19 of each."""
-    faces = Faces.of_boxes([row[:4] for row in rows])
-    for index, row in enumerate(rows):
-        if len(row) == 5:
-            faces.ignored_N[index] = row[4] == 1
-        elif len(row) > 5:
-            faces.keypoints_N53[index] = np.reshape(row[4:], (NUM_KEYPOINTS, 3))
-    return faces
+    numbers = array("f")  # box, ignore flag and key points of each face, as compact as in `Faces`
+    for row in rows:
+        numbers.extend(row[:4])
+        numbers.append(row[4] if len(row) == 5 else 0)
+        numbers.extend(row[4:] if len(row) > 5 else _NO_KEYPOINTS)
+    numbers_NV = np.array(numbers, np.float32).reshape(-1, 5 + len(_NO_KEYPOINTS))
+    return Faces(
+        boxes_N4=numbers_NV[:, :4].copy(),
+        keypoints_N53=numbers_NV[:, 5:].reshape(-1, NUM_KEYPOINTS, 3),
+        ignored_N=numbers_NV[:, 4] == 1,
+    )
 
 
 def write_labelv2(path: str | os.PathLike[str], images: Iterable[AnnotatedImage]) -> None:

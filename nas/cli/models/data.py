@@ -1,6 +1,6 @@
 """`scrfd-nas data`: commands that draw, check and import data sets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from nas.cli.shared.run_flags import Json
 if TYPE_CHECKING:
     from trials.data.check import CheckReport
 
-MOST_FAULTS_SHOWN = 50
+MOST_SHOWN = 50
 
 
 def generate(
@@ -51,9 +51,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Count images and faces, and list every fault; the exit code is 1 if there is one."""
-    from trials.data.check import check as look
-
     with common.progress_bar("images") as progress:
+        from trials.data.check import check as look  # slow to import: under the bar
+
         report = look(data, decode=not fast, progress=progress)
     if as_json:
         common.print_json(report.as_dict())
@@ -84,12 +84,19 @@ def _show(data: Path, report: "CheckReport") -> None:
     if report.truth is not None:
         counts = ", ".join(f"{count} {subset}" for subset, count in report.truth.items())
         common.print_rich(f"validation faces that count: {counts}")
-    for fault in report.faults[:MOST_FAULTS_SHOWN]:
-        common.print_rich(str(fault))
-    if len(report.faults) > MOST_FAULTS_SHOWN:
-        more = len(report.faults) - MOST_FAULTS_SHOWN
-        common.print_rich(f"... and {more} more; --json lists them all")
+    if text := str(report.left_out):
+        common.print_rich(text)
+        _show_first([f"{name}: no face that counts" for name in report.left_out.faceless])
+    _show_first([str(fault) for fault in report.faults])
     common.print_rich(f"{len(report.faults)} faults" if report.faults else "no faults")
+
+
+def _show_first(lines: Sequence[str]) -> None:
+    """Print the first 50 lines, and how many there are more."""
+    for line in lines[:MOST_SHOWN]:
+        common.print_rich(line)
+    if len(lines) > MOST_SHOWN:
+        common.print_rich(f"... and {len(lines) - MOST_SHOWN} more; --json lists them all")
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {

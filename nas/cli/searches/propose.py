@@ -36,12 +36,12 @@ def _propose(given: dict[str, Any]) -> None:
 
     num, pool_size = _counts(values)
     approval = None if values["screen"] == NO_SCREEN else _approved(own.stage, values, run)
-    with common.console().status("proposing") as status:
+    with common.progress_bar("candidates") as progress:
         pool = _pool(own.stage, values, pool_size, run.search_dir)
         proposals = confirmed(
             pool,
             _screened(pool, num, approval, own.out) if approval else pool.architectures,
-            lambda done, wanted: status.update(f"confirming FLOPs: {done}/{wanted}"),
+            progress,
         )
     files = write_proposals(proposals, own.out)
     if proposals.note:
@@ -54,7 +54,7 @@ def _propose(given: dict[str, Any]) -> None:
 
 def _counts(values: Mapping[str, Any]) -> tuple[int, int]:
     """Return the number of candidates, and of those that they are chosen from."""
-    num = require_integer(values["num_candidates"], "num_candidates", 1)
+    num = require_integer(values["num_candidates"], "num_candidates", 1, LARGEST_POOL)
     size = require_integer(values["screen_from"], "screen_from", 1, LARGEST_POOL)
     if values["screen"] == NO_SCREEN:
         return num, num

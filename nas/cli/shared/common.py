@@ -112,16 +112,21 @@ def progress_bar(noun: str) -> Iterator[Callable[[int, int], None]]:
 def plain_progress(
     noun: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
 ) -> Callable[[int, int], None]:
-    """Return a function of (done, total) that says the time left every 10 s."""
-    started = said = clock()
+    """Return a function of (done, total) that says the time left every 10 s.
+
+    The time is estimated from the first call on: what came before was other work.
+    """
+    started: tuple[float, int] | None = None
+    said = clock()
 
     def progress(done: int, total: int) -> None:
-        nonlocal said
+        nonlocal said, started
         now = clock()
+        begin, already = started = started or (now, done)
         if now - said >= _PLAIN_INTERVAL_S and 0 < done < total:
             said = now
-            left = (now - started) / done * (total - done)
-            say(f"{done} of {total} {noun}, {left:.0f} s left")
+            left = (now - begin) / max(done - already, 1) * (total - done)
+            say(f"{done} of {total} {noun}" + f", {left:.0f} s left" * (done > already))
 
     return progress
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def test_check_names_faults_and_exits_with_1(drawn: Path, cli: CommandLine) -> N
     shown = cli.run(["data", "check", "--fast", str(drawn)], 1).out
     assert f"{labels}:2: " in shown
     assert "2 faults" in shown
+    assert "training leaves out 1 of 1 images (100.0 %)" in shown
+
+
+def test_check_names_images_without_a_face_that_counts(drawn: Path, cli: CommandLine) -> None:
+    labels = drawn / "train/labelv2.txt"
+    labels.write_text(re.sub(r"^([\d. ]+) .*", r"1 1 9 9 1", labels.read_text(), flags=re.M))
+    name = read_labelv2(labels, drawn)[0].name
+    shown = cli.run(["data", "check", str(drawn)]).out
+    assert "(100.0 %): 0 with faulty labels, 3 without a face that counts" in shown
+    assert f"{name}: no face that counts" in shown
+    assert "no faults" in shown
 
 
 def test_imports_write_labels(drawn: Path, tmp_path: Path, cli: CommandLine) -> None:

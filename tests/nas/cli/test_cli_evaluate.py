@@ -154,6 +154,15 @@ def test_progress_tells_the_time_left_now_and_then() -> None:
     assert said == ["2 of 5 images, 15 s left", "4 of 5 images, 5 s left"]
 
 
+def test_the_time_left_does_not_count_the_work_before() -> None:
+    said: list[str] = []
+    times = iter([0.0, 100.0, 112.0])  # 100 s until the first call, then 12 s an image
+    progress = common.plain_progress("images", said.append, clock=lambda: next(times))
+    for done in (1, 2):
+        progress(done, 4)
+    assert said == ["1 of 4 images", "2 of 4 images, 24 s left"]
+
+
 @pytest.mark.slow
 def test_released_weights_give_the_golden_figures(shared_dir: Path, cli: CommandLine) -> None:
     """The table of the golden README (238 images)."""

@@ -152,3 +152,11 @@ def test_a_broken_config_file_is_refused(tmp_path: Path, cli: CommandLine, text:
 def test_wrong_usage_exits_with_2(tmp_path: Path, cli: CommandLine) -> None:
     cli.run(["propose", "--stage", "3", "--out", str(tmp_path)], 2)
     cli.run(["propose", "--stage", "1", "--num", "0", "--out", str(tmp_path)], 2)
+
+
+def test_a_number_that_would_take_weeks_is_refused_with_the_limit(
+    tmp_path: Path, cli: CommandLine
+) -> None:
+    printed = cli.fail(stage1(tmp_path / "out", "--num", "1000000"))
+    assert "num_candidates must be an integer from 1 to 100000, got 1000000" in printed
+    assert not (tmp_path / "out").exists()

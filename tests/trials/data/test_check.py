@@ -76,6 +76,36 @@ def test_faults_of_lines_and_boxes_are_found_with_their_lines(tmp_path: Path) ->
     assert "numbers only" in text[9]
 
 
+@pytest.mark.parametrize(
+    ("point", "is_far"),
+    [
+        ("-20 -40 0", False),
+        ("-21 0 1", True),
+        ("0 -41 0", True),
+        ("40 80 0", False),
+        ("0 81 0", True),
+    ],
+)
+def test_a_key_point_more_than_a_box_from_its_box_is_a_fault(
+    tmp_path: Path, point: str, is_far: bool
+) -> None:
+    # the box is 20 x 40 pixels; the missing key points are at (-1, -1)
+    face = f"0 0 20 40 {' '.join(['-1 -1 -1'] * 4)} {point}"
+    train = f"# a.png 40 30\n{face}\n# b.png 40 30\n1 1 9 9\n".replace("40 30", "40 90")
+    found = [
+        line for _, line, text in faults(check(make_set(tmp_path, train))) if "key point" in text
+    ]
+    assert found == [2] * is_far
+
+
+def test_images_that_training_leaves_out_are_told(tmp_path: Path) -> None:
+    train = "# a.png 40 30\n1 1 9\n# b.png 40 30\n1 1 9 9 1\n# c.png 40 30\n1 1 9 9\n"
+    found = check(make_set(tmp_path, train)).left_out
+    assert (found.listed, found.faceless) == (3, ("b.png",))
+    assert [text.rpartition("labelv2.txt")[2][:3] for text in found.faulty] == [":2:"]
+    assert str(found).startswith("training leaves out 2 of 3 images")
+
+
 def test_missing_broken_and_resized_images_are_found(tmp_path: Path) -> None:
     train = "# a.png 40 30\n1 1 5 5\n# b.png 40 30\n# c.png 30 40\n# d.png 40 30\n"
     root = make_set(tmp_path, train)

@@ -4,6 +4,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -136,8 +137,32 @@ def test_a_file_cut_short_is_an_error_that_names_it_without_output_of_opencv(
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"cut.jpg: the image cannot be decoded \("):
             read_image(path)
-    if suffix != ".png":  # libpng writes its errors itself
-        assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "")
+
+
+def odd_files() -> dict[str, bytes]:
+    """Return files that decode, with a warning of libpng or libjpeg."""
+    jpg, image = encoded(noise(40, 40), ".jpg"), encoded(noise(40, 40), ".png")
+    profile = b"icc\0\0" + zlib.compress(b"no profile")
+    checksum = chunk(b"tEXt", b"a\0b")[:-1] + b"?"
+    return {
+        "extraneous.jpg": jpg[:-2] + b"\0" * 8 + jpg[-2:],
+        "profile.png": image[:33] + chunk(b"iCCP", profile) + image[33:],
+        "checksum.png": image[:33] + checksum + image[33:],
+    }
+
+
+@pytest.mark.parametrize("name", odd_files())
+def test_warnings_of_the_c_libraries_do_not_reach_the_user(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = odd_files()[name]
+    (tmp_path / name).write_bytes(content)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_image, [tmp_path / name] * 20))
+    assert capfd.readouterr() == ("", "")
+    cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert capfd.readouterr().err  # the library warns, and may do so again outside of read_image
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"GIF89a" + b"\1\0" * 100])

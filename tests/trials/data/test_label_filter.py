@@ -35,7 +35,7 @@ def test_an_image_with_a_faulty_line_is_left_out_and_the_line_named(
     assert names(labels) == ["a.jpg", "b.jpg"]
     assert [len(image.faces) for image in labels.images] == [2, 2]
     assert labels.listed == 3
-    (message,) = labels.faults
+    (message,) = labels.left_out
     assert message.startswith(f"{tmp_path / 'train' / 'labelv2.txt'}:6: ")
 
 
@@ -51,8 +51,8 @@ def test_the_faces_of_a_faulty_image_line_go_to_no_other_image(
     assert names(labels) == (["a.jpg"] if is_last else ["a.jpg", "b.jpg"])
     assert [len(image.faces) for image in labels.images] == [2] * len(labels.images)
     assert labels.listed == len(labels.images) + 1
-    assert len(labels.faults) == 1
-    assert ":4: " in labels.faults[0]
+    assert len(labels.left_out) == 1
+    assert ":4: " in labels.left_out[0]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_face_outside_its_image_is_left_out_alone(
     assert len(image.faces) == 1 + is_kept
     assert image.faces.boxes_N4[0].tolist() == [10, 10, 30, 40]
     expected = f"{tmp_path / 'train' / 'labelv2.txt'}:3: the face is outside its image of 100 x 100"
-    assert labels.faults == (() if is_kept else (f"{expected} pixels",))
+    assert labels.outside == (() if is_kept else (f"{expected} pixels",))
 
 
 def many(broken: int, valid: int) -> str:
