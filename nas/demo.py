@@ -19,10 +19,10 @@ from trials.data.labels import LABEL_FILE
 from trials.recipe import Recipe
 
 FLOPS = 500_000_000  # residual, not mobile: the faster learner and the faster step on a CPU
-IMAGE_SIZE = 160
+IMAGE_SIZE = 128
 EPOCHS = 5
-NUM_TRAIN, NUM_VAL = 480, 160
-LONG_SIDE = (150, 190)
+NUM_TRAIN, NUM_VAL = 400, 120
+LONG_SIDE = (120, 152)
 
 
 @dataclass(frozen=True, kw_only=True)

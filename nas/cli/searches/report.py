@@ -33,9 +33,7 @@ def report(
 
     The figures are also stored in report/ beside the page, as SVG, PNG and CSV.
     """
-    from nas.results.report_data import read_search
     from nas.stage import write_stage_leaderboard
-    from reports.page.search_report import write_report
 
     directory = run_flags.opened(search_dir)
     stages = [number for number in sorted(directory.requests()) if stage in (None, number)]
@@ -44,10 +42,18 @@ def report(
     if latency:
         _measure(directory, stages)
     tables = {number: write_stage_leaderboard(directory, number) for number in stages}
-    page = write_report(read_search(directory), directory.root)
+    page = write_page(directory)
     note_damaged(directory)
     directory.publish()
     leaderboards.print_leaderboards(directory, tables, as_json=as_json, report=page)
+
+
+def write_page(directory: "SearchDir") -> Path:
+    """Write the report of a search and return its path."""
+    from nas.results.report_data import read_search
+    from reports.page.search_report import write_report
+
+    return write_report(read_search(directory), directory.root)
 
 
 def compare(
