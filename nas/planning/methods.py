@@ -95,23 +95,20 @@ def describe_rungs(recording: Recording, options: SimulationOptions) -> list[str
     for name in options.scheduler:
         asked = options.schedule(recording.epochs, name)
         found = replayed_schedule(recording, options, name)
-        if found == asked and asked.stops_trials:
-            lines.append(f"{name}: rungs after epochs {_listed(asked)}")
-        elif found is None:
-            lines.append(
-                f"{name} is left out: not every candidate was evaluated after epochs "
-                f"{_listed(asked)}; a search with more epochs or --eval-every 1 records them"
-            )
-        elif found != asked:
-            lines.append(
-                f"{name}: rungs after epochs {_listed(found)}, as with --grace-epochs "
-                f"{found.grace}; not every candidate was evaluated after {_listed(asked)}"
-            )
+        missing = sorted(set(asked.milestones) - set(recording.evaluated()))
+        lacking = f"not every candidate was evaluated after {_listed(missing)}"
+        if found is None:
+            lines.append(f"{name} is left out: {lacking} (use --eval-every 1)")
+        elif missing:
+            text = f"{name}: rungs after epochs {_listed(found.milestones)}"
+            lines.append(f"{text}, as with --grace-epochs {found.grace}: {lacking}")
+        elif asked.stops_trials:
+            lines.append(f"{name}: rungs after epochs {_listed(asked.milestones)}")
     return lines
 
 
-def _listed(schedule: Schedule) -> str:
-    return ", ".join(map(str, schedule.milestones))
+def _listed(epochs: Sequence[int]) -> str:
+    return ", ".join(map(str, epochs))
 
 
 def complete_rungs_method(

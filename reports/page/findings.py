@@ -6,7 +6,7 @@ from reports.figures.shares import share_table
 from reports.page.text import percent
 from reports.search_data import CandidateData, StageData
 from reports.statistics.confirmation import Confirmed, confirmed
-from reports.statistics.population import FEW, curve_noise, quarter
+from reports.statistics.population import FEW, curve_noise, quarter, shows_noise
 from search_spaces.cost.detector import PARTS
 
 WORTH = 0.01  # of the FLOPs: smaller differences are not reported
@@ -29,10 +29,10 @@ def noise_threshold(stage: StageData) -> float | None:
     """Return the difference of two hard APs that evaluation noise alone exceeds in 5 % of cases.
 
     Estimated from the last epochs of the curves (see `curve_noise`). Seeds add further noise, so
-    this is a lower limit. None without curves of three points.
+    this is a lower limit. None without a curve that shows it (`shows_noise`).
     """
-    curves = [list(c.curve.hard.values()) for c in stage.finished if c.curve is not None]
-    noise = curve_noise(curves)
+    curves = [c.curve.hard for c in stage.finished if c.curve is not None]
+    noise = curve_noise([list(hard.values()) for hard in curves if shows_noise(list(hard))])
     return None if noise is None else _NORMAL_95 * float(np.sqrt(2)) * noise
 
 

@@ -16,6 +16,7 @@ BOOTSTRAPS = 10_000
 FRACTION = 0.25  # of the population in each draw (arXiv 2003.13678)
 LEVEL = 0.95
 FEW = 8  # fewest candidates for ranges of shares
+NEAR = 0.1  # of a training
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -118,6 +119,15 @@ def best_so_far(
         points.append(spent)
         best.append(best[-1])
     return points, best
+
+
+def shows_noise(epochs: Sequence[int]) -> bool:
+    """Return whether APs after these epochs, ascending, end in three points for `curve_noise`.
+
+    The points must be successive epochs or lie within a tenth of the training: the training
+    itself changes the AP between points that are farther apart.
+    """
+    return len(epochs) >= 3 and epochs[-1] - epochs[-3] <= max(2, NEAR * epochs[-1])
 
 
 def curve_noise(curves: Sequence[Sequence[float]]) -> float | None:

@@ -74,4 +74,4 @@ def test_what_the_report_will_lack_is_said_once(counted: FakeSearch) -> None:
 def test_a_report_lacks_less_of_a_larger_search(counted: FakeSearch) -> None:
     counted.begin(8, epochs=9, eval_every=0, select_on="holdout:0.5")
     (_, curves) = report_limits(counted.directory.requests()[1])
-    assert curves.endswith("too few to estimate noise: --eval-every 1")
+    assert curves.endswith("last three epochs are not all evaluated: --eval-every 1")

@@ -132,6 +132,8 @@ def _spread(quartiles: "Quartiles", form: str) -> str:
 
 
 def _print_ranks(ranks: "Sequence[RungRank]") -> None:
+    if not ranks:
+        return
     columns = ("epoch", "schedule", "tau", "95 % interval")
     common.print_table("Rank correlation with the final ranks", columns, map(_rank, ranks))
     common.print_rich("tau: Kendall's tau-b of hard AP after that epoch with that after the last")

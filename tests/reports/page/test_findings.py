@@ -47,6 +47,12 @@ def test_noise_is_estimated_from_the_curves() -> None:
     assert "1 other is as close to the best" in found
 
 
+def test_noise_is_not_estimated_from_points_between_which_the_training_changes_the_ap() -> None:
+    stage = make_stage([make_candidate(n, 0.5, {3: 0.1, 6: 0.4, 9: 0.5}) for n in (1, 2)])
+    assert noise_threshold(stage) is None
+    assert "the noise cannot be estimated" in text(stage)
+
+
 def test_significance_of_the_lead_over_several_seeds() -> None:
     def stage(second: tuple[float, ...]) -> StageData:
         first = replace(make_candidate(1, 0.50), hards=(0.50, 0.51, 0.52))

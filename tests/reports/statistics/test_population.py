@@ -10,6 +10,7 @@ from reports.statistics.population import (
     edf,
     pareto_front,
     quarter,
+    shows_noise,
 )
 from search_spaces.errors import ConfigError
 
@@ -83,6 +84,23 @@ def test_noise_is_estimated_from_the_last_three_points() -> None:
     # second differences 0.06, 0.02 and 0: their median is 0.02
     curves = [[0.1, 0.2, 0.36], [0.3, 0.32, 0.32], [0.5, 0.5, 0.5]]
     assert curve_noise(curves) == pytest.approx(0.02 / 0.6745 / 6**0.5)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        ([], False),
+        ([1, 2], False),
+        ([1, 2, 3], True),
+        ([1, 2, 4], False),
+        ([3, 6, 9], False),
+        ([8, 78, 79, 80], True),
+        ([72, 76, 80], True),
+        ([70, 75, 80], False),
+    ],
+)
+def test_noise_shows_in_three_points_close_together(epochs: list[int], expected: bool) -> None:
+    assert shows_noise(epochs) is expected
 
 
 def test_noise_of_normal_values_is_their_deviation() -> None:
