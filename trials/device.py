@@ -1,4 +1,4 @@
-"""Device, precision and threads of a trial; the only module that depends on the kind of GPU."""
+"""Device, precision and threads of a trial; the only module that names a kind of GPU."""
 
 import ctypes
 import os
@@ -6,10 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from search_spaces.errors import ConfigError
+
+GPU = "cuda"  # torch's name of the kind of GPU, and of its module
 
 
 def resolve_device(name: str) -> torch.device:
@@ -19,34 +22,49 @@ def resolve_device(name: str) -> torch.device:
         ConfigError: this machine has no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(GPU if gpu_count() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
-    gpus = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ConfigError(f"device must be auto, cpu, {GPU} or {GPU}:N, got {name!r}") from error
+    if device.type not in ("cpu", GPU):
+        raise ConfigError(f"device must be auto, cpu, {GPU} or {GPU}:N, got {name!r}")
+    gpus = gpu_count()
+    if device.type == GPU and (device.index or 0) >= gpus:
         raise ConfigError(f"device must be a GPU of this machine, which has {gpus}, got {name!r}")
     return device
 
 
+def gpu_count() -> int:
+    """Return the number of GPUs that this process can use."""
+    return int(_gpu_module().device_count())
+
+
+def use_gpu(device: torch.device) -> None:
+    """Make a GPU the one that work without a device goes to; on a CPU do nothing."""
+    if device.type == GPU:
+        _gpu_module().set_device(device)
+
+
 def device_name(device: torch.device) -> str:
     """Return `cpu`, or the model of the GPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return str(_gpu_module().get_device_name(device)) if device.type == GPU else "cpu"
 
 
 def synchronize(device: torch.device) -> None:
     """Wait until a GPU has finished all work issued so far; on a CPU do nothing."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type == GPU:
+        _gpu_module().synchronize(device)
 
 
 def free_cached_memory() -> None:
     """Return unused GPU memory of torch's allocator to the system."""
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
+    if _gpu_module().is_initialized():
+        _gpu_module().empty_cache()
+
+
+def _gpu_module() -> Any:
+    return torch.get_device_module(GPU)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +93,9 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """
     if name == "auto":
         name = "fp32"
-        if device.type == "cuda":
-            name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        if device.type == GPU:
+            has_bf16 = _gpu_module().is_bf16_supported(including_emulation=False)
+            name = "bf16" if has_bf16 else "fp16"
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("precision fp16 needs a GPU; on a CPU use fp32 or bf16")
     dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -23,6 +23,7 @@ from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError
 from search_spaces.network.detector import build_detector
 from trials.data.dataset import FaceDataset
+from trials.device import gpu_count
 from trials.evaluation.evaluated_images import load_evaluated
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
@@ -39,7 +40,7 @@ _EVALUATED_SHARE = 1 / 3
 
 def this_machine(gpus: int | None = None) -> Node:
     """Return this machine, or as many like it as have `gpus` GPUs, as one node."""
-    there, cores = torch.cuda.device_count(), len(os.sched_getaffinity(0))
+    there, cores = gpu_count(), len(os.sched_getaffinity(0))
     if gpus is None or gpus == there:
         return Node(cpus=cores, gpus=there)
     return Node(cpus=cores * max(1, math.ceil(gpus / max(there, 1))), gpus=gpus)

@@ -19,6 +19,7 @@ from nas.running.cluster import Cluster
 from nas.running.stop_request import make_stop_actor, registered, stop_trials
 from nas.running.tasks import Resources, TrialTask, run_task
 from search_spaces.errors import ConfigError
+from trials.device import use_gpu
 from trials.failure import failure_of
 from trials.result import TrialFault, TrialInterrupted
 from trials.run import advance_trial
@@ -103,13 +104,11 @@ def run_worker(trial: Trial, folder: Path, *, until: int, callbacks: Callbacks) 
     Arguments and errors are those of `trials.run.advance_trial`; `on_epoch` is not called,
     since the driver follows the metrics file.
     """
-    import torch
     from ray.train.torch import get_device
 
     workers = joined_workers()
     device = get_device()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    use_gpu(device)
     trial = replace(trial, settings=replace(trial.settings, device=str(device)))
     if not workers.leads:
         advance_trial(trial, folder, until=until, callbacks=callbacks, workers=workers)

@@ -14,7 +14,7 @@ from nas.running.distributed import ENTRY, WorkerGroup, run_group
 from nas.running.tasks import TrialTask
 from search_spaces.errors import ConfigError
 from trials.data.dataset import FaceDataset
-from trials.device import resolve_device, resolve_precision
+from trials.device import GPU, resolve_device, resolve_precision
 from trials.evaluation.evaluated_images import load_evaluated
 from trials.lock import exclusive
 from trials.result import EpochReport, TrialFault, TrialResult, load_result
@@ -60,7 +60,7 @@ def choose_group(gpus: int | None, workers: int | None) -> tuple[WorkerGroup, st
         rule = "--gpus counts workers on GPUs and --workers those on CPUs: give one of them"
         raise ConfigError(f"{rule}, got {gpus} and {workers}")
     if gpus is not None:
-        return WorkerGroup(count=gpus, gpus=True), "cuda"
+        return WorkerGroup(count=gpus, gpus=True), GPU
     return WorkerGroup(count=workers or 1), "auto" if workers is None else "cpu"
 
 
@@ -86,7 +86,7 @@ def train(
         The errors of `trials.run.run_trial` and `nas.running.distributed.run_group`.
     """
     settings = training.trial.settings
-    device = torch.device("cuda" if training.group.gpus else "cpu")
+    device = torch.device(GPU if training.group.gpus else "cpu")
     if training.is_local:
         device = resolve_device(settings.device)
     if device.type == "cpu":

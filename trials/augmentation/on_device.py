@@ -87,7 +87,7 @@ def cut_squares(samples: Sequence[Sample], images: PackedImages) -> torch.Tensor
         crop = sample.crop
         layout.append((start, height, width, crop.left, crop.top, crop.side, int(sample.flipped)))
         start += height * width
-    table_7B = torch.tensor(layout, device=device).T
+    table_7B = torch.tensor(layout).to(device, non_blocking=True).T
     start_B, height_B, width_B, left_B, top_B, side_B, flipped_B = table_7B
     place_S = torch.arange(size, device=device)
     column_BS = torch.where(flipped_B[:, None] == 1, size - 1 - place_S, place_S)
@@ -152,9 +152,9 @@ def distort_batch(samples: Sequence[Sample], pixels_BSS3: torch.Tensor) -> torch
         numbers.append((scale, shift, scale * distortion.saturation, abs(distortion.hue)))
         orders.append((distortion.order, FOLLOWERS[distortion.hue < 0]))
     device = pixels_BSS3.device
-    table_4B111 = torch.tensor(numbers, device=device).T[..., None, None, None]
-    gain, offset, weight, hue = table_4B111
-    order_B3, follower_B3 = torch.tensor(orders, device=device).unbind(1)
+    table_B4 = torch.tensor(numbers).to(device, non_blocking=True)
+    gain, offset, weight, hue = table_B4.T[..., None, None, None]
+    order_B3, follower_B3 = torch.tensor(orders).to(device, non_blocking=True).unbind(1)
     brightest = pixels_BSS3.amax(dim=3, keepdim=True)
     darkest = pixels_BSS3.amin(dim=3, keepdim=True)
     turn = (brightest - darkest) * hue  # see `trials.augmentation.colour` for the formula

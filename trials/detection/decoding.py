@@ -117,7 +117,7 @@ def decode(
     if sizes is not None and len(sizes) != images:
         raise DataError(f"decode needs one size for each of {images} images, got {len(sizes)}")
     image_M, anchor_M = _above(outputs, thresholds.score)
-    counts = image_M.bincount(minlength=images).tolist()
+    counts = image_M.bincount(minlength=images).cpu().tolist()
     columns = [torch.split(column, counts) for column in _decoded(outputs, image_M, anchor_M)]
     found = []
     for index, (boxes_N4, *others) in enumerate(zip(*columns, strict=True)):

@@ -54,9 +54,9 @@ def places_of(anchors: Anchors, images: int, image_P: Tensor, anchor_P: Tensor) 
     """Locate chosen anchors in the joined vector of a batch of `images` images."""
     level_P = anchors.levels_A[anchor_P]
     device = anchor_P.device
-    level_start_P = torch.tensor(anchors.level_starts).to(device)[level_P]
     plane_sizes = [rows * columns for rows, columns in anchors.grids]
-    plane_size_P = torch.tensor(plane_sizes).to(device)[level_P]
+    by_level = torch.tensor([anchors.level_starts, plane_sizes]).to(device, non_blocking=True)
+    level_start_P, plane_size_P = by_level[:, level_P]
     local_P = anchor_P - level_start_P
     plane_P = image_P * ANCHORS_PER_CELL + local_P % ANCHORS_PER_CELL
     return Places(

@@ -66,7 +66,7 @@ def _locate_faces(counts: Sequence[int], device: torch.device) -> tuple[Tensor, 
     """Return the image (T,) of every face and its rank (T,) in that image."""
     images = [image for image, count in enumerate(counts) for _ in range(count)]
     ranks = [rank for count in counts for rank in range(count)]
-    both = torch.tensor([images, ranks], dtype=torch.int64).to(device)
+    both = torch.tensor([images, ranks], dtype=torch.int64).to(device, non_blocking=True)
     return both[0], both[1]
 
 

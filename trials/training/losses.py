@@ -177,7 +177,7 @@ def _find_positives(
 ) -> _Positives:
     image_P, anchor_P = assigned_BA.nonzero(as_tuple=True)
     counts = [0, *(target.boxes_G4.shape[0] for target in targets)]
-    first_face_B = torch.tensor(counts).cumsum(0).to(assigned_BA.device)
+    first_face_B = torch.tensor(counts).cumsum(0).to(assigned_BA.device, non_blocking=True)
     face_P = first_face_B[image_P] + assigned_BA[image_P, anchor_P] - 1
     return _Positives(
         places=places_of(anchors, len(targets), image_P, anchor_P),

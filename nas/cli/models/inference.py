@@ -185,20 +185,18 @@ def _measure(
     model: str, size: tuple[int, int], threads: int, runs: int, runtime: str | None
 ) -> "list[Latency]":
     """Return the latency in each runtime."""
-    import torch
-
+    from trials.device import gpu_count, resolve_device
     from trials.evaluation.latency import onnxruntime_latency, torch_latency
 
     subject = _subject(model)
     results = []
     if runtime != "torch":
         results.append(onnxruntime_latency(subject, size=size, threads=threads, runs=runs))
-    has_gpu = torch.cuda.is_available()
     if isinstance(subject, str):
         if runtime == "torch":
             raise ConfigError(f"{model}: torch times a model file or an architecture; convert it")
-    elif runtime == "torch" or (runtime is None and has_gpu):
-        device = torch.device("cuda" if has_gpu else "cpu")
+    elif runtime == "torch" or (runtime is None and gpu_count()):
+        device = resolve_device("auto")
         results.append(torch_latency(subject, device=device, size=size, threads=threads, runs=runs))
     return results
 
