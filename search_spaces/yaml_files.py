@@ -43,7 +43,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
     loader, _ = _classes()
     try:
-        _check_events(yaml.parse(text, Loader=yaml.SafeLoader), source)
+        _check_events(yaml.parse(text, Loader=loader), source)
         return yaml.load(text, Loader=loader)  # noqa: S506  (a subclass of SafeLoader)
     except ConfigError:
         raise
@@ -83,7 +83,10 @@ def _classes() -> "tuple[type[yaml.SafeLoader], type[yaml.SafeDumper]]":
     """Return a loader and a dumper that agree on which plain words are numbers."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    # The parser in C is ten times as fast; some builds of PyYAML lack it.
+    parser: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(parser):  # type: ignore[misc, valid-type]
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             twice = next((key for key in keys if keys.count(key) > 1), None)

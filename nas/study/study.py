@@ -177,7 +177,7 @@ class Study:
         return self._storage.create_new_study([StudyDirection.MAXIMIZE], self._name)
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._storage.get_all_trials(self._id)
+        return self._storage.get_all_trials(self._id, deepcopy=False)  # they are only read
 
     def _is_consistent(
         self, candidates: Mapping[int, Entry], outcomes: Mapping[int, Outcome]

@@ -16,8 +16,9 @@ from search_spaces.network.detector import build_detector
 from trials.detection.decoding import Thresholds, decode
 from trials.detection.folding import folded
 from trials.device import Precision, resolve_precision
-from trials.model_file import BEST, load_model
+from trials.model_file import load_model
 from trials.recipe import Recipe
+from trials.result import BEST
 from trials.run import run_trial
 from trials.settings import TrialSettings
 from trials.training.batches import TrainingBatches
