@@ -101,8 +101,9 @@ def finish_work(device):
     """Wait for the device."""
     import torch
 
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+    from trials.device import synchronize
+
+    synchronize(torch.device(device))
 
 
 def rate(step, options):

@@ -1,9 +1,14 @@
-"""Training throughput on a GPU, in one command; needs torch and torchvision only.
+"""Training throughput on a GPU, in one command; needs only what a trial needs.
 
     python benchmarks/gpu.py                    all parts except the search, half an hour
+    python benchmarks/gpu.py --model scrfd_2.5g.pt --data DATA     also compares APs
     python benchmarks/gpu.py --data DATA        with images of a data folder, not drawn ones
     python benchmarks/gpu.py --search DATA      also a real search: 16 candidates, 80 epochs, 0.5G
     python benchmarks/gpu.py --only together --trials 1 2 4 8        one part
+
+First it checks that GPU and CPU agree: crops to a grey level, the losses of exact steps to 1e-4,
+and the three APs of a model file (`--model`, from `scrfd-nas convert`) on the validation images of
+`--data` to 1e-4. If they do not, nothing is timed.
 
 The parts (`--only`); each row is written to `--out` immediately:
 
@@ -17,7 +22,8 @@ The parts (`--only`); each row is written to `--out` immediately:
   NVIDIA's MPS, which lets their kernels run concurrently.
 - `input`: a whole step with samples from JPEG files, augmented on the CPU or on the GPU.
 
-A failure becomes a row with the error, and the other parts are measured.
+A failure becomes a row with the error, and the other parts are measured. The end is a table for
+benchmarks/README.md.
 """
 
 import json
@@ -30,6 +36,7 @@ import time
 from pathlib import Path
 
 from _common import arguments
+from _gpu_agreement import check_agreement
 from _gpu_steps import FAMILY, architecture_of, finish_work, make_steps, rate
 from _gpu_together import measure_together, mps
 
@@ -64,12 +71,11 @@ def measure_step(name, precision, options):
     """Measure our step and its share of the network alone."""
     import torch
 
-    on_gpu = options.device.startswith("cuda")
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
+    if options.on_gpu:
+        torch.accelerator.reset_peak_memory_stats()
     step, alone, _ = make_steps(architecture_of(name), precision, options)
     ours, limit = (rate(run, options) for run in (step, alone))
-    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0
+    memory = torch.accelerator.max_memory_allocated() / 2**30 if options.on_gpu else 0.0
     return {
         "images_per_second": ours, "network_alone": limit, "share": ours / limit,
         "memory_gib": memory,
@@ -150,9 +156,11 @@ def machine_of(device):
     """Return a description of the machine."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if device.startswith("cuda") else None
+    from trials.device import device_name
+
     return {
-        "gpu": gpu, "cpu": platform.processor() or platform.machine(),
+        "device": device_name(torch.device(device)),
+        "cpu": platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__,
         "cuda": torch.version.cuda, "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(sys.argv),
@@ -170,7 +178,8 @@ def parsed(argv):
         ("--batch-size", {"type": int, "default": 8}),
         ("--image-size", {"type": int, "default": 640}),
         ("--seconds", {"type": float, "default": 5.0, "help": "seconds of each measurement (5)"}),
-        ("--device", {"default": "cuda"}),
+        ("--device", {"default": "auto", "help": "of the trials; the default needs a GPU"}),
+        ("--model", {"type": Path, "help": "model file whose AP is compared (needs --data)"}),
         ("--data", {"type": Path, "help": "data folder for `input` (default: drawn images)"}),
         ("--search", {"type": Path, "help": "data folder for a real search"}),
         (
@@ -188,6 +197,38 @@ def parsed(argv):
         if options.only == list(PARTS):
             options.only = [part for part in PARTS if part != "compile"]  # takes minutes
     return options
+
+
+def chosen_device(options):
+    """Return the options with the name of their device. Raises SystemExit where there is none."""
+    from trials.device import resolve_device
+
+    if options.model is not None and options.data is None:
+        raise SystemExit("--model needs --data, the images of which its AP is")
+    try:
+        device = resolve_device(options.device)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    options.on_gpu = device.type != "cpu"
+    if options.device == "auto" and not options.on_gpu:
+        raise SystemExit("torch finds no GPU; use --device cpu for the CPU")
+    options.device = str(device)
+    return options
+
+
+def table(rows, networks):
+    """Return the images per second of each network as a Markdown table."""
+    columns = {}
+    for row in rows:
+        labels = (row.get(key) for key in ("precision", "trials", "mps", "augment_on"))
+        title = " ".join([row["part"], *(str(label) for label in labels if label is not None)])
+        rate = row.get("images_per_second")
+        share = f" ({row['share']:.0%})" if "share" in row else ""
+        columns.setdefault(title, {})[row["network"]] = f"{rate:.4g}{share}" if rate else "-"
+    shown = {title: cells for title, cells in columns.items() if set(cells.values()) != {"-"}}
+    lines = [["images/s (share of the network alone)", *networks], ["---"] * (len(networks) + 1)]
+    lines += [[title, *(cells.get(n, "-") for n in networks)] for title, cells in shown.items()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def measure(options, rows, scratch):
@@ -215,7 +256,7 @@ def measure(options, rows, scratch):
 
 def measure_trials(name, precision, options, rows):
     """Measure one or more concurrent trials, without and with MPS."""
-    for shares in (False, True) if options.device.startswith("cuda") else (False,):
+    for shares in (False, True) if options.on_gpu else (False,):
         for trials in options.trials:
             labels = {"precision": precision, "trials": trials, "mps": shares}
             values = (name, precision, options, trials, shares)
@@ -239,16 +280,15 @@ def drawn_data(scratch, options):
 
 
 def main(argv=None):
-    options = parsed(argv)
-    import torch
-
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise SystemExit("torch finds no GPU; use --device cpu for the CPU")
+    options = chosen_device(parsed(argv))
     machine = machine_of(options.device)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    check_agreement(options)
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch if options.quick else ".") / "gpu.json"
-        measure(options, Rows(out, machine), scratch)
+        rows = Rows(out, machine)
+        measure(options, rows, scratch)
+        print(table(rows.content["rows"], options.networks))
         print(f"{out}: all rows; `share` is relative to the network alone")
 
 

@@ -118,11 +118,12 @@ class Setup:
         """Run a network on all images, `batch_size` at a time."""
         import torch
 
+        from trials.device import synchronize
+
         with torch.inference_mode():
             for start in range(0, len(pixels), batch_size):
                 model(pixels[start : start + batch_size])
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(self.device)
 
 
 def set_up(options):

@@ -2,20 +2,25 @@
 
 import importlib.util
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from tiny import TINY, make_data
 
 from search_spaces.cost.detector import flops_by_part, total
+from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
+from trials.model_file import save_model
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SCRIPTS = (
-    "assignment_and_losses", "fvcore_confirmation", "gpu", "input_pipeline", "proposals_step1",
-    "proposals_step2", "training_step", "trial_start", "validation", "widerface_ap",
+    "assignment_and_losses", "driver_scale", "fvcore_confirmation", "gpu", "input_pipeline",
+    "proposals_step1", "proposals_step2", "training_step", "trial_start", "validation",
+    "widerface_ap",
 )  # fmt: skip
 LONGER = {"trial_start"}
 EXTRA = {"gpu": ["--device", "cpu"]}
@@ -28,7 +33,8 @@ def _as_a_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-    for name in ("_common", "_reference_counter", "_gpu_steps", "_gpu_together", "training_step"):
+    helpers = ("_common", "_reference_counter", "training_step")
+    for name in (*helpers, "_gpu_agreement", "_gpu_steps", "_gpu_together"):
         sys.modules.pop(name, None)
 
 
@@ -50,7 +56,7 @@ def test_the_script_runs_and_prints_its_ratio(
 ) -> None:
     load(name).main(["--quick", *EXTRA.get(name, [])])
     shown = capsys.readouterr().out
-    assert any(word in shown for word in (" times", "share", "to the first step"))
+    assert any(word in shown for word in (" times", "share", "to the first step", "CPU per trial"))
 
 
 @pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_2.5g"])
@@ -65,6 +71,40 @@ def test_networks_of_the_gpu_benchmark_equal_the_zoo() -> None:
     steps = load("_gpu_steps")
     for name in steps.FAMILY:
         assert steps.family_member(name) == load_zoo(name)
+
+
+def test_nothing_is_timed_where_gpu_and_cpu_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
+    agreement = load("_gpu_agreement")
+    for found in (2.0, float("nan")):
+        monkeypatch.setattr(agreement, "disagreements", lambda options, v=found: [("crops", v)])
+        with pytest.raises(SystemExit, match=r"must agree before .* (2|nan) in crops"):
+            agreement.check_agreement(None)
+
+
+def test_the_aps_of_a_model_are_compared(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", num_train=1, num_val=2)
+    save_model(tmp_path / "m.pt", TINY, build_detector(TINY).state_dict(), {})
+    options = Namespace(device="cpu", model=tmp_path / "m.pt", data=data)
+    assert load("_gpu_agreement").ap_difference(options) == 0
+
+
+def test_the_table_of_the_gpu_benchmark_has_a_column_for_each_network() -> None:
+    rows = [
+        {
+            "part": "step",
+            "network": "a",
+            "precision": "bf16",
+            "images_per_second": 81.2,
+            "share": 0.9,
+        },
+        {"part": "step", "network": "b", "precision": "bf16", "error": "out of memory"},
+        {"part": "compile", "network": "a", "precision": "bf16", "times": 1.5},
+    ]
+    assert load("gpu").table(rows, ["a", "b"]).splitlines() == [
+        "| images/s (share of the network alone) | a | b |",
+        "| --- | --- | --- |",
+        "| step bf16 | 81.2 (90%) | - |",
+    ]
 
 
 def test_only_files_need_pyyaml(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.errors import ConfigError
-from search_spaces.yaml_files import MAX_NESTING, dump_yaml, parse_yaml, read_yaml
+from search_spaces.yaml_files import dump_yaml, parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(
