@@ -6,15 +6,14 @@ shapes, and in whether batch normalisation was folded into the convs. Their list
 
 import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from search_spaces.errors import DataError
+from trials.onnx.model_content import model_content
 
-MAX_BYTES = 1 << 30
 IMAGE = -1  # the position of the network's input
 Array = npt.NDArray[Any]
 
@@ -82,12 +81,11 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
     """Read the graph of an ONNX file.
 
     Raises:
-        DataError: missing, over 1 GiB, damaged, with weights in other files, or without
-            exactly one input.
+        DataError: as `model_content`, or without exactly one input.
     """
     import onnx
 
-    content = _read_bytes(Path(path))
+    content = model_content(path)
     try:
         onnx.checker.check_model(content)
         model = onnx.load_model_from_string(content)
@@ -102,7 +100,7 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
 def graph_of_model(model: Any, source: str) -> Graph:
     """Return the graph of an onnx `ModelProto` that the onnx checker accepts."""
     proto, graph = model.graph, Graph(source=source)
-    constants = _constants(proto, source)
+    constants = _constants(proto)
     images = [item.name for item in proto.input if item.name not in constants]
     if len(images) != 1:
         raise graph.fault(f"it has {len(images)} inputs instead of one image")
@@ -206,19 +204,8 @@ def _expanded(norm: Node, position: int) -> list[Node]:
     ]
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: an ONNX file may have 1 GiB, got {size} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _constants(proto: Any, source: str) -> dict[str, Array]:
+def _constants(proto: Any) -> dict[str, Array]:
     """Return the values of initializers and Constant nodes, and of Identity nodes on them."""
-    from onnx import TensorProto
     from onnx.numpy_helper import to_array
 
     tensors = {tensor.name: tensor for tensor in proto.initializer}
@@ -226,9 +213,6 @@ def _constants(proto: Any, source: str) -> dict[str, Array]:
         for attribute in node.attribute if node.op_type == "Constant" else ():
             if attribute.name == "value":
                 tensors[node.output[0]] = attribute.t
-    for name, tensor in tensors.items():
-        if tensor.data_location == TensorProto.EXTERNAL:
-            raise DataError(f"{source}: keeps {name!r} in another file, which is not read")
     values = {name: to_array(tensor) for name, tensor in tensors.items()}
     for node in proto.node:
         if node.op_type == "Identity" and node.input[0] in values:

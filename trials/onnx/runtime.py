@@ -15,6 +15,7 @@ from search_spaces.errors import DataError
 from search_spaces.network.head import HeadOutputs
 from trials.detection.anchors import ANCHORS_PER_CELL, STRIDES, grids_for
 from trials.onnx.graph_writer import VALUES
+from trials.onnx.model_content import model_content
 
 
 class OnnxSession:
@@ -28,18 +29,16 @@ class OnnxSession:
             threads: CPU threads; None leaves the number to onnxruntime.
 
         Raises:
-            DataError: no such file, or not a valid model.
+            DataError: as `model_content`, or not a valid model.
         """
         import onnxruntime
 
         self.name = "the exported network" if isinstance(model, bytes) else str(model)
-        if not isinstance(model, bytes) and not os.path.isfile(model):
-            raise DataError(f"{model}: no such file")
+        content = model if isinstance(model, bytes) else model_content(model)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
-        content = model if isinstance(model, bytes) else str(model)
         try:
             self._session = onnxruntime.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]

@@ -112,7 +112,7 @@ def test_bad_numbers_are_refused(settings, message):
 
 
 def test_files_that_cannot_be_opened(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="No such file"):
         onnxruntime_latency(tmp_path / "m.onnx")
     (tmp_path / "m.onnx").write_bytes(b"nonsense")
     with pytest.raises(DataError, match="cannot be opened by onnxruntime"):
