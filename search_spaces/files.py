@@ -16,15 +16,17 @@ MAX_CONFIG_BYTES = 1 << 20  # untrusted YAML must not fill the memory
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], suffix: str = ".tmp") -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds.
+
+    Its name is hidden and ends in `suffix`, by which some libraries choose the format.
 
     Readers see the old file or the new one, never a part. The data is flushed to disk before
     the rename, so that this holds after a power failure as well.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:

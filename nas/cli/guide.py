@@ -40,8 +40,8 @@ GUIDE = {
     },
     "Models": {
         "evaluate": ("models.evaluate", "runs/final/best.pt --data data/retinaface"),
-        "detect": ("models.inference", "runs/final/best.pt photo.jpg"),
-        "latency": ("models.inference", "scrfd_2.5g"),
+        "detect": ("models.detect", "runs/final/best.pt photo.jpg"),
+        "latency": ("models.latency", "scrfd_2.5g"),
         "export": ("models.convert", "runs/final/best.pt --out model.onnx"),
         "convert": ("models.convert", "scrfd_2.5g.pth --out model.pt"),
         "export-config": ("models.convert", "scrfd_2.5g --out scrfd_2.5g.py"),

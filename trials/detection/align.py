@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from search_spaces.errors import DataError
 from trials.data.images import Image
+from trials.detection.decoding import Detections
 
 ALIGNED_SIZE = 112
 ARCFACE_TEMPLATE_52 = np.array(
@@ -67,6 +68,18 @@ def align_face(
     """
     matrix = similarity(keypoints_52, ARCFACE_TEMPLATE_52 * (size / ALIGNED_SIZE))
     return np.asarray(cv2.warpAffine(image_HW3, matrix, (size, size), flags=cv2.INTER_LINEAR))
+
+
+def crop_faces(image_HW3: Image, found: Detections) -> list[Image | None]:
+    """Return each face, aligned if the detector has key points, else cut along its box.
+
+    Faces that cannot be cropped are None: those outside the image, or with equal key points.
+    """
+    if found.keypoints_N52 is None:
+        return [crop_box(image_HW3, box_4) for box_4 in found.boxes_N4]
+    distinct = np.ptp(found.keypoints_N52, axis=1).any(axis=1)
+    pairs = zip(found.keypoints_N52, distinct, strict=True)
+    return [align_face(image_HW3, points_52) if sound else None for points_52, sound in pairs]
 
 
 def crop_box(image_HW3: Image, box_4: npt.NDArray[np.floating]) -> Image | None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from search_spaces.errors import ConfigError, DataError
+from search_spaces.network.detector import Detector
 from trials.data.images import Image, read_image, resize
 from trials.detection.decoding import (
     DEMO_NMS_THRESHOLD,
@@ -95,6 +96,13 @@ class FaceDetector:
         if isinstance(self._predict, OnnxDetector):
             self._size = self._predict.fixed_size or self._size
         self.image_size = self._size
+
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether faces have key points."""
+        if isinstance(self._predict, Detector):
+            return self._predict.architecture.head.keypoints > 0
+        return isinstance(self._predict, OnnxDetector) and self._predict.has_keypoints
 
     @overload
     def detect(self, image: ImageSource, max_faces: int | None = None) -> Detections: ...

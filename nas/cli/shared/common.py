@@ -92,10 +92,11 @@ def print_note(text: str) -> None:
 
 
 @contextmanager
-def progress_bar(noun: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(noun: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show progress on standard error: a bar on a terminal, a line every 10 s elsewhere.
 
-    Yields a function of the number of items done and of all; `noun` names the items.
+    Yields a function of the number of items done and of all (None if unknown); `noun` names the
+    items.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
@@ -111,7 +112,7 @@ def progress_bar(noun: str) -> Iterator[Callable[[int, int], None]]:
 
 def plain_progress(
     noun: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-) -> Callable[[int, int], None]:
+) -> Callable[[int, int | None], None]:
     """Return a function of (done, total) that says the time left every 10 s.
 
     The time is estimated from the first call on: what came before was other work.
@@ -119,12 +120,16 @@ def plain_progress(
     started: tuple[float, int] | None = None
     said = clock()
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int | None) -> None:
         nonlocal said, started
         now = clock()
         begin, already = started = started or (now, done)
-        if now - said >= _PLAIN_INTERVAL_S and 0 < done < total:
-            said = now
+        if now - said < _PLAIN_INTERVAL_S or not done or done == total:
+            return
+        said = now
+        if total is None:
+            say(f"{done} {noun}")
+        else:
             left = (now - begin) / max(done - already, 1) * (total - done)
             say(f"{done} of {total} {noun}" + f", {left:.0f} s left" * (done > already))
 

@@ -45,6 +45,20 @@ def trial(text: str) -> Path:
         return fetched_trial(text)
 
 
+def picture(text: str) -> Path:
+    """Return the path of images, of a video, or the number of a camera.
+
+    Raises:
+        BadParameter: a URL.
+    """
+    if is_url(text):
+        scheme = text.partition("://")[0]
+        rule = "images and videos are read from files of this machine"
+        fetch = {"s3": "aws s3 cp URL FILE"}.get(scheme, "curl -LO URL")
+        raise typer.BadParameter(f"{rule}, got a URL ({scheme}://...); fetch it first: {fetch}")
+    return Path(text)
+
+
 def reference(text: str) -> str:
     """Return a name or a path unchanged; for the URL of a trial, the path of a local copy."""
     return str(trial(text)) if is_url(text) else text

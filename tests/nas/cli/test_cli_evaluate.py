@@ -152,6 +152,11 @@ def test_progress_tells_the_time_left_now_and_then() -> None:
     for done in range(1, 6):
         progress(done, 5)
     assert said == ["2 of 5 images, 15 s left", "4 of 5 images, 5 s left"]
+    times = iter([0.0, 5.0, 10.0, 20.0])
+    progress = common.plain_progress("frames", said.append, clock=lambda: next(times))
+    for done in range(1, 4):
+        progress(done, None)
+    assert said[2:] == ["2 frames", "3 frames"]
 
 
 def test_the_time_left_does_not_count_the_work_before() -> None:

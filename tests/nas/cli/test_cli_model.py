@@ -1,14 +1,11 @@
-"""`convert`, `export`, `export-config`, `import-config`, `detect`, `latency`."""
+"""`convert`, `export`, `export-config`, `import-config`, `latency`."""
 
 import json
 from dataclasses import replace
 
-import numpy as np
 import onnx
 import pytest
 import tiny
-import torch
-from images import noise, save_image
 
 from search_spaces.architecture import (
     Architecture,
@@ -17,32 +14,15 @@ from search_spaces.architecture import (
     save_architecture,
 )
 from search_spaces.mmdet.config_reader import architecture_from_mmdet
-from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
-from trials.data.images import read_size
-from trials.model_file import load_model, save_model
+from trials.model_file import load_model
 
 TINY = replace(tiny.TINY, head=Head(convs=1, width=8, norm="batch", shared=False, keypoints=5))
 
 
 @pytest.fixture(name="model")
 def _model(tmp_path):
-    detector = build_detector(TINY, torch.Generator().manual_seed(0)).eval()
-    with torch.no_grad():
-        for conv in (*detector.head.scores, *detector.head.boxes):
-            conv.bias.fill_(2.0)
-    save_model(tmp_path / "best.pt", TINY, detector.state_dict())
-    return tmp_path / "best.pt"
-
-
-@pytest.fixture(name="photos")
-def _photos(tmp_path):
-    folder = tmp_path / "photos"
-    (folder / "inner").mkdir(parents=True)
-    for name in ("b.jpg", "a.png", "inner/c.jpg"):
-        save_image(folder / name, noise(40, 60))
-    (folder / "notes.txt").write_text("no image")
-    return folder
+    return tiny.save_eager(tmp_path / "best.pt", TINY)
 
 
 def succeed(cli, *arguments):
@@ -86,7 +66,6 @@ def test_export_takes_a_trials_folder_and_a_shape(cli, tmp_path, model):
 def test_wrong_uses_exit_with_2(cli, model):
     cli.run(["export", model, "--shape", 64], 2)
     cli.run(["convert", model], 2)  # no --out
-    cli.run(["detect", model], 2)  # no images
     cli.run(["latency", model, "--threads", 0], 2)
 
 
@@ -132,57 +111,6 @@ def test_a_configuration_is_never_run(cli, tmp_path):
     (tmp_path / "evil.py").write_text(f"model = open({str(tmp_path / 'ran')!r}, 'w')")
     assert "cannot be read without running" in fail(cli, "import-config", tmp_path / "evil.py")
     assert not (tmp_path / "ran").exists()
-
-
-def test_detect_lists_the_images_of_a_folder(cli, tmp_path, model, photos):
-    (photos / "._a.png").write_bytes(b"\0\5\x16\7")
-    found = json.loads(succeed(cli, "detect", model, photos, "--json", "--size", 64))
-    assert [entry["image"] for entry in found] == [
-        str(photos / name) for name in ("a.png", "b.jpg", "inner/c.jpg")
-    ]
-    for entry in found:
-        assert set(entry) == {"image", "boxes", "keypoints"}
-        assert entry["boxes"]
-        assert {len(box) for box in entry["boxes"]} == {5}
-        assert np.array(entry["keypoints"]).shape == (len(entry["boxes"]), 5, 2)
-        assert min(box[4] for box in entry["boxes"]) >= 0.5
-
-
-def test_detect_thresholds(cli, model, photos):
-    def count(*flags):
-        arguments = ("detect", model, photos / "a.png", "--json", "--size", 64)
-        out = succeed(cli, *arguments, *flags)
-        return len(json.loads(out)[0]["boxes"])
-
-    assert count("--score-threshold", 0.999) == 0
-    assert count("--nms", 0) < count("--nms", 0.9)
-
-
-def test_detect_draws(cli, tmp_path, model, photos):
-    other = tmp_path / "other"
-    other.mkdir()
-    (photos / "a.png").rename(other / "b.jpg")
-    out = tmp_path / "drawn"
-    text = succeed(cli, "detect", model, photos, other, "--out", out, "--size", 64)
-    assert "best score" in text
-    drawn = sorted(str(path.relative_to(out)) for path in out.rglob("*.jpg"))
-    assert drawn == ["b.jpg", "b_2.jpg", "inner/c.jpg"]
-    assert read_size(out / "b.jpg") == (60, 40)
-
-
-def test_a_broken_image_is_skipped_and_the_exit_code_says_so(cli, model, photos):
-    (photos / "broken.jpg").write_bytes(b"nonsense")
-    missing = photos / "missing.jpg"
-    out, err = cli.run(["detect", model, photos, missing, "--json", "--size", 64], 1)
-    assert len(json.loads(out)) == 3
-    assert err.count("\n") == 2
-    assert "broken.jpg" in err
-    assert "missing.jpg" in err
-
-
-def test_a_folder_without_images_is_an_error(cli, tmp_path, model):
-    (tmp_path / "empty").mkdir()
-    assert "holds no images" in fail(cli, "detect", model, tmp_path / "empty")
 
 
 def test_latency_of_models_and_architectures(cli, tmp_path, model):
