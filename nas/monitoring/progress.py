@@ -78,7 +78,7 @@ class SearchProgress:
 
     def forget(self, number: int) -> None:
         """Count a trial that had ended as waiting."""
-        self._counts.outcomes.pop(number, None)
+        self._counts.forget(number)
 
     def status(self) -> StageStatus:
         """Return the status of the stage."""

@@ -86,6 +86,9 @@ def best_of(outcomes: Mapping[int, Outcome]) -> tuple[int, float] | None:
 class StageCounts:
     """Trials of a stage, as counted by a running driver or read from the files.
 
+    Sums over the candidates are kept, so that an event costs the same with 10,000 of them: change
+    the attributes by the methods only.
+
     Attributes:
         stage: 1, 2 or 3.
         epochs: Epochs of a whole trial.
@@ -94,6 +97,7 @@ class StageCounts:
         running: Candidates in training.
         expected: Candidates that there will be, where not all are chosen yet.
         names_best: Whether the status names the candidate with the highest hard AP.
+        total_done: Finished epochs of all candidates.
     """
 
     stage: int
@@ -103,31 +107,51 @@ class StageCounts:
     running: set[int] = field(default_factory=set)
     expected: int = 0
     names_best: bool = True
+    total_done: int = field(init=False)
 
-    @property
-    def total_done(self) -> int:
-        """Finished epochs of all candidates."""
-        return sum(self.done.values())
+    def __post_init__(self) -> None:
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        self.total_done = sum(self.done.values())
+        self._states: Counter[str] = Counter()
+        self._epochs_cut = 0  # that trials which failed or were stopped leave out
+        self._best: tuple[int, float] | None = None
+        for number, outcome in self.outcomes.items():
+            self._add_end(number, outcome)
+
+    def _add_end(self, number: int, outcome: Outcome) -> None:
+        self._states[outcome.state] += 1
+        if not isinstance(outcome, TrialResult):
+            self._epochs_cut += self.epochs - self.done.get(number, 0)
+        elif self._best is None or (-outcome.hard, number) < (-self._best[1], self._best[0]):
+            self._best = number, outcome.hard
+
+    def forget(self, number: int) -> None:
+        """Count a trial that had ended as waiting."""
+        if self.outcomes.pop(number, None) is not None:
+            self._sum_up()
 
     def add(self, event: TrialEvent, outcome: Outcome | None) -> None:
         """Count an event, with the outcome of a trial that has ended."""
         number = event.number
-        self.done[number] = max(self.done.get(number, 0), event.epoch if event.is_running else 0)
+        before = self.done.get(number, 0)
+        self.done[number] = max(before, event.epoch if event.is_running else 0)
+        self.total_done += self.done[number] - before
         if event.is_running:
             self.running.add(number)
         elif event.leaves:
             self.running.discard(number)
         if outcome is not None:
+            self.forget(number)
             self.outcomes[number] = outcome
+            self._add_end(number, outcome)
 
     def status(self, *, pace: float | None, active: bool) -> StageStatus:
         """Return the status, with the time left at `pace` seconds an epoch of the stage."""
         candidates = max(self.expected, len(self.done))
-        states = Counter(outcome.state for outcome in self.outcomes.values())
-        cut = {n for n, o in self.outcomes.items() if not isinstance(o, TrialResult)}
-        total = sum(self.done[n] if n in cut else self.epochs for n in self.done)
-        total += self.epochs * (candidates - len(self.done))
-        best = best_of(self.outcomes) if self.names_best else None
+        states, total = self._states, self.epochs * candidates - self._epochs_cut
+        best = self._best if self.names_best else None
         return StageStatus(
             stage=self.stage,
             candidates=candidates,

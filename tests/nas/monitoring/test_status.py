@@ -3,6 +3,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_trials import FakeDisplay, make_architecture, make_entries, make_request
@@ -135,6 +136,44 @@ def test_progress_counts_events_like_the_files() -> None:
     status = progress.status()
     assert (status.finished, status.failed, status.running) == (2, 1, 0)
     assert (status.best_hard, status.best_candidate) == (0.5, 2)
+    assert status.epochs_total == 20
+
+
+class _Unscanned(dict[int, Any]):
+    """A mapping that refuses to be gone through."""
+
+    is_ready = False
+
+    def values(self) -> Any:
+        assert not self.is_ready
+        return super().values()
+
+    def items(self) -> Any:
+        assert not self.is_ready
+        return super().items()
+
+    def __iter__(self) -> Any:
+        assert not self.is_ready
+        return super().__iter__()
+
+
+def test_an_event_costs_the_same_with_any_number_of_candidates() -> None:
+    done, outcomes = _Unscanned({1: 10, 2: 0}), _Unscanned({1: make_result(0.25, EPOCHS)})
+    counts = StageCounts(stage=1, epochs=EPOCHS, done=done, outcomes=outcomes)
+    done.is_ready = outcomes.is_ready = True
+    counts.add(TrialEvent(kind="epoch", number=2, epoch=4, epochs=EPOCHS), None)
+    counts.add(TrialEvent(kind="finished", number=2), make_result(0.5, EPOCHS))
+    status = counts.status(pace=None, active=True)
+    assert (status.finished, status.best_candidate, status.epochs_done) == (2, 2, 14)
+
+
+def test_a_trial_that_is_forgotten_waits_again() -> None:
+    progress = make_progress({1: 10, 2: 4}, {1: make_result(0.25, EPOCHS), 2: FAILED})
+    assert progress.status().epochs_total == 14
+    for number in (1, 2):
+        progress.forget(number)
+    status = progress.status()
+    assert (status.waiting, status.failed, status.best_hard) == (2, 0, None)
     assert status.epochs_total == 20
 
 
