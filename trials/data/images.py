@@ -24,7 +24,8 @@ MEAN = 127.5
 SCALE = 128.0
 
 cv2.setNumThreads(1)  # trials and loader workers divide the cores among themselves
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised instead
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4, 5
+_set_log_level(0)  # silent: errors are raised
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
