@@ -1,5 +1,6 @@
 """The data of a report: a search as plain data, independent of how it ran and was stored."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,6 +45,17 @@ class CandidateData(Row):
     def hard(self) -> float | None:
         """Hard AP of a finished candidate, None for any other."""
         return self.outcome.hard if isinstance(self.outcome, TrialResult) else None
+
+    @property
+    def mean_hard(self) -> float:
+        """Mean hard AP over the seeds of a finished candidate; NaN for any other."""
+        values = self.hards or (float("nan") if self.hard is None else self.hard,)
+        return math.fsum(values) / len(values)
+
+    @cached_property
+    def cost(self) -> Mapping[str, Any]:
+        """FLOPs, parameters and shares of compute (`reports.costs`)."""
+        return costs(self.architecture)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +150,21 @@ class StageData:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchData:
-    """A search: its display name, and its started stages in order."""
+    """A search.
+
+    Attributes:
+        name: its display name.
+        stages: the started stages in order.
+        location: its folder or URL, as commands take it.
+        baselines: hard APs by name of published networks that were trained as its candidates.
+        baseline_command: the command that trains one; empty if there is none.
+    """
 
     name: str
     stages: tuple[StageData, ...]
+    location: str = ""
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    baseline_command: str = ""
 
 
 def results_table(candidates: tuple[CandidateData, ...]) -> pd.DataFrame:
@@ -166,5 +189,5 @@ def _result(candidate: CandidateData) -> dict[str, Any]:
         "hard": hard,
         "error": 1 - hard,
         "latency_ms": latency,
-        **costs(candidate.architecture),
+        **candidate.cost,
     }

@@ -7,6 +7,7 @@ import numpy as np
 
 from nas.candidates.space_plugins import BUILT_IN
 from nas.monitoring.status import stage_rows
+from nas.results.baselines import baseline_command, read_baselines
 from nas.results.evaluations import add_evaluations
 from nas.results.latency_cache import read_latencies
 from nas.search.decisions import DECISIONS_FILE, read_decisions
@@ -35,9 +36,15 @@ def read_search(directory: SearchDir) -> SearchData:
     Raises:
         ConfigError: `search.yaml` or an architecture's file is damaged.
     """
-    stages = [read_stage(directory, stage) for stage in sorted(directory.requests())]
-    recorded = add_evaluations(directory, stages)
-    return SearchData(name=directory.root.resolve().name, stages=recorded)
+    requests = directory.requests()
+    stages = [read_stage(directory, stage) for stage in sorted(requests)]
+    return SearchData(
+        name=directory.root.resolve().name,
+        stages=add_evaluations(directory, stages),
+        location=str(directory),
+        baselines=read_baselines(directory),
+        baseline_command=baseline_command(directory, requests[min(requests)]) if requests else "",
+    )
 
 
 def read_stage(directory: SearchDir, stage: int) -> StageData:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from reports.figures.tips import give_ids, with_tips
 from search_spaces.files import replacing, write_text
 
 # Distinguishable with colour blindness, and readable on white. In a page each becomes the CSS
@@ -109,6 +110,7 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
+        tips = give_ids(figure)
         svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata=_METADATA)
         figure.set_layout_engine("none")  # keep the layout of the SVG
@@ -118,7 +120,7 @@ def draw(
         title=title,
         caption=caption,
         table=table,
-        svg=svg.getvalue(),
+        svg=with_tips(svg.getvalue(), tips),
         png=png.getvalue(),
     )
 
@@ -143,15 +145,19 @@ def shortened(text: str, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def legend(axes: Axes, **options: Any) -> None:
-    """Add a legend if there are labels."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8.5, **options)
+def legend(figure: Figure, axes: Axes) -> None:
+    """Add a legend of the labels above the axes, outside of the drawing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        columns = 4 if max(map(len, labels)) < 30 else 2
+        figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=8.5)
 
 
-def panels(figure: Figure, rows: int, columns: int, count: int) -> list[Axes]:
+def panels(
+    figure: Figure, rows: int, columns: int, count: int, *, sharex: bool = False
+) -> list[Axes]:
     """Return the first `count` panels of a grid with a common y axis; the others are hidden."""
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=sharex, sharey=True, squeeze=False)
     found = [axes for row in grid for axes in row]
     for axes in found[count:]:
         axes.set_axis_off()

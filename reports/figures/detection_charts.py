@@ -37,7 +37,7 @@ def precision_recall_chart(records: Records, stage: int) -> Chart:
                     shown["recall"], shown["precision"], style, color=colour(index), label=label
                 )
             axes.set(title=f"{subset} (AP)", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
-            legend(axes, loc="best")
+            axes.legend(loc="lower left", fontsize=8.5)
         all_axes[0].set_ylabel("precision")
 
     caption = (
@@ -68,7 +68,7 @@ def face_size_chart(records: Records, stage: int) -> Chart:
             grid[1, column].set_xlabel(f"{label}, pixels (faces)")
         grid[0, 0].set_ylabel("recall")
         grid[1, 0].set_ylabel("AP")
-        legend(grid[0, 0], loc="best")
+        legend(figure, grid[0, 0])
 
     caption = (
         "Faces that count as hard. Recall: share of the faces found at the threshold at which the "

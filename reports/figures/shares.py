@@ -1,15 +1,15 @@
 """Distribution of compute over the parts of the network, for all and for the best candidates."""
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
 from reports.costs import SHARES
 from reports.search_data import StageData, results_table
-from reports.statistics.population import Interval, best_indices
+from reports.statistics.holm import holm
+from reports.statistics.population import FEW, Interval, best_indices
 from search_spaces.cost.detector import PARTS
 
-COLUMNS = ("part", "best", "median", "low", "middle", "high", "rho", "p")
+COLUMNS = ("part", "best", "median", "low", "middle", "high", "tau", "p")
 
 
 def range_of_best(numbers: pd.DataFrame, name: str) -> Interval:
@@ -24,24 +24,22 @@ def share_table(stage: StageData) -> pd.DataFrame:
     """Return the share of the FLOPs of each part of the network, and its relation to hard AP.
 
     Columns: part; best: share of the winner; median: median of all finished; low, middle, high:
-    range of the best (95 %) and its median; rho, p: Spearman's rank correlation with hard AP and
-    its two-sided p-value, NaN if undefined. Shares are fractions of 1; without results the table
-    is empty.
+    range of the best (95 %) and its median; tau, p: Kendall's tau-b with hard AP and its two-sided
+    p-value, exact where neither has ties, corrected for the number of parts (`holm`). The last
+    five are NaN with fewer than `FEW` candidates, the last two also where all are equal.
+    Shares are fractions of 1; without results the table is empty.
     """
     numbers = results_table(stage.finished)
     if numbers.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     rows = []
     for part, share in zip(PARTS, SHARES, strict=True):
-        values, found = numbers[share], range_of_best(numbers, share)
-        middle = (float(values.iloc[0]), float(values.median()))
-        interval = (found.low, found.median, found.high)
-        rows.append((part, *middle, *interval, *_spearman(values, numbers["hard"])))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _spearman(shares: pd.Series, hard: pd.Series) -> tuple[float, float]:
-    if len(shares) < 3 or shares.nunique() < 2 or hard.nunique() < 2:
-        return float("nan"), float("nan")
-    found = stats.spearmanr(np.asarray(shares), np.asarray(hard))
-    return float(found.statistic), float(found.pvalue)
+        row = {"part": part, "best": numbers[share].iloc[0], "median": numbers[share].median()}
+        if len(numbers) >= FEW:
+            found = range_of_best(numbers, share)
+            test = stats.kendalltau(numbers[share], numbers["hard"])
+            row |= {"low": found.low, "middle": found.median, "high": found.high}
+            row |= {"tau": test.statistic, "p": test.pvalue}
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.assign(p=holm(table["p"].tolist()))

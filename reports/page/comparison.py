@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.figures.chart import Chart
-from reports.figures.plots import edf_chart
+from reports.figures.search_plots import edf_chart
 from reports.page.figure import figure
 from reports.page.html import Child, Markup, cell, column, number, number_column, page, table, tag
 from reports.statistics.comparison import Comparison, Difference, summary

@@ -63,16 +63,34 @@ def prose(text: str) -> Markup:
     return join(*marked)
 
 
-def table(columns: Sequence[Markup], rows: Iterable[Sequence[Markup]], **attributes: str) -> Markup:
+def command(text: str) -> Markup:
+    """Return a command for a terminal."""
+    first, *options = text.split(" --")
+    pieces = [first, *(f"--{option}" for option in options)]  # no line break within an option
+    spans = Markup(" ".join(tag("span", piece) for piece in pieces))
+    return tag("pre", tag("code", spans), class_="command")
+
+
+def table(
+    columns: Sequence[Markup],
+    rows: Iterable[Sequence[Markup]],
+    ids: Sequence[str] | None = None,
+    **attributes: str,
+) -> Markup:
     """Return a table in a scrolling box.
 
     Args:
         columns: headings from `column` or `number_column`.
         rows: cells from `cell` or `number`.
+        ids: the candidate of each row, as in the tips of figures.
         attributes: attributes of the table.
     """
     head = tag("thead", tag("tr", *columns))
-    body = tag("tbody", *(tag("tr", *row) for row in rows))
+    lines = [
+        tag("tr", *row, data_candidate=ids[index] if ids else None)
+        for index, row in enumerate(rows)
+    ]
+    body = tag("tbody", *lines)
     return tag("div", tag("table", head, body, **attributes), class_="scroll", tabindex=0)
 
 

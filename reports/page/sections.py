@@ -1,16 +1,17 @@
 """Sections of the report of a search: tables and text as HTML."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from reports.leaderboard import to_records
-from reports.page.html import Markup, cell, column, join, number, number_column, table, tag
+from reports.page.html import Markup, cell, column, command, join, number, number_column, table, tag
 from reports.page.text import describe, format_ap, format_flops, percent
 from reports.search_data import CandidateData, StageData
-from search_spaces.architecture import Architecture
-from search_spaces.cost.detector import PARTS, flops_by_part, total
+from reports.statistics.verdict import TEST
+from search_spaces.cost.detector import PARTS
 from search_spaces.yaml_files import dump_yaml
 from search_spaces.zoo.published import Published, published_near
 from trials.result import TrialFailure
@@ -19,50 +20,46 @@ EARLY = ("stem", "c2", "c3")  # parts with most compute in the paper's best netw
 
 
 def leaderboard_section(stage: StageData) -> Markup:
-    """Return a table of all candidates, and one of published networks of the same budget."""
+    """Return a table of all candidates."""
     known = {candidate.candidate: candidate for candidate in stage.candidates}
-    timed = any(candidate.latency for candidate in stage.candidates)
-    seeded = "seeds" in stage.table
-    columns = [number_column(text) for text in ("rank", "candidate", "hard")]
-    columns += [number_column("mean ± 95 % (seeds)")] if seeded else []
-    columns += [column("compute", f"sorts by {' + '.join(EARLY)}")]
-    columns += [number_column(text) for text in ("medium", "easy", "FLOPs", "params")]
-    columns += [number_column("ms")] if timed else []
-    columns += [number_column("epochs"), number_column("min"), column("state"), column("network")]
-    rows = [
-        _row(record, known[record["candidate"]], timed=timed, seeded=seeded)
-        for record in to_records(stage.table)
-        if record["candidate"] in known
-    ]
-    if not rows:
+    seeded, records = "seeds" in stage.table, to_records(stage.table)
+    shown = Shown(
+        seeded=seeded,
+        timed=any(candidate.latency for candidate in stage.candidates),
+        states=any(record["state"] != "finished" for record in records),
+    )
+    if not records:
         return tag("p", f"Stage {stage.stage} has no candidates yet.")
-    board = table(columns, rows, class_="sortable")
-    ties = "Candidates of equal rank do not differ significantly over several seeds."
-    note = tag("p", ties, class_="soft") if seeded else None
-    return join(_key(), board, note, _published(int(stage.request.get("flops", 0))))
+    rows = [_row(record, known[record["candidate"]], shown) for record in records]
+    ids = [f"{stage.stage}-{record['candidate']}" for record in records]
+    board = table(_columns(shown), rows, ids, class_="sortable board")
+    ties = (
+        "Candidates of one rank cannot be told apart by their seeds; the others of several seeds "
+    )
+    ties += f"can ({TEST})."
+    return join(_key(), board, tag("p", ties, class_="soft") if seeded else None)
 
 
 def share_section(shares: pd.DataFrame) -> Markup | None:
-    """Return the table of `share_table`, or None without results."""
-    if shares.empty:
+    """Return the table of `share_table`; None without ranges and correlations."""
+    if shares.empty or shares["low"].isna().all():
         return None
-    names = ("winner", "median of all", "range of the best (95 %)", "rank correlation")
+    names = ("winner", "median of all", "range of the best (95 %)", "Kendall's τ with hard AP", "p")
     columns = [column("part"), *map(number_column, names)]
     rows = []
     for row in to_records(shares):
-        p = "p < 0.01" if (row["p"] or 0) < 0.01 else f"p {row['p']:.2f}"
-        rho = "" if row["rho"] is None else f"{row['rho']:+.2f} ({p})"
-        rows.append(
-            [
-                cell(row["part"]),
-                number(percent(row["best"]), row["best"]),
-                number(percent(row["median"]), row["median"]),
-                number(f"{percent(row['low'])} to {percent(row['high'])}", row["middle"]),
-                number(rho, row["rho"]),
-            ]
-        )
-    note = "The table has seven tests: one of seven p-values below 0.05 is not unusual."
+        tau, p = row["tau"], row["p"]
+        cells = [cell(row["part"]), number(percent(row["best"]), row["best"])]
+        cells += [number(percent(row["median"]), row["median"])]
+        cells += [number(f"{percent(row['low'])} to {percent(row['high'])}", row["middle"])]
+        cells += [number(None if tau is None else f"{tau:+.2f}", tau)]
+        rows.append([*cells, number(None if p is None else _p_value(p), p)])
+    note = "p: exact where there are no ties, corrected for the number of parts (Holm)."
     return join(table(columns, rows, class_="sortable"), tag("p", note, class_="soft"))
+
+
+def _p_value(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
 
 
 def failure_section(stages: Sequence[StageData]) -> Markup:
@@ -77,7 +74,7 @@ def failure_section(stages: Sequence[StageData]) -> Markup:
 
 def repeat_section(stage: StageData) -> Markup:
     """Return the command that repeats a stage, its environment, and its request."""
-    command = f"scrfd-nas stage{stage.stage} --config search.yaml --search-dir again"
+    again = f"scrfd-nas stage{stage.stage} --config search.yaml --search-dir again"
     versions = stage.record.get("versions", {})
     data, fingerprint = (stage.request.get(key) for key in ("data", "data_fingerprint"))
     facts = {
@@ -94,7 +91,7 @@ def repeat_section(stage: StageData) -> Markup:
     request = tag("pre", dump_yaml(dict(stage.request)))
     return join(
         tag("h3", f"Stage {stage.stage}"),
-        tag("pre", command),
+        command(again),
         tag("div", tag("table", body), class_="scroll", tabindex=0),
         tag("details", tag("summary", "the full request"), request),
     )
@@ -109,47 +106,52 @@ def summary_line(stage: StageData) -> str:
     return text + (f", budget {format_flops(flops)} FLOPs." if isinstance(flops, int) else ".")
 
 
-def selection_note(stage: StageData) -> str:
-    """Return a note on the images of which the ranks are, and on the faces that count."""
-    chosen = str(stage.request.get("select_on", "val"))
-    subsets = str(stage.record.get("subsets", ""))
-    rule = f" In them, {subsets}." if subsets else ""
-    if chosen == "val":
-        return (
-            "Candidates are ranked by APs of the validation images: the AP of the best is the "
-            f"largest of many and therefore biased upwards.{rule}"
-        )
-    used = f"Ranks and APs are of {chosen} of the training images"
-    return f"{used}; validation images are unused.{rule}"
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Which optional columns a leaderboard has: seeds, latency, states and epochs."""
+
+    seeded: bool
+    timed: bool
+    states: bool
 
 
-def _row(
-    record: Mapping[str, Any], candidate: CandidateData, *, timed: bool, seeded: bool
-) -> list[Markup]:
+def _columns(shown: Shown) -> list[Markup]:
+    columns = [number_column(text) for text in ("rank", "candidate", "hard AP")]
+    columns += [column("compute", f"sorts by {' + '.join(EARLY)}")]
+    columns += [number_column("hard, own seed")] if shown.seeded else []
+    columns += [number_column(text) for text in ("medium", "easy", "FLOPs", "params")]
+    columns += [number_column("ms")] if shown.timed else []
+    columns += [number_column("hours")]
+    columns += [column("state"), number_column("epochs")] if shown.states else []
+    return [*columns, column("network")]
+
+
+def _row(record: Mapping[str, Any], candidate: CandidateData, shown: Shown) -> list[Markup]:
     rank = record["rank"]
     cells = [number(None if rank is None else str(rank)), number(str(record["candidate"]))]
-    cells += [number(format_ap(record["hard"]), record["hard"])]
-    cells += [_seeds(record)] if seeded else []
-    cells += [_bar(candidate.architecture)]
-    cells += [number(format_ap(record[name]), record[name]) for name in ("medium", "easy")]
+    cells += [_deciding(record), _bar(candidate)]
+    names = ("hard", "medium", "easy") if shown.seeded else ("medium", "easy")
+    cells += [number(format_ap(record[name]), record[name]) for name in names]
     cells += [number(format_flops(record["flops"]), record["flops"])]
     cells += [number(f"{record['params'] / 1e6:.3f}M", record["params"])]
-    if timed:
+    if shown.timed:
         latency = candidate.latency.median_ms if candidate.latency else None
         cells.append(number(None if latency is None else f"{latency:.1f}", latency))
     seconds = record["duration_s"]
-    minutes = None if seconds is None else f"{seconds / 60:.1f}"
-    cells += [number(str(record["epochs"])), number(minutes, seconds)]
-    return [*cells, _state(record), cell(describe(candidate.architecture))]
+    cells.append(number(None if seconds is None else f"{seconds / 3600:.2f}", seconds))
+    if shown.states:
+        cells += [_state(record), number(str(record["epochs"]))]
+    return [*cells, cell(describe(candidate.architecture))]
 
 
-def _seeds(record: Mapping[str, Any]) -> Markup:
-    """Return a cell with the mean over seeds and the half-width of its interval."""
-    mean = record["hard_mean"]
+def _deciding(record: Mapping[str, Any]) -> Markup:
+    """Return a cell with the AP that ranks: over several seeds with its interval, else of one."""
+    mean = record.get("hard_mean")
     if mean is None:
-        return number(None)
+        return number(format_ap(record["hard"]), record["hard"])
     half = max(record["hard_high"] - mean, mean - record["hard_low"])  # one end may be cut
-    return number(f"{mean:.4f} ± {half:.4f} ({record['seeds']})", mean)
+    spread = tag("small", f"±{half:.4f} ({record['seeds']} seeds)")
+    return number(join(f"{mean:.4f} ", spread), mean)
 
 
 def _state(record: Mapping[str, Any]) -> Markup:
@@ -158,10 +160,9 @@ def _state(record: Mapping[str, Any]) -> Markup:
     return cell(record["state"] + (f" (hard AP {last})" if last else ""))
 
 
-def _bar(architecture: Architecture) -> Markup:
+def _bar(candidate: CandidateData) -> Markup:
     """Return a cell with the shares of compute as a bar, and as text for screen readers."""
-    flops = flops_by_part(architecture)
-    shares = {part: flops[part] / total(flops) for part in PARTS}
+    shares = {part: candidate.cost[f"share_{part}"] for part in PARTS}
     texts = {part: f"{part} {percent(share)}" for part, share in shares.items()}
     pieces = (
         tag("span", class_=part, style=f"flex:{100 * share:.2f}", title=texts[part])
@@ -176,7 +177,8 @@ def _key() -> Markup:
     return tag("ul", *items, class_="key", aria_label="colours of the compute bars")
 
 
-def _published(flops: int) -> Markup | None:
+def published_section(flops: int) -> Markup | None:
+    """Return a table of the published networks of about this budget, None without any."""
     near = published_near(flops) if flops else ()
     if not near:
         return None
@@ -184,8 +186,8 @@ def _published(flops: int) -> Markup | None:
     columns = [column("published"), column("from"), *map(number_column, names)]
     note = (
         "Published networks of about this budget, trained for 640 epochs on all of WIDER FACE; "
-        "figures from the papers. They are not comparable with the ranking above, whose candidates "
-        "were trained differently."
+        "figures from the papers. They are not comparable with the candidates of this search, "
+        "which were trained differently."
     )
     rows = [_published_row(row) for row in near]
     board = table(columns, rows, class_="published")

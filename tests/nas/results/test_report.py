@@ -1,6 +1,7 @@
 """`report` and `compare` on searches of fake trials."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ def search(root: Path = ROOT, num: int = 3, epochs: int = 2, **faults: Any) -> S
     return SearchDir(root)
 
 
+def plain(page: str) -> str:
+    """Return the text of a page."""
+    return re.sub(r"<[^>]*>", "", page)
+
+
 def stdout(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
@@ -48,9 +54,10 @@ def test_report_writes_the_page_and_says_where(capsys: pytest.CaptureFixture[str
     assert run(["report"]) == 0
     assert f"report: {ROOT / 'report.html'}" in stdout(capsys)
     page = (ROOT / "report.html").read_text()
-    assert "Search scrfdgen0.5g" in page
+    assert "<title>scrfdgen0.5g</title>" in page
+    assert f"scrfd-nas confirm --stage 1 --top 2 --seeds 3 --search-dir {ROOT}" in plain(page)
     assert "epoch 1 is not to be" in page
-    assert "scrfd-nas stage1 --config search.yaml" in page
+    assert "scrfd-nas stage1 --config search.yaml" in plain(page)
     assert (ROOT / "report" / "curves_stage1.svg").is_file()
     assert run(["report", "--json"]) == 0
     content = json.loads(stdout(capsys))

@@ -10,7 +10,8 @@ import pytest
 from fake_records import make_picture, make_record
 from fake_stages import make_candidate, make_stage
 
-from reports.figures.plots import progress_chart
+from reports.figures.search_plots import progress_chart
+from reports.figures.shares import share_table
 from reports.page.search_report import report_page, write_report
 from reports.search_data import Decision, Evaluations, Photo, SamplerDraws, SearchData, StageData
 from trials.evaluation.latency import Latency
@@ -29,7 +30,8 @@ def report(tmp_path: Path, *stages: StageData) -> str:
 
 def words(*stages: StageData, name: str = "runs") -> str:
     """Return the page without its figures."""
-    return report_page(SearchData(name=name, stages=stages), [])
+    shares = {stage.stage: share_table(stage) for stage in stages}
+    return report_page(SearchData(name=name, stages=stages), [], shares)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -80,10 +82,10 @@ def test_a_complete_report_and_its_figures(whole: Path) -> None:
             ET.fromstring(content)
         assert content.startswith(b"\x89PNG") == name.endswith(".png")
     page = (whole / "report.html").read_text()
-    assert page.count("<svg") == len(names) + 4  # a picture, and three lines that explain it
-    for text in ("why candidate 1 wins", "no images", "stopped (hard AP 0.2500)", "12.5"):
+    assert page.count('<div class="plot"') == len(names)
+    for text in ("no images", "stopped (hard AP 0.2500)", "12.5"):
         assert text in page
-    assert "0.5100 ± " in page  # over seeds
+    assert "0.5100 <small>±" in page  # over seeds
 
 
 def test_numbers_of_a_figure_as_csv(whole: Path) -> None:
@@ -121,7 +123,8 @@ def test_failures_are_listed_with_their_reasons() -> None:
 
 
 def test_published_networks_are_not_ranked() -> None:
-    page = words(make_stage([0.1, 0.2]))
+    page = words(make_stage([0.1, 0.2]), make_stage([0.3], stage=2))
+    assert page.count(">SCRFD-0.5GF<") == 1
     tables = re.findall(r"<table.*?</table>", page, flags=re.S)
     board = next(table for table in tables if ">rank<" in table)
     assert "SCRFD-0.5GF" not in board
