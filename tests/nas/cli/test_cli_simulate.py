@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import CommandLine
+from command_line import CommandLine, stage1
 from fake_trials import make_architecture
 
 from nas.search.directory import SearchDir
@@ -51,6 +51,19 @@ def test_a_search_is_replayed(tmp_path: Path, cli: CommandLine) -> None:
     assert fifo["hard_at"][0] == {"share": 0.125, "lower": None, "median": None, "upper": None}
     assert [rank["epoch"] for rank in found["rank_correlation"]] == list(range(1, 9))
     assert {rank["tau"] for rank in found["rank_correlation"]} == {1.0}
+
+
+@pytest.mark.usefixtures("without_training")
+def test_what_a_stage_records_by_default_is_replayed(data: Path, cli: CommandLine) -> None:
+    # One training and one validation image: 3 % of 40 epochs are 3.6 evaluations, multiples of 12.
+    cli.run(stage1(data, "--epochs", 40))
+    found = run_json(cli, *QUICK)
+    assert found["rungs"] == [
+        "asha: rungs after epochs 12, 36, as with --grace-epochs 12: not every candidate was "
+        "evaluated after 4"
+    ]
+    assert [choice["scheduler"] for choice in found["choices"]] == ["fifo", "asha"]
+    assert [rank["epoch"] for rank in found["rank_correlation"]] == [12, 24, 36]
 
 
 def test_an_exported_file_replaces_the_search(tmp_path: Path, cli: CommandLine) -> None:
