@@ -54,7 +54,7 @@ def resolve_request(
         values["template_hash"] = template.content_hash
         if stage == 3 or "flops" not in values:
             values["flops"] = total(flops_by_part(template))
-    values |= _locations(directory, values)
+    values |= _locations(directory, values, is_recorded="data" not in options)
     if "flops" not in values:
         raise ConfigError("--flops is needed to begin a search, such as --flops 2.5G")
     values["recipe"] = _recipe(values, options.get("batch_size"))
@@ -73,9 +73,11 @@ def _inherited(stored: Mapping[int, AnyRequest], stage: int) -> dict[str, Any]:
     return {name: first[name] for name in inherited_names(stage)}
 
 
-def _locations(directory: SearchDir, values: Mapping[str, Any]) -> dict[str, Any]:
+def _locations(
+    directory: SearchDir, values: Mapping[str, Any], *, is_recorded: bool
+) -> dict[str, Any]:
     """Return the options that name files and stores, with absolute paths."""
-    found: dict[str, Any] = {"data": _data_root(values.get("data"))}
+    found: dict[str, Any] = {"data": data_root(values.get("data"), is_recorded=is_recorded)}
     found["data_fingerprint"] = data_fingerprint(found["data"])
     if values.get("warm_start") is not None:
         found["warm_start"] = absolute(str(values["warm_start"]))
@@ -115,8 +117,16 @@ def _check_common(
         )
 
 
-def _data_root(given: object) -> str:
-    """Return the absolute path of the data after a check of its layout. Raises DataError."""
+def data_root(given: object, *, is_recorded: bool) -> str:
+    """Return the absolute path of the data after a check of its layout.
+
+    Args:
+        given: folder of the data; None: the default one.
+        is_recorded: whether an earlier run of the search had it, rather than the user gave it.
+
+    Raises:
+        DataError: it does not exist, or lacks a part.
+    """
     root = Path(str(given)) if given is not None else DEFAULT_DATA
     if given is None and not root.is_dir():
         raise DataError(
@@ -126,6 +136,8 @@ def _data_root(given: object) -> str:
     for name in DATA_LAYOUT if root.is_dir() else ("",):
         if not (root / name).exists():
             hint = "`scrfd-nas data check` says what a data folder needs"
+            if is_recorded:
+                hint = "the search had its data there; if they have moved, give --data"
             raise DataError(f"{root / name}: does not exist; {hint}")
     return str(root.resolve())
 
@@ -140,7 +152,11 @@ def _template(
     """
     kept = directory.stage_folder(stage) / "template.yaml"
     if reference is None and before is not None and kept.is_file():
-        return str(before.to_dict()["template"]), load_architecture(kept)
+        reference = str(before.to_dict()["template"])
+        try:
+            return reference, load_architecture(kept)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; give --template {reference} again") from error
     text = "best" if reference is None else str(reference)
     if is_candidate(text):
         source = 2 if stage == 3 and 2 in directory.requests() else 1
@@ -176,4 +192,4 @@ def stage_template(directory: SearchDir, stage: int, reference: str) -> tuple[st
         known = f"1 to {max(numbers)}" if numbers else "none"
         rule = f"--template must be the number of a stage-{stage} candidate"
         raise ConfigError(f"{rule} ({known} in {directory}), got {number}")
-    return reference, load_architecture(directory.architecture_file(stage, number))
+    return reference, directory.architecture(stage, number)

@@ -31,7 +31,12 @@ from nas.search.disk import naming_full_disks, stop_if_disk_full
 from nas.search.events import Subscriber, decision_event, publisher
 from nas.search.report_limits import report_limits
 from nas.search.request import AnyRequest
-from nas.stage_candidates import StageCandidates, log_unfinished, stage_candidates
+from nas.stage_candidates import (
+    StageCandidates,
+    log_unfinished,
+    repair_architectures,
+    stage_candidates,
+)
 from nas.storage.driver_lock import BusyError
 from nas.study.study import Study
 from reports.leaderboard import leaderboard, write_leaderboard
@@ -93,6 +98,7 @@ def run_stage(
         with naming_full_disks(directory.root), directory.held(stage, display.log):
             if directory.requests() != known:
                 raise BusyError(f"{directory}: was changed by another process; run this again")
+            repair_architectures(directory, stage, display)
             if stage == 2:
                 log_unfinished(directory, 1, display)
             candidates = stage_candidates(directory, request, template, run, display)

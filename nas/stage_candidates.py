@@ -1,6 +1,7 @@
 """Candidates of one stage: which there are, what their folders record, and how more are chosen."""
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from nas.candidates.screening import ScreeningOptions, screened_candidates
@@ -18,12 +19,13 @@ from nas.search.stage_request import NO_SCREEN
 from nas.strategies.on_demand_proposals import Ask
 from nas.study.trials import Entry
 from reports.curves import read_curve
-from search_spaces.architecture import Architecture, save_architecture
+from search_spaces.architecture import Architecture, load_architecture, save_architecture
 from search_spaces.cost.detector import flops_by_part, params_by_part, total
-from search_spaces.errors import DataError, IncomparableError
+from search_spaces.errors import ConfigError, DataError, IncomparableError
 from search_spaces.files import write_text
 from search_spaces.yaml_files import dump_yaml
 from trials.result import Outcome, TrialFailure
+from trials.trial import REQUEST_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,7 @@ class StageCandidates:
         Raises:
             InfeasibleError: There is no further one.
         """
-        number = max(self.architectures, default=0) + 1
+        number = next(_free_numbers(self.architectures))
         if self.ask is None or number > self.request.num_candidates:
             return None
         architecture = self.ask(self.architectures, self.outcomes(), number)
@@ -191,12 +193,17 @@ def stage_candidates(
     elif request.screen != NO_SCREEN:
         screening = ScreeningOptions(pool=run.pool, audit=run.screen_audit, force=run.screen_force)
         chosen = screened_candidates(directory, request, template, screening, display)
-        found = dict(enumerate(chosen, start=1))
+        found = existing | dict(zip(_free_numbers(existing), chosen, strict=False))
     elif (ask := run.strategy(request, template)) is not None:
         found = existing
     else:
         found = _proposed(directory, request, template, run, display)
     return StageCandidates(directory=directory, request=request, architectures=found, ask=ask)
+
+
+def _free_numbers(taken: Collection[int]) -> Iterator[int]:
+    """Yield the numbers from 1 on that no candidate has."""
+    return (number for number in itertools.count(1) if number not in taken)
 
 
 def _proposed(
@@ -220,6 +227,24 @@ def _proposed(
                 "--num-candidates as it was"
             )
     return numbered
+
+
+def repair_architectures(directory: SearchDir, stage: int, display: Display) -> None:
+    """Write damaged files of architectures again; those of trials that have not begun are removed.
+
+    Raises:
+        ConfigError: The request of a trial that has begun is damaged too.
+    """
+    for number in directory.numbers(stage):
+        file = directory.architecture_file(stage, number)
+        try:
+            load_architecture(file)
+        except ConfigError as error:
+            if (file.parent / REQUEST_FILE).exists():
+                save_architecture(directory.architecture(stage, number), file)
+            else:
+                directory.storage.remove(file)
+            display.log(f"{error}; it is written again")
 
 
 def log_unfinished(directory: SearchDir, stage: int, display: Display) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.errors import ConfigError
+from search_spaces.files import read_json
 from search_spaces.zoo import resolve_architecture
 from trials.result import ARCHITECTURE_FILE, BEST
+from trials.trial import REQUEST_FILE
 
 
 def resolve_candidate(reference: str) -> Architecture:
@@ -21,10 +23,25 @@ def resolve_candidate(reference: str) -> Architecture:
     if not path.is_dir():
         return resolve_architecture(reference)
     if (path / ARCHITECTURE_FILE).is_file():
-        return load_architecture(path / ARCHITECTURE_FILE)
+        return candidate_in(path)
     if (path / BEST).is_file():
         return _architecture_in(path / BEST)
     raise ConfigError(f"{path}: holds no candidate, neither {ARCHITECTURE_FILE} nor {BEST}")
+
+
+def candidate_in(folder: Path) -> Architecture:
+    """Return the architecture that a trial's folder records in its own file, or in its request.
+
+    Raises:
+        ConfigError: the file is missing or damaged, and there is no whole request either.
+    """
+    try:
+        return load_architecture(folder / ARCHITECTURE_FILE)
+    except ConfigError as damage:
+        try:
+            return Architecture.from_dict(read_json(folder / REQUEST_FILE)["architecture"])
+        except (ConfigError, LookupError, TypeError):
+            raise damage from None
 
 
 def _architecture_in(model: Path) -> Architecture:

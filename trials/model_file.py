@@ -12,6 +12,7 @@ from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import DataError
 from search_spaces.files import replacing
 from search_spaces.network.detector import Detector, build_detector
+from trials.result import BEST
 
 FORMAT = "scrfd-nas model 1"
 MAX_PARAMETERS = 500_000_000
@@ -39,9 +40,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Architecture, Detector]:
     Raises:
         DataError: the file is missing, damaged or no model file, or its weights do not fit.
     """
-    content = read_tensors(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DataError(f"{path}: is not a model file of this program ({FORMAT!r})")
+    content = _read_model(path)
     architecture = Architecture.from_dict(content.get("architecture"), str(Path(path)))
     detector = build_claimed(architecture, path)
     try:
@@ -50,6 +49,20 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Architecture, Detector]:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: the weights do not fit the architecture: {reason}") from error
     return architecture, detector.eval()
+
+
+def _read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the content of a model file; an error about a trial's own names the remedy."""
+    try:
+        content = read_tensors(path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise DataError(f"{path}: is not a model file of this program ({FORMAT!r})")
+    except DataError as error:
+        if Path(path).name != BEST:
+            raise
+        hint = "once its trial has finished, `scrfd-nas reproduce` trains the same weights again"
+        raise DataError(f"{error}; {hint}") from error
+    return content
 
 
 def build_claimed(architecture: Architecture, source: str | os.PathLike[str]) -> Detector:

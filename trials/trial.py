@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from search_spaces.architecture import Architecture
-from search_spaces.errors import IncomparableError
+from search_spaces.errors import ConfigError, IncomparableError
 from search_spaces.files import read_json, write_json
 from trials.fingerprint import data_fingerprint, differences, request_fingerprint
 from trials.recipe import Recipe
@@ -89,7 +89,12 @@ def claim(folder: Path, request: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, request)
         return
-    changed = differences(read_json(path), request)
+    try:
+        recorded = read_json(path)
+    except ConfigError as error:
+        hint = "remove it to continue from the checkpoint, which names its request too"
+        raise ConfigError(f"{error}; {hint}") from error
+    changed = differences(recorded, request)
     if changed:
         raise IncomparableError(
             f"{folder}: holds a trial of another request; choose another folder or remove it. "

@@ -55,8 +55,8 @@ def screened_candidates(
     template: Architecture | None,
     options: ScreeningOptions,
     display: Display,
-) -> list[Architecture]:
-    """Return the candidates that the stage has, followed by the best of a pool.
+) -> Sequence[Architecture]:
+    """Return the best of a pool that the stage does not have yet, as many as it lacks.
 
     Args:
         directory: the search directory; scores and approval are written into it.
@@ -81,7 +81,7 @@ def screened_candidates(
     counts = {"scored": len(ranking), "chosen": len(chosen), "before": len(existing)}
     write_record(directory, stage, approval, counts)
     display.log(f"the best {len(chosen)} of {len(ranking)} candidates by {approval.describe()}")
-    return [*existing.values(), *confirmed(pool, chosen).architectures]
+    return confirmed(pool, chosen).architectures
 
 
 def ranked(

@@ -1,7 +1,7 @@
 """Entry point of `scrfd-nas`: builds the command line and reports errors in one line.
 
 Exit codes: 0 done, 1 an error that the user can act on, 2 wrong usage, 75 ended by SIGTERM
-(the same command resumes), 130 interrupted.
+or SIGHUP (the same command resumes), 130 interrupted.
 A command's module is imported when the command is called (`nas.cli.guide`). It lists its functions
 by name in `COMMANDS`, and imports heavy packages (torch, Ray, pandas) only inside them, since the
 help of all commands needs every module.
@@ -9,11 +9,12 @@ help of all commands needs every module.
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
 from nas.cli.guide import EPILOG, Commands
+from nas.cli.shared.common import OptionalOutput
 from nas.running.signals import EXIT_RESUMABLE, Terminated, ending_tidily
 from search_spaces.errors import ScrfdNasError
 
@@ -39,6 +40,7 @@ def build_app() -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's) and exit."""
+    sys.stderr = cast("TextIO", OptionalOutput(sys.stderr))  # a search outlives its terminal
     with ending_tidily():
         code = run(sys.argv[1:] if arguments is None else arguments)
     sys.exit(code)
@@ -53,8 +55,8 @@ def run(arguments: list[str]) -> int:
         return _leave_pipe()
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", EXIT_INTERRUPTED)
-    except Terminated:
-        return _fail("ended by SIGTERM", EXIT_RESUMABLE)
+    except Terminated as end:
+        return _fail(f"ended by {end.name}", EXIT_RESUMABLE)
     except _ClickException as error:
         return _fail_usage(error)
     except ScrfdNasError as error:

@@ -13,6 +13,7 @@ import pandas as pd
 from nas.monitoring.progress import Display, SearchProgress
 from nas.monitoring.status import StageCounts
 from nas.recording.subscribers import FolderRecorder
+from nas.resolve_request import data_root
 from nas.run_options import RunOptions
 from nas.running.node_requirements import NodeFailures
 from nas.running.tasks import Resources, TrialJob, TrialTask, trial_task
@@ -76,7 +77,11 @@ class SeedRun:
 
 
 def confirm(
-    directory: SearchDir, asked: Confirmation, run: RunOptions, display: Display
+    directory: SearchDir,
+    asked: Confirmation,
+    run: RunOptions,
+    display: Display,
+    data: Path | None = None,
 ) -> pd.DataFrame:
     """Train what is missing and return the new leaderboard.
 
@@ -88,6 +93,7 @@ def confirm(
         asked: Which candidates, and how many seeds.
         run: Options about this run; those about candidates are not used.
         display: Receives every status and line for the user.
+        data: Folder of the search's data, if they have moved.
 
     Raises:
         ConfigError: The stage has not begun, or none of its candidates has finished.
@@ -99,10 +105,12 @@ def confirm(
     request = directory.requests().get(asked.stage)
     if request is None:
         raise ConfigError(f"{directory}: stage {asked.stage} has not begun")
-    _check_data(request)
+    request = _with_data(request, data)
     with naming_full_disks(directory.root), directory.held(asked.stage, display.log):
         runs = _seed_runs(directory, request, asked)
         log_unfinished(directory, asked.stage, display)
+        if data is not None:
+            directory.write_request(request)
         try:
             _train(directory, runs, request, run, display)
         finally:
@@ -110,13 +118,16 @@ def confirm(
     return table
 
 
-def _check_data(request: AnyRequest) -> None:
+def _with_data(request: AnyRequest, moved: Path | None) -> AnyRequest:
+    """Return the request with the folder of its data now, after a check that they are the same."""
+    request = replace(request, data=data_root(moved or request.data, is_recorded=moved is None))
     now = data_fingerprint(request.data)
     if now != request.data_fingerprint:
         raise IncomparableError(
             f"{request.data}: is not what the search was run on; put its data back. "
             f"Different: data_fingerprint: {request.data_fingerprint!r} -> {now!r}"
         )
+    return request
 
 
 def _seed_runs(

@@ -154,7 +154,7 @@ def reproduce(
     Raises:
         IncomparableError: The data are others, or `again` holds another trial.
         ConfigError: `again` is the trial's own folder; the trial was data-parallel.
-        DataError: There are no data; the trial's best weights cannot be read.
+        DataError: There are no data.
         TrialFault: As in `run_trial`.
     """
     if again.resolve() == record.folder.resolve():
@@ -249,10 +249,11 @@ def _largest(before: Mapping[int, float], after: Mapping[int, float]) -> float:
 
 
 def _same_weights(before: Path, after: Path) -> bool:
-    """Return whether two model files hold equal weights; a missing file is not equal."""
-    if not (before.is_file() and after.is_file()):
+    """Return whether two model files hold equal weights; a damaged file equals none."""
+    try:
+        ours, theirs = _weights(before), _weights(after)
+    except DataError:
         return False
-    ours, theirs = _weights(before), _weights(after)
     return ours.keys() == theirs.keys() and all(
         torch.equal(value, theirs[name]) for name, value in ours.items()
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.running.nodes import Node, check_room, nodes_of
-from nas.running.signals import StopSignal, recording_signals
+from nas.running.signals import ENDING, StopSignal, recording_signals
 from nas.running.tasks import Resources, TrialJob
 from nas.storage.scratch import scratch_folder
 from search_spaces.errors import ConfigError, first_line
@@ -79,7 +79,7 @@ class Cluster:
         A trial that raises, or whose process dies, is started again up to `job.retries` times
         (and continues from its own checkpoint), counted from its last finished epoch; one that
         diverges, or cannot read its data, only once. An exception of `job.publish` or
-        `job.check`, Ctrl-C and SIGTERM stop all trials.
+        `job.check` and a signal stop all trials.
 
         Raises:
             ConfigError: No machine of the cluster can hold a trial.
@@ -99,8 +99,8 @@ class Cluster:
 def connected(address: str | None = None, cpus: int | None = None) -> Iterator[Cluster]:
     """Start Ray on this machine (loopback only), or join the cluster at `address`.
 
-    While connected, SIGINT and SIGTERM stop `Cluster.run`. On exit the trials of this driver
-    end, and so does Ray itself if it was started here.
+    While connected, SIGINT, SIGTERM and SIGHUP stop `Cluster.run`. On exit the trials of this
+    driver end, and so does Ray itself if it was started here.
 
     Args:
         address: None (this machine), `auto`, or `host:port` of a running cluster.
@@ -177,7 +177,7 @@ def _start(ray: Any, address: str | None, cpus: int | None, scratch: Path) -> No
 
 def _start_here(ray: Any, cpus: int | None, scratch: Path) -> None:
     try:
-        with _blocking_sigterm():
+        with _blocking_ending_signals():
             ray.init(
                 address="local",
                 num_cpus=cpus or len(os.sched_getaffinity(0)),
@@ -193,13 +193,13 @@ def _start_here(ray: Any, cpus: int | None, scratch: Path) -> None:
 
 
 @contextmanager
-def _blocking_sigterm() -> Iterator[None]:
-    """Block SIGTERM in the processes started in the block, and in their children.
+def _blocking_ending_signals() -> Iterator[None]:
+    """Block SIGTERM and SIGHUP in the processes started in the block, and in their children.
 
-    Service managers and schedulers send it to all processes of a job at once. Only the driver
-    handles it: it needs Ray and the trials a little longer, and then ends them.
+    All processes of a job get them at once. Only the driver handles them: it needs Ray and the
+    trials a little longer, and then ends them.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from nas.search.directory import SearchDir
 from nas.search.events import Subscriber
 from nas.search.request import AnyRequest
 from reports.curves import read_curve
-from search_spaces.architecture import Architecture, load_architecture
+from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, ScrfdNasError
 from trials.device import release_free_memory
 from trials.failure import failure_of
@@ -107,7 +107,7 @@ def trial_task(
     directory: SearchDir, request: AnyRequest, number: int, folder: Path, resources: Resources
 ) -> TrialTask:
     """Return the task that trains candidate `number` of a stage in `folder`."""
-    architecture = load_architecture(directory.architecture_file(request.stage, number))
+    architecture = directory.architecture(request.stage, number)
     return TrialTask(
         number=number,
         architecture=architecture.to_dict(),

@@ -20,9 +20,10 @@ from nas.search.search_file import read_sections, write_sections
 from nas.storage.driver_lock import Driver
 from nas.storage.search_storage import LocalStorage, Note, open_storage
 from nas.storage.study_storage import JOURNAL, StudyPlace
-from search_spaces.architecture import Architecture, load_architecture
+from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from search_spaces.files import remove_left_overs
+from trials.candidate import candidate_in
 from trials.evaluation.evaluated_images import subset_rule
 from trials.result import (
     ARCHITECTURE_FILE,
@@ -32,6 +33,7 @@ from trials.result import (
     TrialResult,
     load_outcome,
 )
+from trials.trial import REQUEST_FILE
 
 SEARCH_FILE = "search.yaml"
 STAGES = tuple(REQUESTS)
@@ -102,13 +104,29 @@ class SearchDir:
 
     def numbers(self, stage: int) -> list[int]:
         """Return the numbers of the stage's candidates, ascending."""
-        names = [path.parent.name for path in self.stage_folder(stage).glob("*/architecture.yaml")]
+        names = [
+            path.parent.name for path in self.stage_folder(stage).glob(f"*/{ARCHITECTURE_FILE}")
+        ]
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     def candidates(self, stage: int) -> dict[int, Architecture]:
-        """Return the stage's candidates by number. Raises ConfigError if a file is damaged."""
-        files = {number: self.architecture_file(stage, number) for number in self.numbers(stage)}
-        return {number: load_architecture(path) for number, path in files.items()}
+        """Return the stage's candidates by number; raises the error of `architecture`."""
+        return {number: self.architecture(stage, number) for number in self.numbers(stage)}
+
+    def architecture(self, stage: int, number: int) -> Architecture:
+        """Return a candidate, by the trial's request if the file of the architecture is damaged.
+
+        Raises:
+            ConfigError: the trial has not begun, or its request is damaged too.
+        """
+        folder = self.trial_folder(stage, number)
+        try:
+            return candidate_in(folder)
+        except ConfigError as error:
+            hint = "`scrfd-nas resume` writes it again"
+            if (folder / REQUEST_FILE).exists():
+                hint = f"put back a copy of it, or remove {folder}: the trial is then run again"
+            raise ConfigError(f"{error}; {hint}") from error
 
     def outcome(self, stage: int, number: int) -> Outcome | None:
         """Return a candidate's outcome; None while it is unfinished or its record is damaged."""

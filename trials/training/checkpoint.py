@@ -65,14 +65,14 @@ def load_checkpoint(
     Raises:
         IncomparableError: another version of this program wrote the checkpoint.
     """
-    for name in (LAST, PREVIOUS):
-        path = Path(folder) / name
-        if not path.exists():
-            continue
+    paths = [path for path in (Path(folder) / LAST, Path(folder) / PREVIOUS) if path.exists()]
+    for path in paths:
         try:
             return _parsed(read_tensors(path), path)
         except DataError as error:
-            warn(f"{error}; falling back to the checkpoint before it")
+            is_last = path == paths[-1]
+            instead = "training from the beginning" if is_last else "using the one before it"
+            warn(f"{error}; {instead}")
     return None
 
 

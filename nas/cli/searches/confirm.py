@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.shared import common, leaderboards, run_flags
-from nas.cli.shared.run_flags import Json, RayAddress, SearchDirectory, Stage
+from nas.cli.shared.run_flags import Json, MovedData, RayAddress, SearchDirectory, Stage
 
 
 def confirm(
@@ -15,6 +15,7 @@ def confirm(
     ] = 3,
     search_dir: SearchDirectory = None,
     stage: Stage = None,
+    data: MovedData = None,
     ray_address: RayAddress = None,
     as_json: Json = False,
 ) -> None:
@@ -30,7 +31,7 @@ def confirm(
     directory = run_flags.opened(search_dir)
     asked = Confirmation(stage=stage or max(directory.requests()), top=top, seeds=seeds)
     with common.resumable(f"in {directory}") as display:
-        table = run_confirmation(directory, asked, RunOptions(address=ray_address), display)
+        table = run_confirmation(directory, asked, RunOptions(address=ray_address), display, data)
     leaderboards.print_leaderboards(directory, {asked.stage: table}, as_json=as_json)
 
 

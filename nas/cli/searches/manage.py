@@ -7,7 +7,7 @@ import typer
 from nas.cli.searches.stages import run_stage_command
 from nas.cli.shared import common, run_flags
 from nas.cli.shared.flags import flag
-from nas.cli.shared.run_flags import Json, RayAddress, RunFlags, SearchDirectory, Stage
+from nas.cli.shared.run_flags import Json, MovedData, RayAddress, RunFlags, SearchDirectory, Stage
 from nas.cli.shared.stage_input import StageInput
 from nas.storage.urls import name_of
 from search_spaces.errors import ConfigError
@@ -101,6 +101,7 @@ def stop(
 def resume(
     search_dir: SearchDirectory = None,
     stage: Stage = None,
+    data: MovedData = None,
     ray_address: RayAddress = None,
     on_event: Annotated[str | None, flag(RunFlags, "on_event")] = None,
     track: Annotated[str | None, flag(RunFlags, "track")] = None,
@@ -120,7 +121,8 @@ def resume(
         track=track,
         as_json=as_json,
     )
-    run_stage_command(StageInput(stage=chosen, options={}, run=run))
+    options = {} if data is None else {"data": data}
+    run_stage_command(StageInput(stage=chosen, options=options, run=run))
 
 
 def clean(

@@ -53,7 +53,7 @@ def reproduce(
     source = data or record.data
     if source is None:
         raise ConfigError(f"{folder}: does not record the folder of its data; --data is needed")
-    with trial_output.training_progress() as callbacks:
+    with trial_output.stoppable_training() as callbacks:
         found = run_again(
             replace(record, settings=settings),
             source,

@@ -1,12 +1,14 @@
 """Output that the commands share: JSON and tables on standard output, notes and progress."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,6 +136,31 @@ def plain_progress(
             say(f"{done} of {total} {noun}" + f", {left:.0f} s left" * (done > already))
 
     return progress
+
+
+class OptionalOutput:
+    """Text stream whose output is dropped when it cannot be written, such as to a closed terminal.
+
+    Args:
+        stream: The stream; None, as in a process without standard error, drops everything.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write `text` if that is possible."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream if that is possible."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 @contextmanager

@@ -110,6 +110,9 @@ class RunFlags:
 Json = Annotated[bool, flag(RunFlags, "as_json")]
 SearchDirectory = Annotated[Path | None, flag(RunFlags, "search_dir")]
 RayAddress = Annotated[str | None, flag(RunFlags, "ray_address")]
+MovedData = Annotated[
+    Path | None, typer.Option(help="Folder of the same data, if they have moved.")
+]
 Stage = Annotated[
     int | None, typer.Option(help="1, 2 or 3. (default: the last one begun)", min=1, max=3)
 ]

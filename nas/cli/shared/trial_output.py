@@ -50,7 +50,7 @@ def print_result(content: dict[str, Any], *, as_json: bool) -> None:
 
 
 @contextmanager
-def training_progress() -> "Iterator[Callbacks]":
+def _training_progress() -> "Iterator[Callbacks]":
     """Show progress on standard error: a bar on a terminal, a line per epoch elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -76,14 +76,14 @@ def training_progress() -> "Iterator[Callbacks]":
 
 @contextmanager
 def stoppable_training() -> "Iterator[Callbacks]":
-    """Show progress, and let the training stop between two steps after Ctrl-C or SIGTERM.
+    """Show progress, and let the training stop between two steps after a signal.
 
     Raises:
         KeyboardInterrupt, Terminated: the training has stopped, and its state is on disk.
     """
     from trials.result import TrialInterrupted
 
-    with recording_signals() as stop, training_progress() as callbacks:
+    with recording_signals() as stop, _training_progress() as callbacks:
         try:
             yield replace(callbacks, should_stop=lambda: stop.number is not None)
         except TrialInterrupted as interrupted:
