@@ -59,8 +59,8 @@ Then run `scrfd-nas stage1 --flops 2.5G --data DIR`, `scrfd-nas stage2`, `scrfd-
 
 `scrfd-nas stage1 --help` describes a command. Commands that print a table take --json.
 
-Exit codes: 0 done, 1 an error that you can act on, 2 wrong usage, 75 ended by SIGTERM, 130
-interrupted; the same command resumes a search or training that was ended."""
+Exit codes: 0 done, 1 an error that you can act on, 2 wrong usage, 75 ended by SIGTERM or
+SIGHUP, 130 interrupted; the same command resumes a search or training that was ended."""
 
 
 class Commands(Mapping[str, Any]):

@@ -7,6 +7,7 @@ by name in `COMMANDS`, and imports heavy packages (torch, Ray, pandas) only insi
 help of all commands needs every module.
 """
 
+import io
 import os
 import sys
 from typing import Annotated, Any, TextIO, cast
@@ -40,7 +41,8 @@ def build_app() -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's) and exit."""
-    sys.stderr = cast("TextIO", OptionalOutput(sys.stderr))  # a search outlives its terminal
+    # A search outlives its terminal. A process started with `2>&-` has no standard error.
+    sys.stderr = cast("TextIO", OptionalOutput(sys.stderr or io.StringIO()))
     with ending_tidily():
         code = run(sys.argv[1:] if arguments is None else arguments)
     sys.exit(code)

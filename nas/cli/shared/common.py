@@ -1,13 +1,11 @@
 """Output that the commands share: JSON and tables on standard output, notes and progress."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -139,14 +137,10 @@ def plain_progress(
 
 
 class OptionalOutput:
-    """Text stream whose output is dropped when it cannot be written, such as to a closed terminal.
+    """Text stream whose output is dropped when it cannot be written, as to a closed terminal."""
 
-    Args:
-        stream: The stream; None, as in a process without standard error, drops everything.
-    """
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

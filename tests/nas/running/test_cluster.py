@@ -1,7 +1,6 @@
 """The Ray executor and the fake one publish the same events for the same trials."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError
 
 from nas.running import cluster
 from nas.running.nodes import NodeLostError, check_own_processes
-from nas.running.signals import StopSignal, Terminated, ending_tidily
 from nas.running.tasks import Resources, TrialJob, TrialTask, run_task
 from nas.running.tune_callback import _failure
 from nas.search.events import TrialEvent
@@ -157,29 +155,6 @@ def test_check_can_stop_a_run_during_an_epoch(tmp_path: Path, ray_cluster: Any) 
     assert time.monotonic() - begun < 250
     # The request to stop arrived before the end, so that real trials are on disk.
     assert all((Path(task.folder) / "interrupted").exists() for task in tasks)
-
-
-@pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
-)
-def test_a_first_signal_is_recorded_and_a_second_one_raises(
-    number: signal.Signals, error: type[BaseException]
-) -> None:
-    stop = StopSignal()
-    stop.check()
-    stop.handle(number, None)
-    with pytest.raises(error):
-        stop.check()
-    with pytest.raises(error):
-        stop.handle(number, None)
-
-
-def test_sigterm_raises_only_inside_the_context_and_has_its_own_exit_code() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated) as raised, ending_tidily():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
-    assert raised.value.code == os.EX_TEMPFAIL == 75
 
 
 def test_cluster_counts_its_resources_and_accepts_an_empty_job(ray_cluster: Any) -> None:
