@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -107,7 +108,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
         cpus: Cores for a local Ray; None: all cores of this process.
 
     Raises:
-        ConfigError: There is no cluster at `address`.
+        ConfigError: There is no cluster at `address`, or no temporary folder.
     """
     ray = _import_ray(address)
     with scratch_folder(Path(_temporary_root())) as scratch:
@@ -123,7 +124,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
 
 
 def _import_ray(address: str | None) -> Any:
-    environment = _RAY_ENVIRONMENT if address else _RAY_ENVIRONMENT | _LOOPBACK
+    environment = _RAY_ENVIRONMENT if address else _RAY_ENVIRONMENT | _LOOPBACK | _own_token()
     if address and "RAY_AUTH_MODE" not in os.environ and _has_token() and _wants_token(address):
         environment = environment | {"RAY_AUTH_MODE": "token"}
     for name, value in environment.items():
@@ -132,6 +133,13 @@ def _import_ray(address: str | None) -> Any:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # its errors arrive as events
     return ray
+
+
+def _own_token() -> dict[str, str]:
+    """Return a token for a Ray that starts here, if it cannot write one into the home folder."""
+    if _has_token() or os.access(Path.home(), os.W_OK):
+        return {}
+    return {"RAY_AUTH_TOKEN": secrets.token_hex()}
 
 
 def _has_token() -> bool:
@@ -226,8 +234,19 @@ def _connect(address: str) -> None:
 
 
 def _temporary_root() -> str:
-    root = tempfile.gettempdir()
-    return root if len(root) <= _LONGEST_TEMPORARY else "/tmp"
+    """Return $TMPDIR or its default if it is short enough, else /tmp.
+
+    Raises:
+        ConfigError: Neither can be written to.
+    """
+    with suppress(FileNotFoundError):  # no folder can be written to, or has space
+        for root in (tempfile.gettempdir(), "/tmp"):
+            if len(root) <= _LONGEST_TEMPORARY and os.access(root, os.W_OK | os.X_OK):
+                return root
+    raise ConfigError(
+        "Ray needs a temporary folder with free space that can be written to, and whose path has "
+        f"at most {_LONGEST_TEMPORARY} characters: set TMPDIR to one"
+    )
 
 
 @contextmanager
