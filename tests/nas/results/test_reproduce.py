@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ from search_spaces.errors import ConfigError, IncomparableError
 from trials.data.generated.generate import generate
 from trials.fingerprint import data_fingerprint
 from trials.recipe import Recipe
-from trials.result import load_result, save_outcome
+from trials.result import TrialInterrupted, load_result, save_outcome
 from trials.run import run_trial
 from trials.settings import TrialSettings
+from trials.trial import Callbacks
 
 RECIPE = Recipe(batch_size=2)
 
@@ -190,3 +192,28 @@ def test_the_command_prints_the_verdict(folder: Path, capsys: pytest.CaptureFixt
     alone = folder.rename(folder.parents[2] / "alone")
     assert run_cli(["reproduce", str(alone)]) == 1
     assert "--data is needed" in capsys.readouterr().err
+
+
+def test_an_interrupted_reproduction_is_saved_and_continued(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: Any, callbacks: Callbacks, **__: Any) -> None:
+        assert callbacks.should_stop is not None
+        assert not callbacks.should_stop()
+        signal.raise_signal(signal.SIGINT)
+        assert callbacks.should_stop()
+        raise TrialInterrupted("stopped after 3 iterations")
+
+    monkeypatch.setattr("nas.results.reproduce.run_trial", run)
+    assert run_cli(["reproduce", str(folder), "--device", "cpu"]) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["stopped after 3 iterations; the same command continues there", "interrupted"]
+
+
+def test_a_trial_whose_weights_are_damaged_is_reproduced(
+    record: Record, data: Path, tmp_path: Path
+) -> None:
+    (record.folder / "best.pt").write_bytes(b"damaged")
+    found = reproduce(record, data, tmp_path / "again")
+    assert (found.same_weights, found.hard_difference) == (False, 0.0)
+    assert found.verdict == WITHIN

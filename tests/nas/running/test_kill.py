@@ -97,7 +97,9 @@ def test_a_killed_trial_is_continued_by_the_driver(start: Start, directory: Sear
     assert f"candidate {victim}: the trial's process died" in errors
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)]
+)
 def test_a_stopped_search_continues(
     start: Start, directory: SearchDir, data: Path, number: signal.Signals, code: int
 ) -> None:
