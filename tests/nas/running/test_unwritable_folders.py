@@ -65,7 +65,7 @@ def test_a_private_ray_needs_no_home(
 def test_figures_need_no_home(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL"))}
     done = subprocess.run(
-        [sys.executable, "-c", "import reports.figures.plots"],
+        [sys.executable, "-c", "import reports.figures.chart"],
         env=environment | {"HOME": UNWRITABLE},
         capture_output=True,
         text=True,
