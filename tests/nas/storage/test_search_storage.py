@@ -313,6 +313,7 @@ def test_refresh_does_nothing_while_a_driver_runs_here(here: SearchDir, store: S
         ("search.yaml", True),
         ("stage1/0001/tensorboard/events.out.tfevents.1.vm", True),
         ("stage1/0001/seeds/1/result.json", True),
+        ("stage1/0001/evaluation.npz", True),
         ("stage1/0001/best.pt", False),
         ("stage1/0001/lock", False),
         ("study.journal.lock", False),
