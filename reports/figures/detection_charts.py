@@ -66,8 +66,9 @@ def face_size_chart(records: Records, stage: int) -> Chart:
             for axes, value in zip(grid[:, column], ("recall", "ap"), strict=True):
                 _lines(axes, here, value, list(records))
             grid[1, column].set_xlabel(f"{label}, pixels (faces)")
-        grid[0, 0].set_ylabel("recall")
-        grid[1, 0].set_ylabel("AP")
+        for axes, value, label in zip(grid[:, 0], ("recall", "ap"), ("recall", "AP"), strict=True):
+            highest = table[value].to_numpy().max(initial=0.01)
+            axes.set(ylabel=label, ylim=(0, min(1.02, 1.1 * highest)))  # of both columns
         legend(figure, grid[0, 0])
 
     caption = (
@@ -121,4 +122,3 @@ def _lines(axes: Axes, table: pd.DataFrame, value: str, names: list[str]) -> Non
         for low, high, faces in zip(bins["low"], bins["high"], bins["faces"], strict=True)
     ]
     axes.set_xticks(range(len(bins)), texts)
-    axes.set_ylim(0, 1.02)

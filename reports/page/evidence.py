@@ -68,8 +68,8 @@ def detection_findings(records: Mapping[str, EvaluationRecord]) -> list[str]:
         alone = found_by_one(best, record)
         if alone is not None:
             sentences.append(
-                f"{alone[0]:,} faces are found by it and not by {other}, {alone[1]:,} the other "
-                "way round, each at its own best F1."
+                f"Faces that only {name} finds: {alone[0]:,}; that only {other} finds: "
+                f"{alone[1]:,} (each at its own best F1)."
             )
             sentences += _by_size(best, other, record)
     return sentences
