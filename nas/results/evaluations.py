@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nas.results.baselines import FOLDER, read_baselines
 from nas.results.comparing import contradictions
 from nas.running.node_requirements import missing_data
 from nas.search.directory import SearchDir
@@ -35,19 +36,27 @@ def add_evaluations(directory: SearchDir, stages: Sequence[StageData]) -> tuple[
 def _evaluations(
     directory: SearchDir, stage: StageData, stages: Sequence[StageData]
 ) -> Evaluations:
-    """Return the records of the best, and of the template if its AP is comparable."""
-    places = [(stage.stage, f"candidate {c.candidate}", c.candidate) for c in stage.finished[:BEST]]
-    places += _template(directory, stage, stages)
-    records = {name: _record(directory, number, n) for number, name, n in places}
-    if not places or records[places[0][1]] is None:
+    """Return the records of the best, of the template if its AP is comparable, and of a baseline.
+
+    The baseline is the best of `nas.results.baselines`.
+    """
+    best = [candidate.candidate for candidate in stage.finished[:BEST]]
+    folders = {f"candidate {n}": directory.trial_folder(stage.stage, n) for n in best}
+    folders |= dict(_template(directory, stage, stages))
+    baselines = read_baselines(directory)
+    if baselines:
+        name = max(baselines, key=lambda name: baselines[name])
+        folders[name] = directory.root / FOLDER / name
+    records = {name: _record(folder) for name, folder in folders.items()}
+    if not best or records[f"candidate {best[0]}"] is None:
         return Evaluations()
     return Evaluations(records={n: record for n, record in records.items() if record is not None})
 
 
 def _template(
     directory: SearchDir, stage: StageData, stages: Sequence[StageData]
-) -> Iterator[tuple[int, str, int]]:
-    """Yield stage, name and number of the candidate of an earlier stage that is the template."""
+) -> Iterator[tuple[str, Path]]:
+    """Yield name and folder of the candidate of an earlier stage that is the template."""
     requests, wanted = directory.requests(), stage.request.get("template_hash")
     for earlier in stages:
         is_before = earlier.stage < stage.stage
@@ -56,13 +65,14 @@ def _template(
             continue
         for candidate in earlier.finished:
             if candidate.architecture.content_hash == wanted:
-                name = f"template ({candidate.candidate} of stage {earlier.stage})"
-                yield earlier.stage, name, candidate.candidate
+                number = candidate.candidate
+                name = f"template ({number} of stage {earlier.stage})"
+                yield name, directory.trial_folder(earlier.stage, number)
 
 
-def _record(directory: SearchDir, stage: int, number: int) -> EvaluationRecord | None:
+def _record(folder: Path) -> EvaluationRecord | None:
     try:
-        return load_record(directory.trial_folder(stage, number))
+        return load_record(folder)
     except DataError:
         return None
 

@@ -107,6 +107,16 @@ def test_the_template_of_stage_2_is_shown_if_it_is_comparable(search: FakeSearch
     assert list(read(search.directory, stage=2).records) == [f"candidate {winner}"]
 
 
+def test_the_best_baseline_is_shown(search: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = next(iter(search.column("hard")))
+    record(search.directory, best)
+    for name in ("scrfd_0.5g", "scrfd_1g"):
+        save_record(make_record(), search.directory.root / "baselines" / name)
+    known = {"scrfd_0.5g": 0.2, "scrfd_1g": 0.3}
+    monkeypatch.setattr(evaluations, "read_baselines", lambda directory: known)
+    assert list(read(search.directory).records) == [f"candidate {best}", "scrfd_1g"]
+
+
 def test_large_images_become_small_files() -> None:
     smooth = np.full((1000, 2000, 3), 90, np.uint8)
     small = evaluations._small_file(smooth)
