@@ -175,7 +175,7 @@ class Search:
 
 def run_search(options, scratch):
     """Run a search of instant trials."""
-    from nas.monitoring.status import read_status
+    from nas.monitoring.read_status import read_status
     from nas.running.nodes import Node
     from nas.search.directory import SearchDir
     from nas.search.resolve_url import search_path

@@ -40,7 +40,7 @@ def run_demo(
     """Draw the faces and run both stages in `root`, or continue there.
 
     Args:
-        root: Folder for `data` and `search`.
+        root: Search directory; the faces are in its folder `data`.
         num_candidates: Candidates of each stage.
         epochs: Epochs of each trial.
         seed: Seed of the faces, the proposals and the trials.
@@ -53,7 +53,7 @@ def run_demo(
     if not (data / "train" / LABEL_FILE).is_file():  # the last file that `generate` writes
         display.log(f"drawing {NUM_TRAIN + NUM_VAL} pictures in {data}")
         generate(data, num_train=NUM_TRAIN, num_val=NUM_VAL, seed=seed, long_side=LONG_SIDE)
-    directory = SearchDir(root / "search")
+    directory = SearchDir(root)
     options = {
         "flops": FLOPS,
         "data": str(data),

@@ -10,7 +10,8 @@ from typing import Any
 
 from nas.candidates.space_plugins import require_space
 from nas.early_stopping.evaluations import default_evaluations
-from nas.monitoring.status import best_of, confirmed_best
+from nas.monitoring.rows import confirmed_best
+from nas.monitoring.status import best_of
 from nas.search.directory import SearchDir
 from nas.search.request import (
     AnyRequest,

@@ -15,7 +15,8 @@ import pandas as pd
 from nas.early_stopping.asha import RungDecision, RungRecords
 from nas.early_stopping.rounds import Round
 from nas.monitoring.progress import Display, SearchProgress
-from nas.monitoring.status import stage_rows
+from nas.monitoring.read_status import write_displayed
+from nas.monitoring.rows import stage_rows
 from nas.recording.event_hooks import EventHook, event_hook
 from nas.recording.subscribers import FolderRecorder, StudyRecorder
 from nas.recording.tracking import tracking
@@ -122,7 +123,7 @@ def write_stage_leaderboard(
 ) -> pd.DataFrame:
     """Rank the stage's candidates by its files and write `leaderboard.csv`; returns the table.
 
-    `is_over` is that of `nas.monitoring.status.stage_rows`.
+    `is_over` is that of `nas.monitoring.rows.stage_rows`.
     """
     table = leaderboard(stage_rows(directory, stage, is_over=is_over))
     write_leaderboard(table, directory.leaderboard_file(stage))
@@ -193,7 +194,8 @@ def _run_trials(
 
 def _progress(candidates: StageCandidates, display: Display, hook: EventHook) -> SearchProgress:
     """Return the progress that the events will change, after displaying the present status."""
-    progress = SearchProgress(candidates.counts(), display, candidates.outcome)
+    record = partial(write_displayed, root=candidates.directory.root)
+    progress = SearchProgress(candidates.counts(), display, candidates.outcome, record=record)
     waiting = progress.status().waiting
     display.log(f"stage {candidates.stage}: {waiting} trials to run, starting Ray")
     progress.show()

@@ -8,8 +8,8 @@ from nas.candidates.screening import ScreeningOptions, screened_candidates
 from nas.early_stopping.asha import RungDecision, RungRecords
 from nas.early_stopping.rounds import Round, next_round
 from nas.early_stopping.schedule import HardCurve
+from nas.monitoring.counts import StageCounts
 from nas.monitoring.progress import Display
-from nas.monitoring.status import StageCounts
 from nas.run_options import RunOptions
 from nas.search.crop_search import crop_shares
 from nas.search.decisions import read_decided

@@ -15,7 +15,7 @@ GUIDE = {
         "stage1": ("searches.stages", "--flops 2.5G --data data/retinaface"),
         "stage2": ("searches.stages", "--template best"),
         "stage-sr": ("searches.stages", "--template best"),
-        "status": ("searches.stages", ""),
+        "status": ("searches.status", "--watch"),
         "list": ("searches.manage", "runs"),
         "logs": ("searches.manage", "7 --follow"),
         "stop": ("searches.manage", "--search-dir runs/scrfdgen2.5g"),

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.monitoring.status import StageStatus, read_status
+from nas.monitoring.read_status import read_status
+from nas.monitoring.status import StageStatus
 from nas.search.directory import SEARCH_FILE, SearchDir
 from nas.search.resolve_url import searches_below
 from nas.storage.driver_lock import BusyError

@@ -2,30 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from nas.monitoring.status import StageCounts, StageStatus
+from nas.monitoring.counts import StageCounts
+from nas.monitoring.status import StageStatus, describe_seconds
 from nas.search.events import TrialEvent
+from nas.storage.periodic import Periodic
 from trials.result import Outcome, TrialResult
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.console import Console, RenderableType
 
-PLAIN_INTERVAL_S = 30.0
+PLAIN_INTERVAL_S = 60.0
+_LOOK_S = 5.0
 
 
 class Showable(Protocol):
-    """Status that a display shows as a line and as a bar of `done` out of `total`."""
-
-    @property
-    def done(self) -> int:
-        """Part of `total` that is done."""
-
-    @property
-    def total(self) -> int:
-        """Value at which the bar is full."""
+    """Status that a display shows."""
 
     def describe(self) -> str:
         """Return one line of text."""
@@ -48,8 +42,9 @@ class SearchProgress:
         counts: Trials when the driver started; changed by the events.
         display: Receives a line about every end and failure, and every status.
         outcome_of: Recorded outcome of a trial.
-        name_of: Name of a trial in the display.
-        clock: Seconds; for tests.
+        name_of: Name of a trial in the lines about it.
+        record: Receives every status, to write it where other terminals look.
+        clock: Seconds since 1970; for tests.
     """
 
     def __init__(
@@ -58,23 +53,26 @@ class SearchProgress:
         display: Display,
         outcome_of: Callable[[int], Outcome | None],
         name_of: Callable[[int], str] = "candidate {}".format,
-        clock: Callable[[], float] = time.monotonic,
+        record: Callable[[StageStatus], None] = lambda status: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._counts, self._display, self._clock = counts, display, clock
-        self._outcome_of, self._name_of = outcome_of, name_of
+        self._outcome_of, self._name_of, self._record = outcome_of, name_of, record
         self._before, self._started = counts.total_done, clock()
 
     def __call__(self, event: TrialEvent) -> None:
         """Count one event and display it."""
         outcome = self._outcome_of(event.number) if event.is_end else None
-        self._counts.add(event, outcome)
+        self._counts.add(event, outcome, self._clock())
         if text := describe_event(event, outcome, self._name_of(event.number)):
             self._display.log(text)
         self.show()
 
     def show(self) -> None:
-        """Display the present status."""
-        self._display.show(self.status())
+        """Display and record the present status."""
+        status = self.status()
+        self._record(status)
+        self._display.show(status)
 
     def forget(self, number: int) -> None:
         """Count a trial that had ended as waiting."""
@@ -83,8 +81,9 @@ class SearchProgress:
     def status(self) -> StageStatus:
         """Return the status of the stage."""
         new = self._counts.total_done - self._before
-        pace = (self._clock() - self._started) / new if new > 0 else None
-        return self._counts.status(pace=pace, active=True)
+        now = self._clock()
+        pace = (now - self._started) / new if new > 0 and now > self._started else None
+        return self._counts.status(pace=pace, active=True, now=now)
 
 
 def describe_event(event: TrialEvent, outcome: Outcome | None, name: str) -> str:
@@ -99,46 +98,79 @@ def describe_event(event: TrialEvent, outcome: Outcome | None, name: str) -> str
 
 
 @contextmanager
-def shown(console: "Console") -> Iterator[Display]:
-    """Yield a display on `console`: one live line on a terminal, now and then a line elsewhere."""
-    if not console.is_terminal:
-        yield _PlainDisplay(console)
-        return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-    from rich.table import Column
+def shown(console: "Console", resume: str = "") -> Iterator["ConsoleDisplay"]:
+    """Yield a display on `console`: a live block on a terminal, a line a minute elsewhere.
 
-    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
-    with Progress(
-        text, BarColumn(bar_width=20), TaskProgressColumn(), console=console, redirect_stdout=False
-    ) as bar:
-        yield _LiveDisplay(bar)
+    `resume` is the command that the block names where a stage was interrupted.
+    """
+    display = _LiveDisplay(console, resume) if console.is_terminal else ConsoleDisplay(console)
+    with display.running():
+        yield display
 
 
-class _LiveDisplay:
-    def __init__(self, bar: "Progress") -> None:
-        self._bar, self._task = bar, bar.add_task("starting", total=None)
+class ConsoleDisplay:
+    """Display that prints a line a minute beside the lines that stay."""
+
+    def __init__(self, console: "Console") -> None:
+        self._console = console
+        self._status: Showable | None = None
+        self._printed = float("-inf")
+
+    def running(self) -> AbstractContextManager[object]:
+        """Return the context in which the display works."""
+        return Periodic("display", _LOOK_S, self._repeat).running()
 
     def log(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, soft_wrap=True)
+        """See `Display.log`."""
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def show(self, status: Showable) -> None:
-        self._bar.update(
-            self._task,
-            description=status.describe(),
-            total=max(status.total, 1),
-            completed=status.done,
+        """See `Display.show`."""
+        self._status = status
+        self._repeat()
+
+    def held(self) -> str:
+        """Return what the stage shown last holds, as ` with ...`; empty without one."""
+        return f" with {self._status.held()}" if isinstance(self._status, StageStatus) else ""
+
+    def _repeat(self) -> None:
+        """Print the present status if the last one is a minute old."""
+        if self._status is not None and time.monotonic() - self._printed >= PLAIN_INTERVAL_S:
+            self._printed = time.monotonic()
+            self.log(self._status.describe())
+
+
+class _LiveDisplay(ConsoleDisplay):
+    """Display of a block that stays below the lines."""
+
+    def __init__(self, console: "Console", resume: str) -> None:
+        from rich.live import Live
+
+        super().__init__(console)
+        self._resume, self._started = resume, time.time()
+        self._live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=2,
+            transient=not resume,  # after a search come its leaderboards
+            redirect_stdout=False,
         )
 
-
-class _PlainDisplay:
-    def __init__(self, console: "Console") -> None:
-        self._console, self._shown = console, float("-inf")
-
-    def log(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
-        self._shown = float("-inf")  # the next status belongs to this line
+    def running(self) -> AbstractContextManager[object]:
+        return self._live
 
     def show(self, status: Showable) -> None:
-        if time.monotonic() - self._shown >= PLAIN_INTERVAL_S:
-            self._shown = time.monotonic()
-            self._console.print(status.describe(), markup=False, soft_wrap=True)
+        self._status = status
+        self._live.refresh()
+
+    def _render(self) -> "RenderableType":
+        from rich.text import Text
+
+        from nas.monitoring.block import Block, moving
+
+        if isinstance(self._status, StageStatus):
+            return Block(status=self._status, resume=self._resume, is_live=True)
+        now = time.time()
+        waited = f"starting, {describe_seconds(now - self._started)}"
+        text = self._status.describe() if self._status else waited
+        return Text(f"{moving(now)} {text}", no_wrap=True, overflow="ellipsis")

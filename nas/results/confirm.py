@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from nas.monitoring.counts import StageCounts
 from nas.monitoring.progress import Display, SearchProgress
-from nas.monitoring.status import StageCounts
 from nas.recording.subscribers import FolderRecorder
 from nas.resolve_request import data_root
 from nas.run_options import RunOptions
@@ -201,6 +201,7 @@ def _progress(
         done={task: request.epochs if task in results else 0 for task in runs},
         outcomes=dict(results),
         names_best=False,  # it would be named by its task's number
+        name_of=lambda task: str(runs[task]).removeprefix("candidate "),
     )
     return SearchProgress(
         counts, display, lambda task: outcome_in(runs[task].folder), lambda task: str(runs[task])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.candidates.space_plugins import BUILT_IN
-from nas.monitoring.status import stage_rows
+from nas.monitoring.rows import stage_rows
 from nas.results.baselines import baseline_command, read_baselines
 from nas.results.evaluations import add_evaluations
 from nas.results.latency_cache import read_latencies

@@ -36,6 +36,7 @@ from trials.result import (
 from trials.trial import REQUEST_FILE
 
 SEARCH_FILE = "search.yaml"
+DEMO = "demo"  # folder of the demo's search
 STAGES = tuple(REQUESTS)
 _PACKAGES = ("scrfd-nas", "torch", "torchvision", "ray", "optuna", "numpy", "fvcore")
 _LEFT_OVER_S = 3600.0  # longer than any command takes to write a file here
@@ -217,21 +218,13 @@ class SearchDir:
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"{self.root}: is not a folder; choose another --search-dir")
         self.root.mkdir(parents=True, exist_ok=True)
-        started = time.time()
-        with self.storage.held(lambda: self._this_driver(stage, started), note):
+        driver = Driver(
+            pid=os.getpid(), host=socket.gethostname(), stage=stage, started=time.time()
+        )
+        with self.storage.held(driver, note):
             for folder in (self.root, *map(self.stage_folder, STAGES)):
                 remove_left_overs(folder, _LEFT_OVER_S)
             yield
-
-    def _this_driver(self, stage: int, started: float) -> Driver:
-        before = sum(self.epochs_done(stage, number) for number in self.numbers(stage))
-        return Driver(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            stage=stage,
-            started=started,
-            epochs_before=before,
-        )
 
     def driver(self) -> Driver | None:
         """Return the driver that is alive, or None (see `LocalStorage.driver`)."""
@@ -266,6 +259,8 @@ def outcome_in(folder: Path) -> Outcome | None:
 def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
     """Return the given directory, or the only search below `runs`, with new files fetched.
 
+    The search of `scrfd-nas demo` is taken only if there is no other.
+
     Raises:
         ConfigError: it holds no search, or `runs` holds none or several.
         StoreError: the store of its URL does not answer.
@@ -277,6 +272,8 @@ def find_search_dir(given: Path | None, runs: Path = Path("runs")) -> SearchDir:
             raise ConfigError(f"{directory}: holds no search ({SEARCH_FILE} is missing)")
         return directory
     found = sorted(path.parent for path in runs.glob(f"[!.]*/{SEARCH_FILE}"))
+    if len(found) > 1:
+        found = [folder for folder in found if folder.name != DEMO]
     if len(found) == 1:
         return SearchDir(found[0])
     if not found:

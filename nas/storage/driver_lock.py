@@ -29,19 +29,18 @@ class Driver:
         pid, host: process number and name of its machine.
         stage: the stage that it runs.
         started: seconds since 1970.
-        epochs_before: epochs of the stage that were finished when it started.
     """
 
     pid: int
     host: str
     stage: int
     started: float
-    epochs_before: int = 0
 
     def __post_init__(self) -> None:
-        wholes = (self.pid, self.stage, self.epochs_before)
-        if not all(isinstance(value, int) for value in wholes):
-            raise TypeError(f"a driver's numbers must be integers, got {wholes}")
+        if not isinstance(self.pid, int) or not isinstance(self.stage, int):
+            raise TypeError(
+                f"a driver's pid and stage must be integers, got {self.pid!r}, {self.stage!r}"
+            )
         if self.pid < 1:  # a signal to 0 or -1 reaches many processes
             raise ValueError(f"a process number must be at least 1, got {self.pid}")
         if not isinstance(self.host, str) or not isinstance(self.started, (int, float)):

@@ -80,7 +80,7 @@ class Lease:
 
     Args:
         store: the files of the search.
-        driver: describes this process to others; may be replaced.
+        driver: describes this process to others.
         times: periods.
 
     Attributes:
@@ -88,7 +88,7 @@ class Lease:
     """
 
     def __init__(self, store: Store, driver: Driver, times: Times) -> None:
-        self._store, self.driver, self._times = store, driver, times
+        self._store, self._driver, self._times = store, driver, times
         self.token = secrets.token_hex(16)
         self._beat = 0
 
@@ -138,7 +138,7 @@ class Lease:
 
     def content(self) -> bytes:
         """Return the content of the object."""
-        claim = {"token": self.token, "beat": self._beat, "who": asdict(self.driver)}
+        claim = {"token": self.token, "beat": self._beat, "who": asdict(self._driver)}
         return json.dumps(claim).encode()
 
     def _wait_until_stale(self, claim: Claim, note: Callable[[str], None]) -> None:

@@ -49,11 +49,11 @@ class LocalStorage:
         return str(self.root)
 
     @contextmanager
-    def held(self, describe: Callable[[], Driver], note: Note) -> Iterator[None]:
+    def held(self, driver: Driver, note: Note) -> Iterator[None]:
         """Be the only driver of the search during the block; the lock ends with the process.
 
         Args:
-            describe: returns this process as a driver; called after fetching from a URL.
+            driver: this process.
             note: called with the reason for a long wait.
 
         Raises:
@@ -61,8 +61,8 @@ class LocalStorage:
             LeaseLostError, StoreError: at the end; the local files stay as they are.
         """
         path = self.root / LOCK
-        with held_lock(path, self), self._leased(describe, note):
-            write_driver(path, describe())
+        with held_lock(path, self), self._leased(driver, note):
+            write_driver(path, driver)
             yield
 
     def is_held_here(self) -> bool:
@@ -105,7 +105,7 @@ class LocalStorage:
         found = sorted(self.root.glob("stage*/*/**/*.pt"))
         return {path: path.stat().st_size for path in found if path.name in (LAST, PREVIOUS)}
 
-    def _leased(self, describe: Callable[[], Driver], note: Note) -> AbstractContextManager[None]:
+    def _leased(self, driver: Driver, note: Note) -> AbstractContextManager[None]:
         return nullcontext()
 
 
@@ -200,10 +200,10 @@ class RemoteStorage(LocalStorage):
         return {self.root / n: entry.size for n, entry in found if n.rpartition("/")[2] in names}
 
     @contextmanager
-    def _leased(self, describe: Callable[[], Driver], note: Note) -> Iterator[None]:
+    def _leased(self, driver: Driver, note: Note) -> Iterator[None]:
         """Hold the lease, fetch the search, and upload what changes during the block."""
         with exclusive(self._own("lock"), _COPY_S):
-            lease = Lease(self.store, describe(), TIMES)
+            lease = Lease(self.store, driver, TIMES)
             lease.take(self._last_token(), note)
             write_text(self._own("token"), lease.token)
             self.store.patience_s = PATIENCE_S
@@ -214,7 +214,6 @@ class RemoteStorage(LocalStorage):
                 with renewal.running():
                     self._mirror.reload()
                     self._mirror.pull()
-                    lease.driver = describe()
                     with upload.running():
                         yield
             finally:

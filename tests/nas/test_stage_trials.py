@@ -10,7 +10,7 @@ import pytest
 from fake_search import FakeSearch
 from fake_trials import FakeCluster, make_architecture, set_faults
 
-from nas.monitoring.status import read_status
+from nas.monitoring.read_status import read_status
 from nas.running.tasks import TrialTask
 from nas.search.events import TrialEvent
 from nas.study.study import read_study

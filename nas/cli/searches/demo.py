@@ -17,9 +17,9 @@ _MEANING = (
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the faces and the search.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Search directory; the faces are in its folder data.")
+    ] = Path("runs/demo"),
     num_candidates: Annotated[
         int, typer.Option(min=1, help="Number of candidates of each stage.")
     ] = 6,
@@ -36,10 +36,10 @@ def demo(
 
     Run the command again to resume an interrupted demo.
     """
-    from nas.cli.searches.report import write_page
-    from nas.demo import EPOCHS, run_demo
-
     with common.resumable(f"the demo in {out}") as display:
+        from nas.cli.searches.report import write_page
+        from nas.demo import EPOCHS, run_demo
+
         result = run_demo(
             out,
             num_candidates=num_candidates,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.searches.stages import note_damaged
+from nas.cli.searches.status import note_damaged
 from nas.cli.shared import common, leaderboards, paths, run_flags
 from nas.cli.shared.run_flags import Json, SearchDirectory
 from search_spaces.errors import ConfigError

@@ -1,12 +1,11 @@
-"""Commands that run the stages of a search: `stage1`, `stage2`, `stage-sr`; and `status`."""
+"""Commands that run the stages of a search: `stage1`, `stage2`, `stage-sr`."""
 
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.shared import common, leaderboards, run_flags
+from nas.cli.shared import common, leaderboards
 from nas.cli.shared.flags import declared
-from nas.cli.shared.run_flags import Json, RunFlags, SearchDirectory
+from nas.cli.shared.run_flags import RunFlags
 from nas.cli.shared.stage_input import StageInput, read_input, stage_flags
 from nas.search.search_file import file_content
 from nas.storage.urls import absolute
@@ -49,33 +48,6 @@ def _stage_command(stage: int, help: str) -> Any:
     return declared(command, [*stage_flags(stage), *own])
 
 
-def status(search_dir: SearchDirectory = None, as_json: Json = False) -> None:
-    """Show the progress of a search, from any terminal."""
-
-    from nas.monitoring.status import read_status
-
-    directory = run_flags.opened(search_dir)
-    stages = [read_status(directory, stage) for stage in sorted(directory.requests())]
-    driver = directory.driver()
-    if as_json:
-        content = {f"stage{status.stage}": status.to_dict() for status in stages}
-        who = asdict(driver) if driver else None
-        common.print_json({"search_dir": str(directory), "driver": who, **content})
-        return
-    text = f"run by process {driver.pid} on {driver.host}" if driver else "not running"
-    common.print_rich(f"{directory}: {text}")
-    for line in stages:
-        common.print_rich(line.describe())
-    note_damaged(directory)
-
-
-def note_damaged(directory: "SearchDir") -> None:
-    """Name the recorded outcomes of a search that cannot be read, on standard error."""
-    for stage in sorted(directory.requests()):
-        for line in directory.damaged_records(stage):
-            common.print_note(line)
-
-
 def run_stage_command(asked: StageInput) -> None:
     """Run or resume a stage and print its leaderboard."""
     from nas.recording.tracking import require_tracker
@@ -102,19 +74,19 @@ def run_stage_command(asked: StageInput) -> None:
 
 
 def _run(directory: "SearchDir", asked: StageInput) -> "Summary":
-    """Run the stage with a display."""
-    from nas.stage import RunOptions, run_stage
-
-    flags = asked.run
-    run = RunOptions(
-        address=flags.ray_address,
-        retry_failed=flags.retry_failed,
-        on_event=flags.on_event,
-        track=flags.track,
-        screen_audit=flags.screen_audit,
-        screen_force=flags.screen_force,
-    )
+    """Run the stage with a display, which already shows that heavy packages are imported."""
     with common.resumable(f"the search in {directory}") as display:
+        from nas.stage import RunOptions, run_stage
+
+        flags = asked.run
+        run = RunOptions(
+            address=flags.ray_address,
+            retry_failed=flags.retry_failed,
+            on_event=flags.on_event,
+            track=flags.track,
+            screen_audit=flags.screen_audit,
+            screen_force=flags.screen_force,
+        )
         return run_stage(directory, asked.stage, asked.options, run, display)
 
 
@@ -137,4 +109,3 @@ def _print_request(directory: "SearchDir", asked: StageInput) -> None:
 
 
 COMMANDS = {name: _stage_command(stage, text) for stage, name, text in _STAGES}
-COMMANDS["status"] = status

@@ -159,18 +159,18 @@ class OptionalOutput:
 
 @contextmanager
 def resumable(work: str) -> Iterator["Display"]:
-    """Show the progress of a search; after an interruption, say that the command continues `work`.
+    """Show the progress of a search; after an interruption, what it holds and how it continues.
 
-    Yields the display.
+    Yields the display. The command that called continues `work`.
     """
     from nas.monitoring.progress import shown
 
-    try:
-        with shown(console()) as display:
+    with shown(console()) as display:
+        try:
             yield display
-    except (KeyboardInterrupt, SystemExit):
-        print_note(f"stopped; the same command continues {work}")
-        raise
+        except (KeyboardInterrupt, SystemExit):
+            display.log(f"stopped{display.held()}; the same command continues {work}")
+            raise
 
 
 @cache

@@ -23,7 +23,8 @@ def test_stage_1_prints_its_leaderboard_in_80_columns_and_the_path(
     assert 60 < max(map(len, table.splitlines())) <= 80
     assert "Stage 1: 3 of 3 finished, epochs: 2" in table
     assert "runs/scrfdgen0.5g/stage1/leaderboard.csv" in table
-    assert "3/3 finished" in notes
+    assert "stage 1: 0/3 finished, 3 waiting\n" in notes
+    assert notes.count(": hard AP ") == 3
 
 
 def test_json_is_one_document_with_raw_numbers(data: Path, cli: CommandLine) -> None:
@@ -56,11 +57,40 @@ def test_status_is_a_text_or_json(data: Path, cli: CommandLine) -> None:
     cli.run(stage1(data))
     assert "stage 2 has not begun" in cli.run(["report", "--stage", "2"], 1).err
     text = cli.run(["status"]).out
-    assert "not running" in text
-    assert "stage 1: 3/3 finished" in text
+    first, headline, counts = text.splitlines()
+    assert first == "runs/scrfdgen0.5g: not running"
+    assert headline.startswith("stage 1 done ")
+    assert counts == "3/3 finished"
     content = cli.json(["status", "--search-dir", "runs/scrfdgen0.5g"])
     assert content["driver"] is None
     assert content["stage1"]["finished"] == 3
+
+
+def test_status_of_an_interrupted_search_says_how_it_continues(
+    data: Path, cli: CommandLine
+) -> None:
+    cli.run(stage1(data))
+    SearchDir(Path("runs/scrfdgen0.5g")).result_file(1, 2).unlink()
+    text = cli.run(["status"]).out
+    assert "interrupted with 2 of 3 finished, 1 begun with 2 epochs; continue with" in text
+    assert "  scrfd-nas resume --search-dir runs/scrfdgen0.5g\n" in text
+
+
+def test_status_is_watched_until_it_is_interrupted(
+    data: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.run(stage1(data))
+    looks = iter([None, None])
+
+    def interrupt_later(seconds: float) -> None:
+        if next(looks, seconds) is not None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.cli.searches.status.time.sleep", interrupt_later)
+    printed = cli.run(["status", "--watch"])
+    assert printed.out == "runs/scrfdgen0.5g: not running\n"
+    assert printed.err.startswith("stage 1: 3/3 finished, best hard AP")
+    assert "no JSON" in cli.fail(["status", "--watch", "--json"], 2)
 
 
 @pytest.mark.parametrize("command", ["status", "report"])

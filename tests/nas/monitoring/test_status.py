@@ -1,28 +1,26 @@
 import io
-import time
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_trials import FakeDisplay, make_architecture, make_entries, make_request
+from fake_trials import FakeDisplay, make_architecture, make_request
 from rich.console import Console
-from tiny import make_result
+from tiny import make_report, make_result
 
-from nas.monitoring.progress import SearchProgress, shown
-from nas.monitoring.status import (
-    StageCounts,
-    StageStatus,
-    describe_seconds,
-    read_status,
-    stage_rows,
-)
+from nas.monitoring.counts import StageCounts
+from nas.monitoring.progress import ConsoleDisplay, SearchProgress, shown
+from nas.monitoring.read_status import read_status, write_displayed
+from nas.monitoring.rows import stage_rows
+from nas.monitoring.status import StageStatus, TrialStatus, describe_seconds
 from nas.search.directory import SearchDir
 from nas.search.events import TrialEvent
-from nas.study.study import Study
 from search_spaces.architecture import save_architecture
 from trials.result import Outcome, TrialFailure, save_outcome
+from trials.training.metrics import write_metrics
 
 EPOCHS = 10
 FAILED = TrialFailure(reason="ValueError: no")
@@ -45,18 +43,26 @@ def directory(tmp_path: Path) -> SearchDir:
 
 
 @contextmanager
-def driven(directory: SearchDir, *running: int) -> Iterator[None]:
-    """A driver that is running some of the candidates."""
+def driven(directory: SearchDir, *running: int) -> Iterator[SearchProgress]:
+    """A driver that is running some of the candidates; yields its progress."""
     with directory.held(1):
-        study = Study(directory.journal, 1)
-        study.synchronize(make_entries(*directory.numbers(1)), directory.outcomes(1))
+        progress = make_progress(
+            {number: directory.epochs_done(1, number) for number in directory.numbers(1)},
+            directory.outcomes(1),
+            record=partial(write_displayed, root=directory.root),
+        )
+        progress.show()
         for number in running:
-            study.start(number)
-        yield
+            progress(TrialEvent(kind="started", number=number))
+        yield progress
 
 
-def test_status_without_a_driver_is_read_from_the_files(directory: SearchDir) -> None:
-    assert read_status(directory, 1) == StageStatus(
+def test_status_without_a_driver_is_read_from_the_files(
+    directory: SearchDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    status = read_status(directory, 1)
+    assert status == StageStatus(
         stage=1,
         candidates=6,
         finished=2,
@@ -70,71 +76,109 @@ def test_status_without_a_driver_is_read_from_the_files(directory: SearchDir) ->
         epochs_total=54,  # five trials of 10, and the 4 of the failed one
         seconds_left=None,
         active=False,
+        begun=1,
+        epochs_held=4,
+        trials=(TrialStatus(name="4", epoch=4, epochs=EPOCHS, is_running=False),),
+        updated=1000.0,
     )
-    assert read_status(directory, 1).describe() == (
-        "stage 1: 2/6 finished, 0 running, 1 failed, best hard AP 0.5000 (candidate 2)"
+    assert status.describe() == (
+        "stage 1: 2/6 finished, 1 failed, 3 waiting, best hard AP 0.5000 (candidate 2)"
     )
+    assert status.held() == "2 of 6 finished, 1 begun with 4 epochs"
     save_outcome(make_result(0.5, EPOCHS), directory.trial_folder(1, 1))
     assert read_status(directory, 1).best_candidate == 1  # the lower number of equal APs
 
 
-def test_status_knows_what_a_driver_is_running(directory: SearchDir) -> None:
-    with driven(directory, 4, 5):
+def test_an_interrupted_trial_shows_its_last_epoch_and_its_last_ap(directory: SearchDir) -> None:
+    reports = [make_report(1, EPOCHS, 0.25), make_report(2, EPOCHS, None)]
+    write_metrics(reports, directory.trial_folder(1, 4))
+    (trial,) = read_status(directory, 1).trials
+    assert (trial.epoch, trial.hard, trial.is_running) == (2, 0.25, False)
+    assert trial.loss == pytest.approx(reports[-1].loss, rel=1e-5)
+
+
+def test_status_is_what_the_driver_displays(directory: SearchDir) -> None:
+    with driven(directory, 4, 5) as progress:
+        metrics = {"loss": 1, "images_per_second": 80.5}
+        progress(TrialEvent(kind="epoch", number=4, epoch=5, epochs=EPOCHS, metrics=metrics))
+        assert read_status(directory, 1) == progress.displayed[-1]
         status = read_status(directory, 1)
         states = {row.candidate: row.state for row in stage_rows(directory, 1) if not row.outcome}
     assert (status.running, status.waiting, status.active) == (2, 1, True)
+    assert [trial.name for trial in status.trials] == ["4", "5"]
     assert states == {4: "running", 5: "running", 6: "waiting"}
 
 
-def test_a_study_left_running_by_a_dead_driver_is_not_running(directory: SearchDir) -> None:
+def test_a_driver_that_has_ended_is_running_nothing(directory: SearchDir) -> None:
     with driven(directory, 4, 5):
         pass
     assert read_status(directory, 1).running == 0
     states = {row.candidate: row.state for row in stage_rows(directory, 1) if not row.outcome}
     assert states == {4: "interrupted", 5: "waiting", 6: "waiting"}
+    with directory.held(1):  # the next driver, which has displayed nothing yet
+        status = read_status(directory, 1)
+    assert (status.running, status.active) == (0, True)
 
 
-def test_time_left_follows_the_drivers_pace(
-    directory: SearchDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr("time.time", lambda: now)
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"stage": "1"}', None, "x" * 9, '{"trials": [7]}']
+)
+def test_a_damaged_status_file_counts_as_none(directory: SearchDir, text: str | None) -> None:
     with driven(directory, 4):
-        assert read_status(directory, 1).seconds_left is None
-        metrics = directory.trial_folder(1, 4) / "metrics.csv"
-        metrics.write_text(metrics.read_text() + "5,1.0\n6,1.0\n")
-        now = 1060.0
-        # 2 epochs in 60 s; 54 - 30 are to come.
-        assert read_status(directory, 1).seconds_left == pytest.approx(24 * 30.0)
-        now = -5000.0  # the clock was set back
-        assert read_status(directory, 1).seconds_left is None
+        file = directory.root / "status.json"
+        whole = json.loads(file.read_text())
+        file.write_text(json.dumps(whole | {"running": "many"}) if text is None else text)
+        assert read_status(directory, 1).running == 0
 
 
-def make_progress(
-    done: dict[int, int], outcomes: dict[int, Outcome], clock: Callable[[], float] = time.monotonic
-) -> SearchProgress:
+class Progress(SearchProgress):
+    """Progress with the statuses that it has displayed."""
+
+    displayed: list[StageStatus]
+
+
+def make_progress(done: dict[int, int], outcomes: dict[int, Outcome], **options: Any) -> Progress:
     counts = StageCounts(stage=1, epochs=EPOCHS, done=done, outcomes=dict(outcomes))
-    return SearchProgress(counts, FakeDisplay(), outcomes.get, clock=clock)
+    display = FakeDisplay()
+    progress = Progress(counts, display, outcomes.get, **options)
+    progress.displayed = display.statuses
+    return progress
 
 
 def test_progress_counts_events_like_the_files() -> None:
-    now = 0.0
+    now = 1000.0
     outcomes: dict[int, Outcome] = {1: make_result(0.25, EPOCHS)}
-    progress = make_progress({1: 10, 2: 0, 3: 0}, outcomes, lambda: now)
+    progress = make_progress({1: 10, 2: 0, 3: 0}, outcomes, clock=lambda: now)
     assert progress.status().seconds_left is None
     for number in (2, 3):
         progress(TrialEvent(kind="started", number=number))
-    now = 50.0
-    progress(TrialEvent(kind="epoch", number=2, epoch=5, epochs=EPOCHS))
+    now = 1050.0
+    metrics = {"loss": 1.5, "images_per_second": 80.0, "cls_loss": 1.0}
+    progress(TrialEvent(kind="epoch", number=2, epoch=4, epochs=EPOCHS, hard=0.125))
+    progress(TrialEvent(kind="epoch", number=2, epoch=5, epochs=EPOCHS, metrics=metrics))
     status = progress.status()
     assert (status.finished, status.running, status.waiting) == (1, 2, 0)
     assert (status.epochs_done, status.epochs_total) == (15, 30)
     assert status.seconds_left == pytest.approx(15 * 10.0)  # 5 epochs in 50 s
+    common = {"epochs": EPOCHS, "is_running": True}
+    assert status.trials == (
+        TrialStatus(
+            name="2",
+            epoch=5,
+            loss=1.5,
+            hard=0.125,
+            images_per_second=80.0,
+            reported=1050.0,
+            seconds_left=50.0,  # its 5 epochs took 50 s
+            **common,
+        ),
+        TrialStatus(name="3", epoch=0, reported=1000.0, **common),
+    )
     outcomes |= {2: make_result(0.5, EPOCHS), 3: FAILED}
     progress(TrialEvent(kind="failed", number=3, failure=FAILED))
     progress(TrialEvent(kind="finished", number=2))
     status = progress.status()
-    assert (status.finished, status.failed, status.running) == (2, 1, 0)
+    assert (status.finished, status.failed, status.running, status.trials) == (2, 1, 0, ())
     assert (status.best_hard, status.best_candidate) == (0.5, 2)
     assert status.epochs_total == 20
 
@@ -161,9 +205,9 @@ def test_an_event_costs_the_same_with_any_number_of_candidates() -> None:
     done, outcomes = _Unscanned({1: 10, 2: 0}), _Unscanned({1: make_result(0.25, EPOCHS)})
     counts = StageCounts(stage=1, epochs=EPOCHS, done=done, outcomes=outcomes)
     done.is_ready = outcomes.is_ready = True
-    counts.add(TrialEvent(kind="epoch", number=2, epoch=4, epochs=EPOCHS), None)
-    counts.add(TrialEvent(kind="finished", number=2), make_result(0.5, EPOCHS))
-    status = counts.status(pace=None, active=True)
+    counts.add(TrialEvent(kind="epoch", number=2, epoch=4, epochs=EPOCHS), None, 0.0)
+    counts.add(TrialEvent(kind="finished", number=2), make_result(0.5, EPOCHS), 0.0)
+    status = counts.status(pace=None, active=True, now=0.0)
     assert (status.finished, status.best_candidate, status.epochs_done) == (2, 2, 14)
 
 
@@ -183,6 +227,23 @@ def test_a_retried_trial_keeps_its_epochs() -> None:
     progress(TrialEvent(kind="retried", number=1, failure=FAILED))
     assert (progress.status().running, progress.status().waiting) == (0, 1)
     assert progress.status().epochs_done == 5
+    assert progress.status().held() == "0 of 1 finished, 1 begun with 5 epochs"
+
+
+def test_values_that_are_no_numbers_are_not_shown() -> None:
+    progress = make_progress({1: 0}, {})
+    progress(TrialEvent(kind="epoch", number=1, epoch=1, metrics={"loss": float("nan")}))
+    assert progress.status().trials[0].loss is None
+
+
+def test_a_clock_that_was_set_back_gives_no_estimate() -> None:
+    now = 1000.0
+    progress = make_progress({1: 0}, {}, clock=lambda: now)
+    progress(TrialEvent(kind="started", number=1))
+    now = -5000.0
+    progress(TrialEvent(kind="epoch", number=1, epoch=1, epochs=EPOCHS))
+    assert progress.status().seconds_left is None
+    assert progress.status().trials[0].seconds_left == 0
 
 
 @pytest.mark.parametrize(
@@ -210,8 +271,21 @@ def test_lines_are_printed_everywhere(directory: SearchDir, is_terminal: bool) -
         display.log("candidate [3] failed: no")
         for _ in range(2):
             display.show(read_status(directory, 1))
+        assert display.held() == " with 2 of 6 finished, 1 begun with 4 epochs"
     text = output.getvalue()
     assert "candidate [3] failed: no" in text
     assert "2/6 finished" in text
-    if not is_terminal:  # the third status came too soon after the second
-        assert len(text.splitlines()) == 3
+    if not is_terminal:  # a status a minute
+        assert len(text.splitlines()) == 2
+
+
+def test_a_display_without_a_terminal_prints_a_line_a_minute(
+    directory: SearchDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    output = io.StringIO()
+    display = ConsoleDisplay(Console(file=output, width=150))
+    for now in (0.0, 59.0, 60.0, 61.0):  # noqa: B007  (read by the clock)
+        display.show(read_status(directory, 1))
+    assert len(output.getvalue().splitlines()) == 2
