@@ -1,6 +1,7 @@
 """Conversion of SCRFD models of other programs (ONNX, mmdetection) to model files."""
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,13 +21,15 @@ from search_spaces.network.reference_keys import (
     from_reference,
     reference_key,
 )
-from trials.model_file import build_claimed, read_foreign_tensors, save_model
+from trials.model_file import FORMAT, build_claimed, read_foreign_tensors, save_model
 from trials.onnx.export import compare_with_onnx
 from trials.onnx.network_import import read_onnx
 
 ONNX_TOLERANCE = 1e-3
 EMA_PREFIX = "ema_"
 CHECKPOINTS = (".pth", ".pt", ".pkl")
+_WEIGHTS_KEYS = ("state_dict", "model", "model_state_dict", "net")
+_WRAPPERS = re.compile(r"^(?:module\.|model\.)+")  # of data-parallel training and of Lightning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +124,18 @@ def _from_checkpoint(
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by the reference's names."""
-    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    weights = content
+    if isinstance(content, Mapping):
+        if content.get("format") == FORMAT:
+            raise DataError(f"{path}: is a model file of this program already")
+        inner = (content.get(key) for key in _WEIGHTS_KEYS)
+        weights = next((item for item in inner if isinstance(item, Mapping)), content)
     if not isinstance(weights, Mapping) or not weights:
         raise DataError(f"{path}: is not a checkpoint of mmdetection, it has no state_dict")
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise DataError(f"{path}: is not a checkpoint of mmdetection: {name!r} is no tensor")
-    return {name.removeprefix("module."): value for name, value in weights.items()}
+    return {_WRAPPERS.sub("", name): value for name, value in weights.items()}
 
 
 def _chosen_weights(weights: dict[str, Tensor], path: Path, *, ema: bool) -> dict[str, Tensor]:

@@ -128,6 +128,18 @@ class Placeholder:
         """Ignore the state."""
 
 
+def _empty_dict(*_: object) -> dict[Any, Any]:
+    return {}
+
+
+def _empty_list(*_: object) -> list[Any]:
+    return []
+
+
+# Containers whose items torch adds to plain ones only.
+_PLAIN = {"collections.defaultdict": _empty_dict, "collections.deque": _empty_list}
+
+
 def read_foreign_tensors(path: str | os.PathLike[str]) -> Any:
     """Return the content of another program's torch file without running code from it.
 
@@ -140,6 +152,8 @@ def read_foreign_tensors(path: str | os.PathLike[str]) -> Any:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(os.fspath(path))
     except Exception:  # an older or damaged file; `read_tensors` tells which
         return read_tensors(path)
-    inert: list[Any] = [(type("Placeholder", (Placeholder,), {}), name) for name in names]
+    inert: list[Any] = [
+        (_PLAIN.get(name) or type("Placeholder", (Placeholder,), {}), name) for name in names
+    ]
     with torch.serialization.safe_globals(inert):
         return read_tensors(path)

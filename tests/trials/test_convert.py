@@ -1,5 +1,7 @@
 """Conversion of checkpoints of other programs; ONNX files: `onnx/test_network_import.py`."""
 
+import argparse
+import collections
 import datetime
 from pathlib import Path
 
@@ -160,6 +162,9 @@ def test_metadata_of_other_types_are_no_fault_and_run_nothing(tmp_path, monkeypa
         "path": Path("work_dirs"),
         "config": Config(a=1),
         "gadget": Gadget(),
+        "counts": collections.defaultdict(list, {"a": [1]}),
+        "last": collections.deque([1, 2]),
+        "arguments": argparse.Namespace(sizes=torch.Size([1, 2]), order=np.arange(3)),
     }
     content = {"meta": meta, "state_dict": reference_weights(detector), "optimizer": {"lr": 0.1}}
     torch.save(content, "m.pth")
@@ -182,6 +187,18 @@ def test_averaged_weights_are_taken_when_asked_for(tmp_path):
     plain = save_checkpoint(tmp_path / "plain.pth", reference_weights(detector))
     with pytest.raises(DataError, match=r"has no averaged weights \(ema_\*\); leave --ema out"):
         convert_model(plain, tmp_path / "none.pt", ema=True)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict", "net", None])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
+def test_weights_are_found_under_the_usual_keys_and_wrappers(tmp_path, key, prefix):
+    detector = randomised("basic")
+    weights = {prefix + name: value for name, value in reference_weights(detector).items()}
+    torch.save({key: weights, "epoch": 3} if key else weights, tmp_path / "m.pth")
+    convert_model(tmp_path / "m.pth", tmp_path / "m.pt")
+    assert_same_weights(tmp_path / "m.pt", detector)
+    with pytest.raises(DataError, match=r"m\.pt: is a model file of this program already"):
+        convert_model(tmp_path / "m.pt", tmp_path / "again.pt")
 
 
 def test_batch_counters_may_be_missing(tmp_path):

@@ -15,6 +15,7 @@ from search_spaces.errors import ConfigError, TrialError
 from search_spaces.files import replacing
 from search_spaces.network.detector import Detector
 from trials.onnx.graph_writer import build_model
+from trials.onnx.outputs import usual_order
 from trials.onnx.runtime import OnnxSession
 from trials.settings import LARGEST, MULTIPLE
 
@@ -98,8 +99,8 @@ def _check_shape(shape: Sequence[int] | None) -> None:
 def compare_with_onnx(detector: Detector, path: str | os.PathLike[str]) -> float:
     """Return the largest difference of a detector's outputs from those of a SCRFD ONNX file.
 
-    Outputs are compared by position, so that their names do not matter; a file without a
-    batch dimension in its outputs is compared on one image.
+    Outputs are compared in the usual order, so that their names do not matter; a file without
+    a batch dimension in its outputs is compared on one image.
 
     Raises:
         DataError: onnxruntime cannot open or run the file.
@@ -117,7 +118,8 @@ def _compare(
     worst = 0.0
     for batch, height, width in sizes:
         images_B3HW = torch.randn(batch, 3, height, width, generator=generator)
-        arrays = session.run(images_B3HW.numpy())
+        names = usual_order(session.outputs, session.shapes)
+        arrays = session.run(images_B3HW.numpy(), names)
         wanted = flat_outputs(detector, images_B3HW)
         if len(arrays) != len(wanted):
             return float("inf")

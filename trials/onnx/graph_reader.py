@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from search_spaces.errors import DataError
 from trials.onnx.model_content import model_content
+from trials.onnx.outputs import usual_order
 
 IMAGE = -1  # the position of the network's input
 Array = npt.NDArray[Any]
@@ -89,12 +90,22 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
     try:
         onnx.checker.check_model(content)
         model = onnx.load_model_from_string(content)
+        _sort_outputs(model.graph.output)
         return graph_of_model(model, str(path))
     except DataError:
         raise
     except Exception as error:  # protobuf, the checker and numpy each have their own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{path}: is damaged or not an ONNX file ({reason})") from error
+
+
+def _sort_outputs(outputs: Any) -> None:
+    """Bring the outputs of a model into the usual order, and leave out those of no kind."""
+    by_name = {item.name: item for item in outputs}
+    shapes = [[d.dim_value or None for d in o.type.tensor_type.shape.dim] for o in outputs]
+    kept = [by_name[name] for name in usual_order([item.name for item in outputs], shapes)]
+    del outputs[:]
+    outputs.extend(kept)
 
 
 def graph_of_model(model: Any, source: str) -> Graph:

@@ -28,9 +28,9 @@ _LATER_LEVEL = re.compile(r"(head\.(?:towers|scores|boxes|keypoints))\.[12]\.")
 def read_onnx(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, Tensor]]:
     """Read the Architecture of a SCRFD ONNX file and its weights under our names.
 
-    Outputs are the scores of strides 8, 16, 32, then the boxes, then the key points if there
-    are any. A batch normalisation folded into a conv becomes one that only adds: mean 0,
-    weight 1, a variance such that it divides by one, and the conv's bias.
+    Outputs are scores, boxes and maybe key points, each of strides 8, 16, 32 in this order. A
+    batch normalisation folded into a conv becomes one that only adds: mean 0, weight 1, a variance
+    such that it divides by one, and the conv's bias.
 
     Raises:
         DataError: not an ONNX file, or not the graph of a SCRFD network; says what differs.

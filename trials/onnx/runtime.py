@@ -13,9 +13,10 @@ from torch import Tensor
 
 from search_spaces.errors import DataError
 from search_spaces.network.head import HeadOutputs
-from trials.detection.anchors import ANCHORS_PER_CELL, STRIDES, grids_for
+from trials.detection.anchors import ANCHORS_PER_CELL, grids_for
 from trials.onnx.graph_writer import VALUES
 from trials.onnx.model_content import model_content
+from trials.onnx.outputs import outputs_by_kind
 
 
 class OnnxSession:
@@ -94,7 +95,8 @@ class OnnxDetector:
             DataError: no such file, not a valid model, or other outputs.
         """
         self._session = OnnxSession(path, threads)
-        self._outputs = _outputs_by_kind(self._session)
+        session = self._session
+        self._outputs = outputs_by_kind(session.outputs, session.shapes, session.name)
         self.has_keypoints = "kps" in self._outputs
 
     @property
@@ -137,31 +139,3 @@ class OnnxDetector:
                 f"images of {rows} x {columns} cells; was it exported for another size?"
             )
         return flat.reshape(shape).permute(0, 3, 1, 2)
-
-
-def _outputs_by_kind(session: OnnxSession) -> dict[str, list[str]]:
-    """Return the names of the outputs of each kind, one a level, in any order of the levels.
-
-    Many exporters number the outputs. A kind is recognised by its number of values an anchor, or,
-    where a file does not state it, by the usual order: scores, boxes, key points.
-    """
-    found = {kind: [n for n in _names(kind) if n in session.outputs] for kind in VALUES}
-    if len(found["score"]) < len(STRIDES):
-        sizes = [shape[-1] if shape else None for shape in session.shapes]
-        named = list(zip(session.outputs, sizes, strict=True))
-        found = {kind: [n for n, size in named if size == VALUES[kind]] for kind in VALUES}
-        if not any(isinstance(size, int) for size in sizes):
-            starts = range(0, len(named), len(STRIDES))
-            groups = [session.outputs[start : start + len(STRIDES)] for start in starts]
-            found = dict(zip(VALUES, groups, strict=False))
-    kinds = {kind: names for kind, names in found.items() if names}
-    if not kinds.keys() >= {"score", "bbox"} or {len(names) for names in kinds.values()} != {3}:
-        rule = "outputs of 1, 4 and maybe 10 values an anchor on each of 3 levels"
-        shapes = ", ".join(map(str, session.shapes[:9]))
-        raise DataError(f"{session.name}: is not a SCRFD model ({rule}), it has {shapes}")
-    return kinds
-
-
-def _names(kind: str) -> list[str]:
-    """Return the output names of one kind, one a level."""
-    return [f"{kind}_{stride}" for stride in STRIDES]

@@ -163,8 +163,9 @@ def graph_edits():
 
     def swapped_outputs(graph):
         names = [item.name for item in graph.output]
-        for item, name in zip(graph.output, names[3:6] + names[:3], strict=False):
-            item.name = name
+        others = dict(zip(names, names[3:6] + names[:3], strict=False))
+        for node in graph.node:
+            node.output[:] = [others.get(name, name) for name in node.output]
 
     def huge_neck(graph):
         weight = next(t for t in graph.initializer if "lateral_convs.2.conv.weight" in t.name)
@@ -197,6 +198,26 @@ def test_a_graph_that_is_no_scrfd_network_is_refused(tmp_path, edit, message):
     with pytest.raises(DataError, match=message):
         convert(model, tmp_path)
     assert not (tmp_path / "m.pt").exists()
+
+
+@pytest.mark.parametrize("is_numbered", [False, True])
+def test_outputs_may_be_grouped_by_level_and_others_added(tmp_path, is_numbered):
+    detector = randomised("basic")
+    model = exported(detector)
+    outputs = list(model.graph.output)
+    if is_numbered:
+        names = {item.name: str(9000 + number) for number, item in enumerate(outputs)}
+        for node in model.graph.node:
+            node.output[:] = [names.get(name, name) for name in node.output]
+        for item in outputs:
+            item.name = names[item.name]
+    by_level = [outputs[kind * 3 + level] for level in range(3) for kind in range(3)]
+    name = model.graph.node[1].output[0]
+    feature = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["a", "b", "c", "d"])
+    del model.graph.output[:]
+    model.graph.output.extend([*by_level, feature])
+    assert convert(model, tmp_path).difference < 1e-5
+    assert_same_outputs(tmp_path / "m.pt", detector)
 
 
 @pytest.mark.parametrize(
