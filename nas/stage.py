@@ -41,7 +41,7 @@ from nas.stage_candidates import (
 from nas.storage.driver_lock import BusyError
 from nas.study.study import Study
 from reports.leaderboard import leaderboard, write_leaderboard
-from search_spaces.errors import InfeasibleError, TrialError
+from search_spaces.errors import InfeasibleError, TrialError, counted
 from trials.data.dataset import describe_left_out
 from trials.result import Outcome, TrialResult, TrialStopped
 
@@ -162,7 +162,7 @@ def _run_trials(
     study.synchronize(candidates.entries(), candidates.outcomes())
     if candidates.is_done():
         count = len(candidates.architectures)
-        display.log(f"all {count} candidates of stage {candidates.stage} are done")
+        display.log(f"stage {candidates.stage} is done: {counted(count, 'candidate')}")
         return request
     progress = _progress(candidates, display, hook)
     with (
@@ -197,7 +197,7 @@ def _progress(candidates: StageCandidates, display: Display, hook: EventHook) ->
     record = partial(write_displayed, root=candidates.directory.root)
     progress = SearchProgress(candidates.counts(), display, candidates.outcome, record=record)
     waiting = progress.status().waiting
-    display.log(f"stage {candidates.stage}: {waiting} trials to run, starting Ray")
+    display.log(f"stage {candidates.stage}: {counted(waiting, 'trial')} to run, starting Ray")
     progress.show()
     hook.follow(progress.status)
     return progress

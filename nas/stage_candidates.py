@@ -21,7 +21,7 @@ from nas.study.trials import Entry
 from reports.curves import read_curve
 from search_spaces.architecture import Architecture, load_architecture, save_architecture
 from search_spaces.cost.detector import flops_by_part, params_by_part, total
-from search_spaces.errors import ConfigError, DataError, IncomparableError
+from search_spaces.errors import ConfigError, DataError, IncomparableError, counted
 from search_spaces.files import write_text
 from search_spaces.yaml_files import dump_yaml
 from trials.result import Outcome, TrialFailure
@@ -251,4 +251,6 @@ def log_unfinished(directory: SearchDir, stage: int, display: Display) -> None:
     """Log how many candidates of a stage have no outcome, if any."""
     unfinished = set(directory.numbers(stage)) - set(directory.outcomes(stage))
     if unfinished:
-        display.log(f"stage {stage} has {len(unfinished)} candidates without a result yet")
+        display.log(
+            f"stage {stage} has {counted(len(unfinished), 'candidate')} without a result yet"
+        )

@@ -1,4 +1,4 @@
-"""Errors that a user can cause. The command line prints each as one line."""
+"""Errors that a user can cause, and text of messages. The command line prints each as one line."""
 
 _LONGEST_LINE = 200
 
@@ -39,6 +39,11 @@ def last_line(error: BaseException) -> str:
 
 def _lines(error: BaseException) -> list[str]:
     return str(error).strip().splitlines() or [type(error).__name__]
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return `1 trial` or `2,000 trials`; `plural` is for nouns that do not just add an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def shown(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from search_spaces.architecture import Architecture
 from search_spaces.checks import require_integer
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, counted
 from search_spaces.files import remove_left_overs, write_text
 from trials.device import limited_threads, resolve_device, resolve_precision
 from trials.failure import memory_fault
@@ -95,7 +95,9 @@ def advance_trial(
     path, settings = Path(folder), trial.settings
     until = require_integer(until, "until", 1, settings.epochs)
     if workers.count != settings.workers:
-        raise ConfigError(f"settings ask for {settings.workers} workers, got {workers.count}")
+        raise ConfigError(
+            f"settings ask for {counted(settings.workers, 'worker')}, got {workers.count}"
+        )
     request = trial.request()
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device)

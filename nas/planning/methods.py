@@ -128,7 +128,7 @@ def complete_rungs_method(
     missing = sorted(set(schedule.complete_rungs) - set(lengths))
     if missing:
         raise ConfigError(
-            f"complete rungs lie after epochs {list(schedule.complete_rungs)}; give --short with "
+            f"complete rungs are after epochs {list(schedule.complete_rungs)}; give --short with "
             f"schedules of {missing} epochs too, or other --grace-epochs"
         )
     return Method(strategy="random", schedule=schedule, recording=spliced)

@@ -20,7 +20,7 @@ from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import params_by_part, total
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, counted
 from search_spaces.network.detector import build_detector
 from trials.data.dataset import FaceDataset
 from trials.device import gpu_count
@@ -89,14 +89,15 @@ def measure_pace(
     device = "auto" if resources.gpus_per_trial else "cpu"
     settings = replace(request.settings(resources.threads), device=device)
     found = _profiles(chosen, request, settings, at_once)
+    timed = f"{counted(found[0].steps, 'step')} of {counted(len(found), 'candidate')}"
     trials = f"{at_once} at a time" if at_once > 1 else "one at a time"
-    where = f"{found[0].device}, {found[0].threads} threads each, {found[0].precision}"
+    where = f"{found[0].device}, {counted(found[0].threads, 'thread')} each, {found[0].precision}"
     return _pace(
         chosen[len(chosen) // 2],
         request,
         images_per_second=1 / mean(1 / profile.images_per_second for profile in found),
         evaluation_s=mean(profile.evaluation_s for profile in found),
-        basis=f"{found[0].steps} steps of {len(found)} candidates timed here, {trials} ({where})",
+        basis=f"{timed} timed here, {trials} ({where})",
     )
 
 

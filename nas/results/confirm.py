@@ -24,7 +24,7 @@ from nas.search.request import AnyRequest
 from nas.stage import write_stage_leaderboard
 from nas.stage_candidates import log_unfinished
 from search_spaces.checks import require_integer
-from search_spaces.errors import ConfigError, IncomparableError
+from search_spaces.errors import ConfigError, IncomparableError, counted
 from trials.fingerprint import data_fingerprint
 from trials.result import Outcome, TrialResult
 
@@ -163,10 +163,10 @@ def _train(
     results = {task: item for task, item in found.items() if isinstance(item, TrialResult)}
     pending = [task for task in runs if task not in results]
     if not pending:
-        display.log(f"all {len(runs)} trainings with other seeds are done")
+        display.log(f"{counted(len(runs), 'training')} with other seeds done, none to run")
         return
     progress = _progress(runs, results, request, display)
-    display.log(f"{len(pending)} trainings with other seeds to run, starting Ray")
+    display.log(f"{counted(len(pending), 'training')} with other seeds to run, starting Ray")
     progress.show()
     subscribers: list[Subscriber] = [
         stop_if_disk_full,

@@ -12,6 +12,7 @@ from reports.figures.chart import COLOURS, Chart, colour, draw, legend, marker, 
 from reports.figures.points import METRICS, draw_points, label_of, name_points
 from reports.search_data import StageData, results_table
 from reports.statistics.population import best_so_far, edf, pareto_front
+from search_spaces.errors import counted
 
 ALL_NAMED = 12  # candidates that all have a label
 
@@ -128,6 +129,6 @@ def _measured(stages: Sequence[StageData]) -> str:
             "Latency was not measured; `scrfd-nas report --latency` measures the best candidates."
         )
     one = found[0]
-    threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
+    threads = counted(one.threads, "thread")
     where = f"{one.runtime} on {one.device}, {threads}, {one.height} x {one.width}"
     return f"Latency: median of single images, {where}, of the {len(found)} measured."

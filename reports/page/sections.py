@@ -12,6 +12,7 @@ from reports.page.text import describe, format_ap, format_flops, percent
 from reports.search_data import CandidateData, StageData
 from reports.statistics.verdict import TEST
 from search_spaces.cost.detector import PARTS
+from search_spaces.errors import counted
 from search_spaces.yaml_files import dump_yaml
 from search_spaces.zoo.published import Published, published_near
 from trials.result import TrialFailure
@@ -100,7 +101,8 @@ def repeat_section(stage: StageData) -> Markup:
 def summary_line(stage: StageData) -> str:
     """Return a summary of a stage in one line."""
     request, finished = stage.request, len(stage.finished)
-    text = f"Stage {stage.stage}: {finished} of {len(stage.candidates)} candidates finished"
+    count = counted(len(stage.candidates), "candidate")
+    text = f"Stage {stage.stage}: {finished} of {count} finished"
     text += f", {request.get('epochs')} epochs at {request.get('image_size')} px"
     flops = request.get("flops")
     return text + (f", budget {format_flops(flops)} FLOPs." if isinstance(flops, int) else ".")

@@ -112,7 +112,7 @@ def test_stage_2_logs_an_unfinished_stage_1(search: FakeSearch) -> None:
     search.begin(3)
     search.directory.result_file(1, 2).unlink()
     search.run(2, template="1", num_candidates=1)
-    assert "stage 1 has 1 candidates without a result yet" in search.display.lines
+    assert "stage 1 has 1 candidate without a result yet" in search.display.lines
 
 
 def test_a_failed_trial_has_a_reason_and_no_ap_and_the_search_continues(search: FakeSearch) -> None:

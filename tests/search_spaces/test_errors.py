@@ -2,7 +2,7 @@
 
 import pytest
 
-from search_spaces.errors import first_line, last_line, shown
+from search_spaces.errors import counted, first_line, last_line, shown
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,9 @@ def test_lines_of_errors_are_not_empty_and_limited(text: str, first: str, last: 
 )
 def test_shown_values_have_at_most_80_characters(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+def test_nouns_are_singular_for_one_alone() -> None:
+    assert [counted(n, "trial") for n in (0, 1, 2000)] == ["0 trials", "1 trial", "2,000 trials"]
+    assert counted(1, "search", "searches") == "1 search"
+    assert counted(3, "search", "searches") == "3 searches"

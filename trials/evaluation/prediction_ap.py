@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.errors import DataError
+from search_spaces.errors import DataError, counted
 from trials.data.ground_truth import Truth, require_faces
 from trials.data.widerface_mat import read_ground_truth
 from trials.evaluation.prediction_files import read_predictions
@@ -73,8 +73,8 @@ def _notes(found: Collection[str], truth: Truth) -> list[str]:
     missing = [name for name in truth.names if name not in found]
     if missing:
         notes.append(
-            f"{len(missing)} of {len(truth.names)} images have no prediction file and count as "
-            f"images without detections, first {missing[0]}"
+            f"{len(missing)} of {counted(len(truth.names), 'image')} without a prediction file "
+            f"count as images without detections, first {missing[0]}"
         )
     if unknown := sorted(set(found) - set(truth.names)):
         notes.append(

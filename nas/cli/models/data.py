@@ -9,6 +9,7 @@ import typer
 from nas.cli.models import imports
 from nas.cli.shared import common
 from nas.cli.shared.run_flags import Json
+from search_spaces.errors import counted
 
 if TYPE_CHECKING:
     from trials.data.check import CheckReport
@@ -39,7 +40,7 @@ def generate(
             progress=progress,
         )
     content = {"out": str(out), "train": num_train, "val": num_val, "seed": seed}
-    text = f"{out}: {num_train} training and {num_val} validation images"
+    text = f"{out}: {num_train:,} training and {counted(num_val, 'validation image')}"
     common.print_result(content, text, as_json=as_json)
 
 
@@ -88,7 +89,7 @@ def _show(data: Path, report: "CheckReport") -> None:
         common.print_rich(text)
         _show_first([f"{name}: no face that counts" for name in report.left_out.faceless])
     _show_first([str(fault) for fault in report.faults])
-    common.print_rich(f"{len(report.faults)} faults" if report.faults else "no faults")
+    common.print_rich(counted(len(report.faults), "fault") if report.faults else "no faults")
 
 
 def _show_first(lines: Sequence[str]) -> None:

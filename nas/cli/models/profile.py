@@ -8,6 +8,7 @@ from nas.cli.shared import common, paths
 from nas.cli.shared.flags import group, with_flags
 from nas.cli.shared.run_flags import RunFlags
 from nas.search.options import DATA, RecipeOptions
+from search_spaces.errors import counted
 from trials.options import option
 from trials.settings import TrialSettings
 
@@ -74,14 +75,14 @@ def _content(architecture: str, found: "StepProfile") -> dict[str, Any]:
 
 
 def _print(architecture: str, found: "StepProfile") -> None:
-    where = f"{found.device}, {found.threads} threads, {found.precision}"
-    size = f"{found.batch_size} images of {found.image_size} px"
+    where = f"{found.device}, {counted(found.threads, 'thread')}, {found.precision}"
+    size = f"{counted(found.batch_size, 'image')} of {found.image_size} px"
     rows = [
         (_LABELS[part], f"{1000 * seconds:.1f}", f"{100 * found.shares[part]:.1f}")
         for part, seconds in found.seconds.items()
     ]
     rows.append(("step", f"{1000 * found.step_s:.1f}", "100.0"))
-    title = f"{architecture} on {where}: {size}, mean of {found.steps} steps"
+    title = f"{architecture} on {where}: {size}, mean of {counted(found.steps, 'step')}"
     common.print_table(title, ("part", "ms", "%"), rows, text_columns=("part",))
     rate, evaluation = found.images_per_second, 1000 * found.evaluation_s
     text = f"{rate:.1f} training images a second; evaluation: {evaluation:.1f} ms an image"

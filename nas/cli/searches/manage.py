@@ -10,7 +10,7 @@ from nas.cli.shared.flags import flag
 from nas.cli.shared.run_flags import Json, MovedData, RayAddress, RunFlags, SearchDirectory, Stage
 from nas.cli.shared.stage_input import StageInput
 from nas.storage.urls import name_of
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from nas.monitoring.housekeeping import Found
@@ -29,7 +29,7 @@ def list_searches(
         return
     columns = ("search", "stage", "state", "finished", "failed", "candidates", "best hard AP")
     rows = [row for item in found for row in _rows(item)]
-    title = f"{len(found)} searches in {runs}"
+    title = f"{counted(len(found), 'search', 'searches')} in {runs}"
     common.print_table(title, columns, rows, text_columns=("search", "state"))
 
 
@@ -144,7 +144,7 @@ def clean(
     content = {"search_dir": str(directory), "files": count, "bytes": size}
     content["removed"] = not dry_run
     verb = "would remove" if dry_run else "removed"
-    text = f"{directory}: {verb} {count} files, {size / 1e6:.1f} MB"
+    text = f"{directory}: {verb} {counted(count, 'file')}, {size / 1e6:.1f} MB"
     common.print_result(content, text, as_json=as_json)
 
 

@@ -10,7 +10,7 @@ from nas.cli.shared.run_flags import RunFlags
 from nas.cli.shared.stage_input import network_flags, read_input, refuse_other_stage
 from nas.search.options import stage_option
 from search_spaces.architecture import Architecture
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, counted
 from trials.options import OptionField, option_field, option_fields
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _rows(plan: "Plan") -> list[tuple[str, str, str]]:
             f"{100 * plan.evaluation_share:.1f} % of a trial",
         ),
         ("whole trial", describe_seconds(plan.trial_s), "without the start of its process"),
-        ("wall-clock", describe_seconds(plan.wall_s), f"{plan.slots} trials at a time"),
+        ("wall-clock", describe_seconds(plan.wall_s), f"{counted(plan.slots, 'trial')} at a time"),
     ]
     if plan.uses_gpus:
         basis = f"{plan.resources.gpus_per_trial:g} GPUs a trial"
@@ -158,7 +158,11 @@ def _acceptance(plan: "Plan") -> tuple[str, str]:
 
 def _epochs_basis(plan: "Plan") -> str:
     done = sum(plan.work.done.values())
-    return f"{done} others are done already" if done else "every trial to the end"
+    return (
+        f"{counted(done, 'other is', 'others are')} done already"
+        if done
+        else "every trial to the end"
+    )
 
 
 def _bytes(size: int) -> str:

@@ -11,6 +11,7 @@ from nas.cli.shared import common, run_flags
 from nas.cli.shared.flags import group, with_flags
 from nas.cli.shared.run_flags import RunFlags
 from nas.planning.options import SimulationOptions
+from search_spaces.errors import counted
 from search_spaces.files import write_text
 from trials.options import check_options, option
 
@@ -83,7 +84,7 @@ def _export(source: Path, stage: int, path: Path) -> None:
 
     found = [curve for curve in load_curves(source, stage)[0] if curve.last]
     write_curves(found, path)
-    common.print_note(f"{len(found)} curves written to {path}")
+    common.print_note(f"{counted(len(found), 'curve')} written to {path}")
 
 
 def _recording(source: Path, stage: int) -> "Recording":
@@ -105,14 +106,15 @@ def _print_methods(source: Path, found: "Simulation") -> None:
     recording, options = found.recording, found.options
     spent = [f"{share * recording.total_epochs:.0f} epochs" for share in found.summaries[0].hard_at]
     columns = ["strategy", "scheduler", *spent, "at its end", "after epochs", "near the best"]
-    what = f"{len(recording.numbers)} candidates x {recording.epochs} epochs"
+    what = f"{counted(len(recording.numbers), 'candidate')} x {counted(recording.epochs, 'epoch')}"
     title = f"{source}: {what} = {recording.total_epochs}; hard AP found, median (quartiles)"
     rows = [_cells(summary) for summary in found.summaries]
     common.print_table(title, columns, rows, text_columns=("strategy", "scheduler"))
     for line in describe_rungs(recording, options):
         common.print_rich(line)
     common.print_rich(
-        f"{options.repeats} replays each; slots: {options.slots}; -: no trial was finished\n"
+        f"{counted(options.repeats, 'replay')} each; slots: {options.slots}; "
+        "-: no trial was finished\n"
         f"near the best: epochs until hard AP was within {options.margin:g} of the best of all, "
         f"{recording.best:.4f} (candidate {recording.best_number}), and how often it was\n"
     )
@@ -140,7 +142,7 @@ def _print_ranks(ranks: "Sequence[RungRank]") -> None:
 
 
 def _rank(rank: "RungRank") -> tuple[str, str, str, str]:
-    found, epoch, schedule = rank.correlation, str(rank.epoch), f"{rank.schedule} epochs"
+    found, epoch, schedule = rank.correlation, str(rank.epoch), counted(rank.schedule, "epoch")
     if found.tau is None or found.low is None or found.high is None:
         return epoch, schedule, "-", "-"
     return epoch, schedule, f"{found.tau:.3f}", f"{found.low:.3f} to {found.high:.3f}"

@@ -44,12 +44,12 @@ def print_leaderboards(
 
 
 def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the leaderboard of a stage, in 80 columns if all candidates are finished."""
+    """Print the leaderboard of a stage; up to 10 GFLOPs in 80 columns if all are finished."""
     from search_spaces.cost.detector import PARTS
 
     finished = [row for row in rows if row["state"] == "finished"]
     is_complete = len(finished) == len(rows)
-    columns = ["rank", "cand.", *_APS, "FLOPs", "params", *PARTS, "min"]
+    columns = ["rank", "cand.", *_APS, "FLOPs", "params", *PARTS, "minutes"]
     columns += [] if is_complete else ["epochs", "state"]
     title = f"Stage {stage}: {len(finished)} of {len(rows)} finished"
     if finished:

@@ -64,7 +64,7 @@ def test_steps_are_timed_and_the_table_says_how(
     # 80 epochs of 7 images, evaluations of 3: 3 % are 16.8 evaluations, so 8, 16, .. 72, 78, 79.
     assert "12 x 3 images" in printed
     assert "all but the last:" in printed
-    assert "16 steps of 1 candidates timed here" in printed
+    assert "16 steps of 1 candidate timed here" in printed
     for figure in ("sampler's acceptance", "wall-clock", "disk", "evaluation"):
         assert figure in printed
 

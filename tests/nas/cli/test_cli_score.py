@@ -43,7 +43,7 @@ def test_missing_predictions_count_as_empty_and_are_reported(
     found = put(tmp_path / "found", "e/a", "e/extra")
     shown = cli.run([*score(found, gt), "--json"])
     assert json.loads(shown.out) == HALF
-    assert "1 of 2 images have no prediction file" in shown.err
+    assert "1 of 2 images without a prediction file" in shown.err
     assert "first e/b" in shown.err
     assert "1 prediction files belong to no image" in shown.err
     table = cli.run(score(found, gt)).out

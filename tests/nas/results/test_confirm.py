@@ -88,7 +88,7 @@ def test_the_best_are_trained_with_new_seeds_and_ranked_by_their_means(search: S
     assert "seeds" in search.directory.leaderboard_file(1).read_text().splitlines()[0]
     assert search.confirm(top=3).equals(table)
     assert search.cluster.asked == []
-    assert "all 6 trainings with other seeds are done" in search.display.lines
+    assert "6 trainings with other seeds done, none to run" in search.display.lines
     assert ranks(search.confirm(top=4))[-1] == (4, 4, 3)  # clearly worse: not tied
     # The search itself is unchanged.
     assert search.directory.numbers(1) == [1, 2, 3, 4]
