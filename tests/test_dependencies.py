@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Of those who develop: whatever is newest.
 TOOLS = {"ruff", "mypy", "pandas-stubs", "types-PyYAML", "scipy-stubs", "moto", "pytest-xdist"}
+TOOLS |= {"selenium"}
 
 
 def needed() -> dict[str, Requirement]:

@@ -3,25 +3,34 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.search.directory import find_search_dir
+from nas.search.options import MACHINE
 from nas.search.request import AnyRequest
 from reports.statistics.comparison import Population
 from search_spaces.errors import ConfigError
 from trials.fingerprint import differences
+from trials.options import option_fields
 from trials.result import TrialResult
 
-# Settings that must be equal for hard APs to be comparable.
-_SAME = ("data_fingerprint", "recipe", "epochs", "image_size", "precision", "flops")
-_SAME_IF_KNOWN = ("select_on", "scheduler", "rungs")
+# Options that must be equal for hard APs to be comparable.
+_SAME = ("data", "recipe", "epochs", "image_size", "precision", "flops", "select_on", "rungs")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Populations of several searches, and reasons not to compare them."""
+    """Populations of several searches, and how their options differ.
+
+    Attributes:
+        populations: the finished candidates of each stage that has any.
+        warnings: what is left out, and which populations are not comparable, with the options.
+        notes: which populations are comparable, with the options that differ.
+    """
 
     populations: tuple[Population, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def read_populations(directories: Sequence[Path], stage: int | None = None) -> Found:
@@ -47,7 +56,12 @@ def read_populations(directories: Sequence[Path], stage: int | None = None) -> F
                 continue
             populations.append(Population(name=label, hard=hard))
             requests.append((label, request))
-    return Found(populations=tuple(populations), warnings=(*warnings, *contradictions(requests)))
+    notes: list[str] = []
+    for label, request in requests[1:]:
+        is_comparable, text = relation(requests[0][1], request)
+        sentence = f"{requests[0][0]} and {label} are {text}"
+        (notes if is_comparable else warnings).append(sentence)
+    return Found(populations=tuple(populations), warnings=tuple(warnings), notes=tuple(notes))
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
@@ -59,20 +73,24 @@ def _names(directories: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in directories]
 
 
-def contradictions(requests: Sequence[tuple[str, AnyRequest]]) -> list[str]:
-    """Return the differences between the first request and every other one as text."""
-    if not requests:
-        return []
-    first_name, first = requests[0]
-    found = []
-    for name, request in requests[1:]:
-        changed = differences(_settings(first), _settings(request))
-        if changed:
-            found.append(f"{first_name} and {name} differ in {'; '.join(changed)}")
-    return found
+def relation(first: AnyRequest, second: AnyRequest) -> tuple[bool, str]:
+    """Return whether hard APs of two requests are comparable, and the options that differ."""
+    one, two = _options(first), _options(second)
+    if first.data_fingerprint == second.data_fingerprint:
+        two["data"] = one["data"]  # the same data at two places
+    elif first.data == second.data:
+        two["data"] += " (changed in between)"
+    changed = {key: differences(one.get(key), two.get(key), key) for key in {**one, **two}}
+    reasons = [line for key in _SAME for line in changed[key]]
+    if reasons:
+        return False, f"not comparable: {'; '.join(reasons)}"
+    others = [line for lines in changed.values() for line in lines]
+    text = f"they differ in {'; '.join(others)}" if others else "all options are equal"
+    return True, f"comparable; {text}"
 
 
-def _settings(request: AnyRequest) -> dict[str, object]:
-    content = request.to_dict()
-    known = [name for name in _SAME_IF_KNOWN if name in content]
-    return {name: content[name] for name in (*_SAME, *known)}
+def _options(request: AnyRequest) -> dict[str, Any]:
+    """Return the options that may affect the result."""
+    left_out = {i.name for i in option_fields(type(request)) if i.option.panel == MACHINE}
+    left_out |= {"data_fingerprint", "template_hash", "study"}
+    return {key: value for key, value in request.to_dict().items() if key not in left_out}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.results.baselines import FOLDER, read_baselines
-from nas.results.comparing import contradictions
+from nas.results.comparing import relation
 from nas.running.node_requirements import missing_data
 from nas.search.directory import SearchDir
 from reports.search_data import Evaluations, Photo, StageData
@@ -60,8 +60,9 @@ def _template(
     requests, wanted = directory.requests(), stage.request.get("template_hash")
     for earlier in stages:
         is_before = earlier.stage < stage.stage
-        pair = [("", requests[earlier.stage]), ("", requests[stage.stage])]
-        if wanted is None or not is_before or contradictions(pair):
+        if wanted is None or not is_before:
+            continue
+        if not relation(requests[earlier.stage], requests[stage.stage])[0]:
             continue
         for candidate in earlier.finished:
             if candidate.architecture.content_hash == wanted:

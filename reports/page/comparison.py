@@ -6,14 +6,29 @@ from pathlib import Path
 from reports.figures.chart import Chart
 from reports.figures.search_plots import edf_chart
 from reports.page.figure import figure
-from reports.page.html import Child, Markup, cell, column, number, number_column, page, table, tag
+from reports.page.html import (
+    Child,
+    Markup,
+    cell,
+    column,
+    number,
+    number_column,
+    page,
+    prose,
+    table,
+    tag,
+)
 from reports.statistics.comparison import Comparison, Difference, summary
-from reports.statistics.population import Interval
+from reports.statistics.population import FEW, Interval
 from search_spaces.files import write_text
 
 COMPARE_FILE = "compare.html"
 _SUMMARY = ("population", "candidates", "best", "median", "worst")
-_PAIRS = ("second - first", "median", "best of n", "n", "KS", "p")
+_PAIRS = ("second - first", "best", "best of n", "n", "median", "KS", "p")
+CAVEAT = (
+    "APs are of one seed each, and the best of a search is biased upwards: confirm the winners "
+    "(`scrfd-nas confirm`) before choosing between them."
+)
 
 
 def comparison_tables(comparison: Comparison) -> list[tuple[str, tuple[str, ...], list[list[str]]]]:
@@ -25,15 +40,15 @@ def comparison_tables(comparison: Comparison) -> list[tuple[str, tuple[str, ...]
     pairs = [_pair_cells(difference) for difference in comparison.differences]
     return [
         ("Hard AP of the finished candidates", _SUMMARY, rows),
-        ("Differences in hard AP (95 % bootstrap)", _PAIRS, pairs),
+        ("Differences in hard AP (95 % bootstrap, jointly)", _PAIRS, pairs),
     ]
 
 
-def write_comparison(comparison: Comparison, warned: Sequence[str], out: Path) -> Path:
+def write_comparison(comparison: Comparison, notes: Sequence[str], out: Path) -> Path:
     """Write the self-contained `compare.html`, its figure and numbers; return the page's path."""
     chart = comparison_chart(comparison)
     chart.save(out)
-    write_text(out / COMPARE_FILE, _page(comparison, warned, chart))
+    write_text(out / COMPARE_FILE, _page(comparison, notes, chart))
     return out / COMPARE_FILE
 
 
@@ -42,19 +57,21 @@ def comparison_chart(comparison: Comparison) -> Chart:
     return edf_chart({p.name: p.hard for p in comparison.populations}, name="compare")
 
 
-def _pair_cells(difference: Difference) -> list[str]:
-    d = difference
-    cells = [f"{d.second} - {d.first}", _interval(d.median), _interval(d.best)]
-    return [*cells, str(d.draws), f"{d.ks:.3f}", f"{d.p:.3g}"]
+def _pair_cells(d: Difference) -> list[str]:
+    cells = [f"{d.second} - {d.first}", f"{d.gap:+.4f}", _interval(d.best)]
+    cells += ["" if d.draws is None else str(d.draws), _interval(d.median)]
+    return [*cells, "" if d.ks is None else f"{d.ks:.3f}", "" if d.p is None else f"{d.p:.3g}"]
 
 
-def _interval(found: Interval) -> str:
-    return f"{found.median:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+def _interval(found: Interval | None) -> str:
+    return "" if found is None else str(found)
 
 
-def _page(comparison: Comparison, warned: Sequence[str], chart: Chart) -> str:
-    content: list[Child] = [tag("h1", "Comparison of searches")]
-    content += [tag("p", f"Not comparable: {text}", class_="note") for text in warned]
+def _page(comparison: Comparison, notes: Sequence[str], chart: Chart) -> str:
+    names = " and ".join(population.name for population in comparison.populations)
+    content: list[Child] = [tag("h1", f"Comparison of {names}")]
+    content += [tag("p", str(difference), class_="lead") for difference in comparison.differences]
+    content += [tag("p", prose(text), class_="note") for text in (*notes, CAVEAT)]
     content.append(figure(chart))
     for title, columns, rows in comparison_tables(comparison):
         content += [tag("h3", title), _table(columns, rows)]
@@ -72,8 +89,9 @@ def _cells(row: Sequence[str]) -> list[Markup]:
 
 
 _HOW_TO_READ = (
-    "Median: difference of the medians of 10,000 resamples of both populations. Best of n: "
-    "difference of the best of n candidates drawn from each. If an interval includes 0, the "
-    "searches may be equally good. KS: largest vertical distance of the two curves, and the "
-    "p-value of such a distance for equal populations."
+    "Best of n: difference of the best of n candidates drawn from each, in 10,000 draws. Median: "
+    "difference of the medians of as many resamples. If an interval includes 0, the searches may "
+    "be equally good; the intervals hold jointly for all pairs. KS: largest vertical distance of "
+    "the two curves, and the p-value of such a distance for equal populations, corrected for the "
+    f"number of pairs (Holm). Populations of fewer than {FEW} candidates have no intervals."
 )

@@ -5,8 +5,8 @@ from reports.page.text import format_flops, percent
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, STAGES, flops_by_part, total
 
-HEIGHT, BAR, GAP = 88, 11, 3  # pixels of a drawing, a bar and the space between two bars
-MOST = 126  # pixels of the bars of one part
+HEIGHT, BAR, GAP = 88, 9, 3  # pixels of a drawing, a bar and the space between two bars
+MOST = 84  # pixels of the bars of one part
 
 
 def network_diagram(architecture: Architecture) -> Markup:

@@ -14,7 +14,7 @@ from reports.figures.detection_charts import (
     precision_recall_chart,
 )
 from reports.page.figure import figure
-from reports.page.html import Markup, join, tag
+from reports.page.html import Markup, join, prose, tag
 from reports.page.text import percent
 from reports.search_data import Photo, StageData
 from reports.statistics.face_sizes import by_height, found_by_one
@@ -44,7 +44,7 @@ def evidence_section(stage: StageData, charts: Mapping[str, Chart]) -> Markup | 
     title = tag("h3", "Faces found and missed")
     evaluations = stage.evaluations
     if not evaluations.records:
-        return join(title, tag("p", _NO_RECORD, class_="soft"))
+        return join(title, tag("p", prose(_NO_RECORD), class_="soft"))
     names = [f"{kind}_stage{stage.stage}" for kind in ("face_sizes", "precision_recall")]
     return join(
         title,

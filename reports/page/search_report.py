@@ -57,7 +57,7 @@ def report_page(search: SearchData, charts: Sequence[Chart], shares: Shares) -> 
         None if won is None else evidence_section(won.stage, by_name),
         *(
             _stage(
-                stage, by_name, shares[stage.stage], has_evidence=stage is not (won and won.stage)
+                stage, by_name, shares[stage.stage], is_first=won is not None and stage is won.stage
             )
             for stage in later_first
         ),
@@ -74,14 +74,15 @@ def report_page(search: SearchData, charts: Sequence[Chart], shares: Shares) -> 
 
 
 def _stage(
-    stage: StageData, charts: Mapping[str, Chart], shares: pd.DataFrame, *, has_evidence: bool
+    stage: StageData, charts: Mapping[str, Chart], shares: pd.DataFrame, *, is_first: bool
 ) -> Markup:
+    """Return the section of a stage; the card has the verdict and the evidence of the first."""
     n = stage.stage
     return join(
         tag("h2", f"Stage {n}", id=f"stage{n}"),
-        _lead(stage),
+        None if is_first else _lead(stage),
         sections.leaderboard_section(stage),
-        evidence_section(stage, charts) if has_evidence else None,
+        None if is_first else evidence_section(stage, charts),
         tag("h3", "Where the compute goes") if stage.finished else None,
         tag("p", prose(compute_findings(stage, shares))) if stage.finished else None,
         *_figures(charts, (f"shares_stage{n}",)),

@@ -24,19 +24,22 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Interval:
-    """The central 95 % interval and the median of a distribution."""
+    """The central interval, by default of 95 %, and the median of a distribution."""
 
     low: float
     median: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.median:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
+
     @classmethod
-    def of(cls, values: ArrayLike) -> "Interval":
+    def of(cls, values: ArrayLike, level: float = LEVEL) -> "Interval":
         """Return the interval of the values. Raises ConfigError if there are none."""
         array = np.asarray(values, dtype=np.float64)
         if array.size == 0:
             raise ConfigError("an interval needs at least one value, got none")
-        tail = 100 * (1 - LEVEL) / 2
+        tail = 100 * (1 - level) / 2
         low, median, high = np.percentile(array, [tail, 50, 100 - tail])
         return cls(float(low), float(median), float(high))
 

@@ -62,20 +62,25 @@ def compare(
     out: Annotated[Path | None, _OUT] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the error distributions of searches, with confidence intervals."""
+    """Compare searches: what differs, which is better, and by how much."""
     from nas.results.comparing import read_populations
-    from reports.page.comparison import comparison_tables, write_comparison
+    from reports.page.comparison import CAVEAT, comparison_tables, write_comparison
     from reports.statistics.comparison import compare_populations
 
     found = read_populations(directories, stage)
     comparison = compare_populations(found.populations)
-    page = write_comparison(comparison, found.warnings, out) if out is not None else None
+    lines = [*found.warnings, *found.notes]
+    page = write_comparison(comparison, lines, out) if out is not None else None
+    sentences = list(map(str, comparison.differences))
     if as_json:
-        content = {"warnings": list(found.warnings), **comparison.to_dict()}
+        content = {"warnings": list(found.warnings), "notes": list(found.notes)}
+        content |= {"sentences": sentences, **comparison.to_dict()}
         common.print_json({**content, "report": None if page is None else str(page)})
         return
     for warning in found.warnings:
         common.print_note(f"warning: {warning}")
+    for line in (*found.notes, *sentences, CAVEAT):
+        common.print_rich(line)
     for title, columns, rows in comparison_tables(comparison):
         common.print_table(title, columns, rows, text_columns=columns[:1])
     if page is not None:

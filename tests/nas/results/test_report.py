@@ -145,6 +145,7 @@ def test_compare_prints_tables_and_warnings_and_writes_a_page(
     assert run(["compare", "one", "two", "--out", "compared"]) == 0
     output = capsys.readouterr()
     assert "two, stage 1 - one, stage 1" in output.out
+    assert "are comparable; they differ in num_candidates: 3 -> 4" in " ".join(output.out.split())
     assert "warning" not in output.err
     assert Path("compared/compare.html").is_file()
     assert Path("compared/compare.svg").is_file()
@@ -153,9 +154,12 @@ def test_compare_prints_tables_and_warnings_and_writes_a_page(
     assert content["warnings"] == []
     assert content["report"] is None
     assert [p["candidates"] for p in content["populations"]] == [3, 4]
-    assert content["differences"][0]["ks"] == pytest.approx(0.25)  # three of four are the same
+    assert content["differences"][0]["ks"] is None
+    assert "with fewer than 8 candidates" in content["sentences"][0]
+    (note,) = content["notes"]
+    assert note.startswith("one, stage 1 and two, stage 1 are comparable; they differ in num_can")
     assert run(["compare", "one", "none"]) == 0
-    warning = "one, stage 1 and none, stage 1 differ in epochs: 2 -> 3"
+    warning = "one, stage 1 and none, stage 1 are not comparable: epochs: 2 -> 3"
     assert warning in capsys.readouterr().err
     for number in empty.numbers(1):
         empty.result_file(1, number).unlink()
