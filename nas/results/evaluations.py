@@ -8,7 +8,8 @@ from nas.results.baselines import FOLDER, read_baselines
 from nas.results.comparing import relation
 from nas.running.node_requirements import missing_data
 from nas.search.directory import SearchDir
-from reports.search_data import Evaluations, Photo, StageData
+from reports.page.summary import winner
+from reports.search_data import Evaluations, Photo, SearchData, StageData
 from search_spaces.errors import DataError
 from trials.data.images import Image, encoded, fitted_size, read_image, resize
 from trials.evaluation.record import EvaluationRecord, Picture
@@ -22,15 +23,14 @@ PHOTO_BYTES = 100_000
 def add_evaluations(directory: SearchDir, stages: Sequence[StageData]) -> tuple[StageData, ...]:
     """Return the stages with what their best trials have recorded of their last evaluations.
 
-    Photos are those of the winner of the last stage that has results.
+    Photos are those of the winner of the search.
     """
-    found = [replace(s, evaluations=_evaluations(directory, s, stages)) for s in stages]
-    for place in reversed(range(len(found))):
-        if found[place].finished:
-            evaluations = _with_photos(directory, found[place])
-            found[place] = replace(found[place], evaluations=evaluations)
-            break
-    return tuple(found)
+    found = tuple(replace(s, evaluations=_evaluations(directory, s, stages)) for s in stages)
+    won = winner(SearchData(name="", stages=found))
+    if won is None:
+        return found
+    best = replace(won.stage, evaluations=_with_photos(directory, won.stage))
+    return tuple(best if stage is won.stage else stage for stage in found)
 
 
 def _evaluations(

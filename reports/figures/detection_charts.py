@@ -37,7 +37,7 @@ def precision_recall_chart(records: Records, stage: int) -> Chart:
                     shown["recall"], shown["precision"], style, color=colour(index), label=label
                 )
             axes.set(title=f"{subset} (AP)", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
-            axes.legend(loc="lower left", fontsize=8.5)
+            axes.legend(loc="best", fontsize=8.5)
         all_axes[0].set_ylabel("precision")
 
     caption = (

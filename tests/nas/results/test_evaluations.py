@@ -9,6 +9,7 @@ from fake_records import make_picture, make_record
 from fake_search import FakeSearch
 from fake_trials import make_data
 from images import noise, save_image
+from tiny import make_result
 
 from nas.results import evaluations
 from nas.results.report_data import read_search
@@ -17,6 +18,7 @@ from reports.page.search_report import write_report
 from reports.search_data import Evaluations
 from trials.data.images import encoded
 from trials.evaluation.record_file import RECORD_FILE, save_record
+from trials.result import save_outcome
 
 PATH = "val/images/e/a.png"
 
@@ -102,9 +104,14 @@ def test_the_template_of_stage_2_is_shown_if_it_is_comparable(search: FakeSearch
     first, second = (stage.evaluations for stage in read_search(search.directory).stages)
     assert list(second.records) == [f"candidate {winner}", f"template ({template} of stage 1)"]
     assert (len(first.photos), len(second.photos)) == (0, 1)  # those of the search's winner
+    for number in search.directory.numbers(2):
+        save_outcome(make_result(0.001), search.directory.trial_folder(2, number))
+    first, second = (stage.evaluations for stage in read_search(search.directory).stages)
+    assert (len(first.photos), len(second.photos)) == (1, 0)
+    record(search.directory, *search.directory.numbers(2), stage=2)
     request = search.directory.requests()[1]
     search.directory.write_request(replace(request, epochs=9))
-    assert list(read(search.directory, stage=2).records) == [f"candidate {winner}"]
+    assert list(read(search.directory, stage=2).records) == ["candidate 1", "candidate 2"]
 
 
 def test_the_best_baseline_is_shown(search: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
