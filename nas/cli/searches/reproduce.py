@@ -45,6 +45,7 @@ def reproduce(
 
     The exit code is 1 if the results differ by more than --noise.
     """
+    from nas.resolve_request import data_root
     from nas.results.reproduce import AGAIN, DIFFERENT, read_record
     from nas.results.reproduce import reproduce as run_again
 
@@ -56,7 +57,7 @@ def reproduce(
     with trial_output.stoppable_training() as callbacks:
         found = run_again(
             replace(record, settings=settings),
-            source,
+            Path(data_root(source, is_recorded=data is None)),
             out or folder / AGAIN,
             noise=noise,
             callbacks=callbacks,

@@ -210,6 +210,16 @@ def test_an_interrupted_reproduction_is_saved_and_continued(
     assert lines == ["stopped after 3 iterations; the same command continues there", "interrupted"]
 
 
+def test_data_that_have_moved_are_asked_for(
+    folder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder.parents[1] / "search.yaml"
+    file.write_text(file.read_text().replace(str(data), str(tmp_path / "moved")))
+    assert run_cli(["reproduce", str(folder)]) == 1
+    assert "moved: does not exist; the search had its data there" in capsys.readouterr().err
+    assert not (folder / "reproduced").exists()
+
+
 def test_a_trial_whose_weights_are_damaged_is_reproduced(
     record: Record, data: Path, tmp_path: Path
 ) -> None:
