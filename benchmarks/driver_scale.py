@@ -159,8 +159,8 @@ class Search:
         root: its directory.
         watch: moments of the driver.
         cpu, wall: seconds of the whole stage.
-        again: wall seconds of a second start, which finds nothing to do.
-        status: wall seconds of its status.
+        again: CPU seconds of a second start, which finds nothing to do.
+        status: CPU seconds of its status.
         requests: requests to the store by who made them.
     """
 
@@ -202,8 +202,8 @@ def run_search(options, scratch):
         summary = start()
         cpu, wall = watch.cpu() - cpu, WALL() - wall
     assert summary.num_finished == options.trials, f"{summary.num_finished} trials finished"
-    again = seconds(start, WALL)
-    status = seconds(lambda: read_status(SearchDir(root), 1), WALL)
+    again = seconds(start)
+    status = seconds(lambda: read_status(SearchDir(root), 1))
     return Search(root, watch, cpu, wall, again, status, requests)
 
 
@@ -242,8 +242,8 @@ def show_search(search):
     show("memory after a tenth of the trials", ends[tenth - 1].mib, "MiB")
     show("memory at the end", ends[-1].mib, "MiB")
     show("most open files", max(end.open_files for end in ends), "")
-    show("a second start, nothing left to do", search.again)
-    show("`status` of the finished stage", search.status)
+    show("a second start, nothing left to do, CPU", search.again)
+    show("`status` of the finished stage, CPU", search.status)
     for (who, done), number in sorted(search.requests.items()):
         show(f"requests of the {who} per trial: {done}", number / trials, "")
     return cpu

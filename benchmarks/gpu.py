@@ -71,14 +71,14 @@ def measure_step(name, precision, options):
     """Measure our step and its share of the network alone."""
     import torch
 
-    if options.on_gpu:
-        torch.accelerator.reset_peak_memory_stats()
+    memory = torch.get_device_module(options.device) if options.on_gpu else None
+    if memory:
+        memory.reset_peak_memory_stats()
     step, alone, _ = make_steps(architecture_of(name), precision, options)
     ours, limit = (rate(run, options) for run in (step, alone))
-    memory = torch.accelerator.max_memory_allocated() / 2**30 if options.on_gpu else 0.0
     return {
         "images_per_second": ours, "network_alone": limit, "share": ours / limit,
-        "memory_gib": memory,
+        "memory_gib": memory.max_memory_allocated() / 2**30 if memory else 0.0,
     }  # fmt: skip
 
 

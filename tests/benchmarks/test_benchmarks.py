@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from stand_in_gpu import Gpu, one_gpu
 from tiny import TINY, make_data
 
 from search_spaces.cost.detector import flops_by_part, total
@@ -16,6 +17,7 @@ from search_spaces.network.detector import build_detector
 from search_spaces.zoo import load_zoo
 from trials.model_file import save_model
 
+gpu = pytest.fixture(one_gpu)
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SCRIPTS = (
     "assignment_and_losses", "driver_scale", "fvcore_confirmation", "gpu", "input_pipeline",
@@ -71,6 +73,14 @@ def test_networks_of_the_gpu_benchmark_equal_the_zoo() -> None:
     steps = load("_gpu_steps")
     for name in steps.FAMILY:
         assert steps.family_member(name) == load_zoo(name)
+
+
+def test_the_gpu_benchmark_runs_on_a_gpu(gpu: Gpu, capsys: pytest.CaptureFixture[str]) -> None:
+    load("gpu").main(["--quick", "--only", "step"])
+    shown = capsys.readouterr().out
+    assert "device stand-in" in shown
+    assert shown.index("agrees    loss scrfd_0.5g") < shown.index("step      scrfd_0.5g")
+    assert "error" not in shown
 
 
 def test_nothing_is_timed_where_gpu_and_cpu_disagree(monkeypatch: pytest.MonkeyPatch) -> None:

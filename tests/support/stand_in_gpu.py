@@ -52,6 +52,12 @@ class Gpu(backend_registration._DummyBackendModule):
     def get_device_name(self, device: torch.device) -> str:
         return "stand-in"
 
+    def reset_peak_memory_stats(self) -> None:
+        self.calls["reset_peak_memory_stats"] += 1
+
+    def max_memory_allocated(self) -> int:
+        return 0
+
     def synchronize(self, device: torch.device) -> None:
         self.calls["synchronize"] += 1
 
@@ -182,7 +188,7 @@ def _caller() -> str:
         path = Path(frame.filename)
         if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES:
             return f"{path.stem}.{frame.name}"
-    return "backward"
+    return "elsewhere"
 
 
 # `torch.tensor(data, device=...)` and `new_tensor` call these directly.

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from search_spaces.architecture import BLOCKS, Architecture
 from search_spaces.network.detector import build_detector
 from trials.detection.decoding import Thresholds, decode
 from trials.detection.folding import folded
-from trials.device import Precision, resolve_precision
+from trials.device import Precision, limited_threads, resolve_precision
 from trials.model_file import load_model
 from trials.recipe import Recipe
 from trials.result import BEST
@@ -31,6 +32,12 @@ gpu = pytest.fixture(one_gpu)
 CPU = torch.device("cpu")
 RECIPE = Recipe(batch_size=2, ema_decay=0.9, gradient_clip=1.0)
 EXACT = Precision(name="fp32")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    with limited_threads(1):
+        yield
 
 
 def start(
@@ -112,6 +119,29 @@ def test_detections_on_a_gpu_are_those_on_the_cpu(gpu: Gpu) -> None:
         assert len(here) > 2
         for name in ("boxes_N4", "scores_N", "keypoints_N52"):
             np.testing.assert_allclose(getattr(there, name), getattr(here, name), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("act", "waits"),
+    [
+        (lambda t: t.sum().item(), 1),
+        (lambda t: bool(t.any()), 1),
+        (lambda t: t.cpu(), 1),
+        (lambda t: t.nonzero(), 1),
+        (lambda t: t[t > 0], 1),
+        (lambda t: t.masked_select(t > 0), 1),
+        (lambda t: t.new_tensor([1.0]), 1),
+        (lambda t: torch.ones(2).to(DEVICE), 1),
+        (lambda t: torch.ones(2).to(DEVICE, non_blocking=True), 0),
+        (lambda t: t[torch.zeros(1, dtype=torch.int64, device=DEVICE)], 0),
+        (lambda t: (t + 1).sum(), 0),
+    ],
+)
+def test_the_stand_in_records_waits(
+    gpu: Gpu, act: Callable[[torch.Tensor], object], waits: int
+) -> None:
+    act(torch.ones(2, device=DEVICE))
+    assert gpu.waits.total() == waits
 
 
 WAITS = {
