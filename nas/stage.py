@@ -271,6 +271,7 @@ class _Trials:
     def _check(self) -> None:
         """Raise what ends the search early."""
         self.budget.check()
+        self.progress.record()
         self.candidates.directory.storage.check()
 
     def _task(self, number: int, until: int | None = None) -> TrialTask:

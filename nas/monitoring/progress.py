@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 PLAIN_INTERVAL_S = 60.0
+RECORD_EVERY_S = 2.0  # with 1,000 trials at once a status is 250 KB
 _LOOK_S = 5.0
 
 
@@ -43,7 +44,7 @@ class SearchProgress:
         display: Receives a line about every end and failure, and every status.
         outcome_of: Recorded outcome of a trial.
         name_of: Name of a trial in the lines about it.
-        record: Receives every status, to write it where other terminals look.
+        record: Receives the latest status, to write it where other terminals look.
         clock: Seconds since 1970; for tests.
     """
 
@@ -59,6 +60,8 @@ class SearchProgress:
         self._counts, self._display, self._clock = counts, display, clock
         self._outcome_of, self._name_of, self._record = outcome_of, name_of, record
         self._before, self._started = counts.total_done, clock()
+        self._unrecorded: StageStatus | None = None
+        self._recorded = float("-inf")
 
     def __call__(self, event: TrialEvent) -> None:
         """Count one event and display it."""
@@ -70,9 +73,17 @@ class SearchProgress:
 
     def show(self) -> None:
         """Display and record the present status."""
-        status = self.status()
-        self._record(status)
-        self._display.show(status)
+        self._unrecorded = self.status()
+        self._display.show(self._unrecorded)
+        self.record()
+
+    def record(self) -> None:
+        """Record the latest status, unless that was done less than `RECORD_EVERY_S` ago."""
+        if self._unrecorded is None or 0 <= self._clock() - self._recorded < RECORD_EVERY_S:
+            return
+        self._recorded = self._clock()
+        self._record(self._unrecorded)
+        self._unrecorded = None
 
     def forget(self, number: int) -> None:
         """Count a trial that had ended as waiting."""

@@ -97,7 +97,10 @@ def test_an_interrupted_trial_shows_its_last_epoch_and_its_last_ap(directory: Se
     assert trial.loss == pytest.approx(reports[-1].loss, rel=1e-5)
 
 
-def test_status_is_what_the_driver_displays(directory: SearchDir) -> None:
+def test_status_is_what_the_driver_displays(
+    directory: SearchDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.monitoring.progress.RECORD_EVERY_S", 0.0)
     with driven(directory, 4, 5) as progress:
         metrics = {"loss": 1, "images_per_second": 80.5}
         progress(TrialEvent(kind="epoch", number=4, epoch=5, epochs=EPOCHS, metrics=metrics))
@@ -199,6 +202,21 @@ class _Unscanned(dict[int, Any]):
     def __iter__(self) -> Any:
         assert not self.is_ready
         return super().__iter__()
+
+
+def test_a_status_is_recorded_every_two_seconds_and_the_last_one_too() -> None:
+    now = 100.0
+    recorded: list[StageStatus] = []
+    counts = StageCounts(stage=1, epochs=EPOCHS, done={1: 0}, outcomes={})
+    progress = SearchProgress(
+        counts, FakeDisplay(), {}.get, record=recorded.append, clock=lambda: now
+    )
+    for epoch in (1, 2, 3):
+        progress(TrialEvent(kind="epoch", number=1, epoch=epoch, epochs=EPOCHS))
+    now = 102.0
+    progress.record()
+    progress.record()
+    assert [status.epochs_done for status in recorded] == [1, 3]
 
 
 def test_an_event_costs_the_same_with_any_number_of_candidates() -> None:
