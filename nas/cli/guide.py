@@ -88,4 +88,12 @@ def _command(name: str, panel: str, module: str, arguments: str) -> Any:
     else:
         app.command(name, **shown)(function)
     group: Any = typer.main.get_command(app)
-    return group.commands[name]
+    command = group.commands[name]
+    for each in (command, *getattr(command, "commands", {}).values()):
+        each.help = reflowed(each.help or "")
+    return command
+
+
+def reflowed(text: str) -> str:
+    """Return paragraphs without line breaks in them, which typer would keep."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

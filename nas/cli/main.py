@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
-from nas.cli.guide import EPILOG, Commands
+from nas.cli.guide import EPILOG, Commands, reflowed
 from nas.cli.shared.common import OptionalOutput
 from nas.running.signals import EXIT_RESUMABLE, Terminated, ending_tidily
 from search_spaces.errors import ScrfdNasError
@@ -31,7 +31,10 @@ _ClickException: Any = _UsageError.__mro__[1]
 def build_app() -> Any:
     """Return the command line as click's group of all `Commands`."""
     app = typer.Typer(
-        name="scrfd-nas", no_args_is_help=True, epilog=EPILOG, pretty_exceptions_enable=False
+        name="scrfd-nas",
+        no_args_is_help=True,
+        epilog=reflowed(EPILOG),
+        pretty_exceptions_enable=False,
     )
     app.callback()(_root)
     group: Any = typer.main.get_command(app)

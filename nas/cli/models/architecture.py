@@ -22,7 +22,10 @@ def flops(
     ],
     as_json: Json = False,
 ) -> None:
-    """Show the FLOPs (multiply-adds at 480x640) and parameters of an architecture by part."""
+    """Show the FLOPs and parameters of an architecture by part.
+
+    FLOPs are multiply-adds at 480x640.
+    """
     from search_spaces.cost.detector import params_by_part
     from trials.candidate import resolve_candidate
 
@@ -56,7 +59,7 @@ def flops(
 
 
 def zoo(as_json: Json = False) -> None:
-    """List the built-in architectures with FLOPs, parameters and published WIDER FACE APs."""
+    """List the built-in architectures and their published APs."""
     models = list_models()
     if as_json:
         common.print_json({"architectures": [asdict(model) for model in models]})

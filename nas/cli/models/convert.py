@@ -27,7 +27,7 @@ def convert(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Convert a model of the SCRFD repository to a model file of this program."""
+    """Convert a model of the SCRFD repository."""
     from trials.convert import convert_model
 
     wanted = None if architecture is None else resolve_architecture(architecture)
@@ -66,7 +66,7 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Export a model as ONNX (opset 11), checked against torch before it is written."""
+    """Export a model as ONNX, checked against torch."""
     from trials.model_file import load_model
     from trials.onnx.export import export_onnx
 
@@ -97,7 +97,7 @@ def export_config(
     out: Annotated[Path | None, typer.Option(help="File to write; else standard output.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Length of the schedule.")] = 640,
 ) -> None:
-    """Write the configuration with which the SCRFD repository trains a candidate."""
+    """Write a configuration for the SCRFD repository."""
     from trials.candidate import resolve_candidate
 
     if format != "mmdet":
@@ -115,7 +115,10 @@ def import_config(
     out: Annotated[Path | None, typer.Option(help="YAML to write; else standard output.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Read an architecture from a configuration of the SCRFD repository, without running it."""
+    """Read a configuration of the SCRFD repository.
+
+    It is parsed and never executed.
+    """
 
     architecture = architecture_from_mmdet(read_text(file), str(file), file.stem, file.parent)
     if out is not None:

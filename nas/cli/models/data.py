@@ -27,7 +27,10 @@ def generate(
     ] = (240, 360),
     as_json: Json = False,
 ) -> None:
-    """Draw a data set: faces of many sizes with key points, decoys, WIDER-style ground truth."""
+    """Draw a data set of generated faces.
+
+    Faces of many sizes with key points, decoys, WIDER-style ground truth.
+    """
     from trials.data.generated.generate import generate as draw
 
     with common.progress_bar("images") as progress:
@@ -51,7 +54,10 @@ def check(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Count images and faces, and list every fault; the exit code is 1 if there is one."""
+    """Count images and faces, and list every fault.
+
+    The exit code is 1 if there is one.
+    """
     with common.progress_bar("images") as progress:
         from trials.data.check import check as look  # slow to import: under the bar
 

@@ -73,7 +73,10 @@ class Summary:
 
 @with_flags
 def detect(options: DetectOptions) -> None:
-    """Find faces in images and videos; the exit code is 1 if one could not be read."""
+    """Find faces in images and videos.
+
+    The exit code is 1 if one could not be read.
+    """
     from trials.evaluation.face_detector import FaceDetector
 
     sources = find_sources([paths.picture(text) for text in options.images])

@@ -50,7 +50,7 @@ class EvaluateOptions:
 
 @with_flags
 def evaluate(options: EvaluateOptions) -> None:
-    """Evaluate a model by the WIDER FACE protocol: easy, medium and hard AP.
+    """Evaluate a model by the WIDER FACE protocol.
 
     Modes: `vga` scales the long side to 640 and pads to a square, `multi` scales to at most
     1650 x 1100, `original` keeps the size, and a number is like `vga` with that size.

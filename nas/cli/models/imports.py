@@ -103,7 +103,10 @@ class ExportOptions:
 
 @with_flags
 def import_coco(options: CocoOptions) -> None:
-    """Convert COCO annotations to labelv2: boxes, and five key points where there are five."""
+    """Convert COCO annotations to labelv2.
+
+    Boxes, and five key points where there are five.
+    """
     from trials.data.formats.coco import read_coco
 
     _write(read_coco(options.annotations, options.images, options.wanted), options)
@@ -111,7 +114,10 @@ def import_coco(options: CocoOptions) -> None:
 
 @with_flags
 def import_yolo(options: YoloOptions) -> None:
-    """Convert YOLO label files to labelv2: boxes, and five key points where there are five."""
+    """Convert YOLO label files to labelv2.
+
+    Boxes, and five key points where there are five.
+    """
     from trials.data.formats.yolo import read_yolo
 
     _write(read_yolo(options.images, options.labels, options.wanted), options)
@@ -127,7 +133,10 @@ def import_voc(options: VocOptions) -> None:
 
 @with_flags
 def export_coco(options: ExportOptions) -> None:
-    """Write a split as one COCO file with the category face and its five key points."""
+    """Write a split as one COCO file.
+
+    It has the category face with five key points.
+    """
     from trials.data.formats.coco import write_coco
     from trials.data.labels import LABEL_FILE, read_labelv2
 
@@ -191,10 +200,10 @@ def _import_command(labels: str, help: str) -> Callable[..., None]:
 
 COMMANDS = {
     "import-widerface": _import_command(
-        "widerface", "Convert the official WIDER FACE text (wider_face_*_bbx_gt.txt) to labelv2."
+        "widerface", "Convert the official WIDER FACE labels to labelv2."
     ),
     "import-retinaface": _import_command(
-        "retinaface", "Convert a RetinaFace label.txt, with key points, to labelv2."
+        "retinaface", "Convert a RetinaFace label.txt to labelv2."
     ),
     "import-coco": import_coco,
     "import-yolo": import_yolo,

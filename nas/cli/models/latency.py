@@ -41,7 +41,7 @@ def latency(
     runs: Annotated[int, typer.Option(min=1, help="Runs to time after the warm-up.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Measure how long one image takes, network only: median and 95th percentile."""
+    """Measure how long the network takes for one image."""
     if runtime is not None and runtime not in RUNTIMES:
         raise ConfigError(f"--runtime must be {' or '.join(RUNTIMES)}, got {runtime!r}")
     results = _measure(model, size, threads, runs, runtime)

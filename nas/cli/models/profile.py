@@ -48,7 +48,7 @@ class ProfileOptions:
 
 @with_flags
 def profile(options: ProfileOptions) -> None:
-    """Show how the time of a training step is spent, and the images per second."""
+    """Show how the time of a training step is spent."""
     from trials.candidate import resolve_candidate
     from trials.training.profiling import profile_training
     from trials.trial import Trial

@@ -54,7 +54,9 @@ class TrainOptions:
 
 @with_flags
 def train(options: TrainOptions) -> None:
-    """Train a candidate on the final schedule; run the command again to resume.
+    """Train a candidate on the final schedule.
+
+    Run the command again to resume.
 
     The reference recipe drops the rate at 0.6875 and 0.85 of the training: at epochs 440 and
     544 of 640. Every worker has the batch size of the recipe, and the rate is not scaled with

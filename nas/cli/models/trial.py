@@ -36,7 +36,10 @@ class TrialOptions:
 
 @with_flags
 def trial(options: TrialOptions) -> None:
-    """Train and evaluate one architecture; run the command again to resume."""
+    """Train and evaluate one architecture.
+
+    Run the command again to resume.
+    """
     from trials.candidate import resolve_candidate
     from trials.run import run_trial
     from trials.trial import Trial

@@ -19,7 +19,9 @@ def confirm(
     ray_address: RayAddress = None,
     as_json: Json = False,
 ) -> None:
-    """Train the best candidates again with other seeds; run the command again to resume.
+    """Train the best candidates again with other seeds.
+
+    Run the command again to resume.
 
     The leaderboard then shows means with 95 % intervals, and one rank for candidates that are
     tied. `stage2 --template best` takes the highest mean.

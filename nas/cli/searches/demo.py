@@ -32,7 +32,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of faces, proposals and trials.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Draw faces, search in two stages, print both leaderboards and write the report.
+    """Search in two stages with drawn faces; write the report.
 
     Run the command again to resume an interrupted demo.
     """

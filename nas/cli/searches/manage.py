@@ -107,7 +107,7 @@ def resume(
     track: Annotated[str | None, flag(RunFlags, "track")] = None,
     as_json: Json = False,
 ) -> None:
-    """Resume a search with its options, as the command of its stage does without options."""
+    """Resume a search with its options."""
 
     directory = run_flags.opened(search_dir)
     begun = sorted(directory.requests())
@@ -132,7 +132,10 @@ def clean(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove the training states of ended trials; best.pt and all results are kept."""
+    """Remove the training states of ended trials.
+
+    best.pt and all results are kept.
+    """
     from nas.monitoring import housekeeping
 
     directory = run_flags.opened(search_dir)

@@ -59,7 +59,7 @@ def _offered() -> list[OptionField]:
 
 
 def _plan(given: dict[str, Any]) -> None:
-    """Estimate the cost of a stage, given the flags of stage1 or stage2, before it is run.
+    """Estimate the cost of a stage from its flags.
 
     A few training steps are timed on this machine, unless --images-per-second is given. The
     epochs that a search directory has done already are subtracted.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _propose(given: dict[str, Any]) -> None:
-    """Write distinct random candidates of a FLOPs budget as architecture files and a CSV.
+    """Write random candidates of a budget without training them.
 
     The same seed gives the same files on every machine; a larger --num-candidates adds to them.
     """

@@ -31,7 +31,9 @@ def audit_proxies(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare training-free scores with the hard AP of finished trials.
+    """Compare training-free scores with hard AP.
+
+    The trials are the finished ones of a search.
 
     Kendall's tau is 1 if a score ranks the candidates as training did, and 0 if the ranks are
     unrelated. A score is usable for --screen if its 95 % bootstrap interval is above 0. One of

@@ -29,7 +29,7 @@ def report(
     latency: Annotated[bool, _LATENCY] = False,
     as_json: Json = False,
 ) -> None:
-    """Write report.html, its figures and leaderboard.csv; print the leaderboards.
+    """Write report.html; print the leaderboards.
 
     The figures are also stored in report/ beside the page, as SVG, PNG and CSV.
     """
@@ -62,7 +62,7 @@ def compare(
     out: Annotated[Path | None, _OUT] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare searches: what differs, which is better, and by how much."""
+    """Compare searches: what differs and which is better."""
     from nas.results.comparing import read_populations
     from reports.page.comparison import CAVEAT, comparison_tables, write_comparison
     from reports.statistics.comparison import compare_populations

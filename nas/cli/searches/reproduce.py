@@ -41,7 +41,9 @@ def reproduce(
     ] = 0.03,
     as_json: Json = False,
 ) -> None:
-    """Train a finished candidate again and compare; run the command again to resume.
+    """Train a finished candidate again and compare.
+
+    Run the command again to resume.
 
     The exit code is 1 if the results differ by more than --noise.
     """

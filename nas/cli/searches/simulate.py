@@ -49,7 +49,9 @@ class SimulateOptions:
 
 @with_flags
 def simulate(options: SimulateOptions) -> None:
-    """Replay a finished search's learning curves under other strategies and schedulers.
+    """Replay a finished search under other schedulers.
+
+    The learning curves are those of the search; strategies are compared too.
 
     Nothing is trained. For every choice: the hard AP found when an eighth, a quarter, half and
     all of the epochs are spent that training every candidate takes, as median (and quartiles)

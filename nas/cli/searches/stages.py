@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from nas.search.directory import SearchDir
     from nas.stage import Summary
 
-_STAGE1_HELP = """Search the backbone: train random candidates of one budget and rank them.
+_STAGE1_HELP = """Search the backbone: train and rank random candidates.
 
 Run the command again to resume. Options that are left out are those of the run before.
 """
-_STAGE2_HELP = """Redistribute a template's compute over backbone, neck and head.
+_STAGE2_HELP = """Redistribute a template's compute over all its parts.
 
 FLOPs target, data, recipe, epochs and image size are those of stage 1, if there is one.
 """
-_STAGE_SR_HELP = """Search how often training draws each crop scale, for one fixed network.
+_STAGE_SR_HELP = """Search the probabilities of the crop scales in training.
 
 This is the third stage of a search directory. Candidate 1 has the recipe unchanged. The recipe
 of each candidate is stored beside its results, for `scrfd-nas train --recipe`.

@@ -9,6 +9,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -17,6 +18,7 @@ from trials.options import OPTION, Option, OptionField, option_field, option_fie
 
 T = TypeVar("T")
 _GROUP = "group"
+_METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}  # typer's own are long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,8 @@ def _typer(item: OptionField, **more: Any) -> Any:
     option, default_text = item.option, item.default_text
     shown = f"{option.help} (default: {default_text})" if default_text else option.help
     choices = "" if item.kind is int else "|".join(option.choices)
-    more |= {"help": shown, "metavar": option.metavar or choices or None}
+    metavar = option.metavar or choices or _METAVARS.get(str if option.parser else item.kind)
+    more |= {"help": shown, "metavar": metavar}
     if isinstance(option, Argument):
         return typer.Argument(**more)
     flags = option.flags or (f"--{item.name.replace('_', '-')}",)

@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 from command_line import CommandLine
 
-from nas.cli.guide import EPILOG, GUIDE
+from nas.cli.guide import EPILOG, GUIDE, reflowed
 from nas.cli.main import build_app, run
 
 EXAMPLES = [(name, *place) for commands in GUIDE.values() for name, place in commands.items()]
@@ -31,6 +31,29 @@ def test_every_example_has_flags_that_exist(name: str, module: str, line: str) -
     assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", line)) <= known
     required = {item.opts[0] for item in command.params if item.required and "-" in item.opts[0]}
     assert required <= set(words)
+
+
+def test_the_help_has_one_line_for_each_command_at_80_columns(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for group, names in (
+        ((), build_app().commands),
+        (("data",), build_app().commands["data"].commands),
+    ):
+        lines = cli.run([*group, "--help"]).out.splitlines()
+        rows = [line for line in lines if line.startswith("│ ") and line[2:].split()[0] in names]
+        assert len(rows) == len(names)
+        assert all(row.rstrip("│ ").endswith(".") for row in rows)
+
+
+def test_paragraphs_of_the_help_are_filled(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    paragraph = reflowed(EPILOG).split("\n\n")[-1]
+    assert paragraph in cli.run(["--help"]).out
+    assert reflowed("one\ntwo\n\nthree") == "one two\n\nthree"
 
 
 def test_the_help_shows_groups_in_order_and_how_to_begin(
