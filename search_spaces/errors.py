@@ -1,6 +1,9 @@
 """Errors that a user can cause, and text of messages. The command line prints each as one line."""
 
 _LONGEST_LINE = 200
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+}
 
 
 class ScrfdNasError(Exception):
@@ -50,3 +53,8 @@ def shown(value: object) -> str:
     """Return `repr(value)` for a message, cut to 80 characters: input may be a megabyte long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def printable(text: str) -> str:
+    """Return `text` with its control characters as `\\x1b`: a name must not command a terminal."""
+    return text.translate(_CONTROLS)

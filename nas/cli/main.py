@@ -17,7 +17,7 @@ import typer
 from nas.cli.guide import EPILOG, Commands, reflowed
 from nas.cli.shared.common import OptionalOutput
 from nas.running.signals import EXIT_RESUMABLE, Terminated, ending_tidily
-from search_spaces.errors import ScrfdNasError
+from search_spaces.errors import ScrfdNasError, printable
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(" ".join(message.split()), file=sys.stderr)  # noqa: T201
+    print(printable(" ".join(message.split())), file=sys.stderr)  # noqa: T201
     return code
 
 

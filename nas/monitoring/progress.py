@@ -9,6 +9,7 @@ from nas.monitoring.counts import StageCounts
 from nas.monitoring.status import StageStatus, describe_seconds
 from nas.search.events import TrialEvent
 from nas.storage.periodic import Periodic
+from search_spaces.errors import printable
 from trials.result import Outcome, TrialResult
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class ConsoleDisplay:
 
     def log(self, text: str) -> None:
         """See `Display.log`."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
 
     def show(self, status: Showable) -> None:
         """See `Display.show`."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search_spaces.errors import counted, first_line, last_line, shown
+from search_spaces.errors import counted, first_line, last_line, printable, shown
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,8 @@ def test_nouns_are_singular_for_one_alone() -> None:
     assert [counted(n, "trial") for n in (0, 1, 2000)] == ["0 trials", "1 trial", "2,000 trials"]
     assert counted(1, "search", "searches") == "1 search"
     assert counted(3, "search", "searches") == "3 searches"
+
+
+def test_control_characters_are_shown_and_text_of_all_languages_stays() -> None:
+    assert printable("a\x1b[31m\r\x9b2J\x7f") == r"a\x1b[31m\x0d\x9b2J\x7f"
+    assert printable("[red] é 人\t\n") == "[red] é 人\t\n"

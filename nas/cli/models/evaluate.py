@@ -125,7 +125,7 @@ def score(
 
     result = score_folder(predictions, gt)
     for note in result.notes:
-        typer.echo(f"note: {note}", err=True)
+        common.print_note(f"note: {note}")
     if as_json:
         common.print_json(result.aps.as_dict())
     else:

@@ -10,7 +10,7 @@ from nas.cli.shared.flags import flag
 from nas.cli.shared.run_flags import Json, MovedData, RayAddress, RunFlags, SearchDirectory, Stage
 from nas.cli.shared.stage_input import StageInput
 from nas.storage.urls import name_of
-from search_spaces.errors import ConfigError, counted
+from search_spaces.errors import ConfigError, counted, printable
 
 if TYPE_CHECKING:
     from nas.monitoring.housekeeping import Found
@@ -76,7 +76,7 @@ def logs(
         return not follow or is_done or directory.driver() is None
 
     for line in lines_of(path, is_over):
-        typer.echo(line, nl=False)
+        typer.echo(printable(line), nl=False)
 
 
 def stop(

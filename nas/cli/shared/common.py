@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
+from search_spaces.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -53,7 +55,7 @@ def print_table(
     from rich.text import Text
 
     table = Table(
-        title=Text(title),
+        title=Text(printable(title)),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -64,7 +66,7 @@ def print_table(
         justify: Any = "left" if column in text_columns else "right"
         table.add_column(column, justify=justify, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
     print_rich(table)
 
 
@@ -83,12 +85,13 @@ def print_rich(renderable: "Table | str") -> None:
     if not isinstance(renderable, str):
         needed = Measurement.get(output, output.options.update(max_width=10_000), renderable)
         output.width = max(output.width, needed.maximum)
-    output.print(renderable, markup=False)
+    text = printable(renderable) if isinstance(renderable, str) else renderable
+    output.print(text, markup=False)
 
 
 def print_note(text: str) -> None:
     """Print a line to standard error without wrapping it."""
-    console().print(text, soft_wrap=True)
+    console().print(printable(text), soft_wrap=True)
 
 
 @contextmanager

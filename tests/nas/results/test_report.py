@@ -17,7 +17,7 @@ from nas.results import latency_cache
 from nas.results.latency_cache import LATENCY_FILE, measure_latencies, read_latencies
 from nas.results.report_data import read_search, read_stage, sampler_draws
 from nas.search.directory import SearchDir
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import Architecture, load_architecture
 from trials.evaluation.latency import Latency
 
 ROOT = Path("runs/scrfdgen0.5g")
@@ -180,3 +180,23 @@ def test_compare_refuses_what_it_cannot_compare(capsys: pytest.CaptureFixture[st
         assert run(["compare", *arguments]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_markup_and_escape_codes_in_names_are_shown_as_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hostile = "<script>alert(1)[red][/nothing]\x1b[31m"
+    root = Path("runs") / hostile
+    directory = search(root, num=2, **{"raise": {"2": 1}})
+    file = directory.architecture_file(1, 1)
+    named = replace(load_architecture(file), name=hostile)
+    file.write_text(f"# {hostile[:-5]}\n{named.to_yaml()}")
+    for command in (["report", "--search-dir", str(root)], ["list"]):
+        assert run(command) == 0
+    assert run(["logs", "1", "--search-dir", str(root / "<b>\x1b[2J")]) == 1
+    shown = "".join(capsys.readouterr())
+    assert "\x1b" not in shown
+    assert r"<script>alert(1)[red][/nothing]\x1b[31m" in shown
+    page = (root / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)[red]" in page
