@@ -6,6 +6,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import PARTS, STAGES, flops_by_part, total
 
 HEIGHT, BAR, GAP = 88, 9, 3  # pixels of a drawing, a bar and the space between two bars
+TIMES = "\u00a0×\u00a0"  # without a line break
 MOST = 84  # pixels of the bars of one part
 
 
@@ -47,9 +48,9 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[str, tuple[int, ...]]
     shapes = {"stem": (", ".join(map(str, stem)), stem)}
     columns = zip(STAGES, backbone.depths, backbone.widths, backbone.output_widths, strict=True)
     for part, depth, width, output in columns:
-        shapes[part] = (f"{depth} × {width}", (output,) * depth)
+        shapes[part] = (f"{depth}{TIMES}{width}", (output,) * depth)
     shapes["neck"] = (str(architecture.neck.width), (architecture.neck.width,) * 3)
-    shapes["head"] = (f"{head.convs} × {head.width}", (head.width,) * head.convs)
+    shapes["head"] = (f"{head.convs}{TIMES}{head.width}", (head.width,) * head.convs)
     return shapes
 
 

@@ -24,6 +24,14 @@ function sortable(table) {
   });
 }
 
+// Shares of 1 differ by a number, all else by percent.
+function difference(cell, from) {
+  const [a, b] = [cell, from].map((one) => parseFloat(one.dataset.value)), small = document.createElement("small");
+  const [by, unit] = b < 1 ? [(a - b).toFixed(4), ""] : [(100 * (a / b - 1)).toFixed(1), " %"];
+  if (!isNaN(by)) small.textContent = ` ${by[0] === "-" ? "" : "+"}${by}${unit}`;
+  return small;
+}
+
 // Chosen rows of a leaderboard stand side by side below it, a column each.
 function comparable(table) {
   const box = document.createElement("div"), chosen = [];
@@ -35,7 +43,7 @@ function comparable(table) {
       row.cells[1].querySelector("input").checked = chosen.includes(row);
     const text = document.createElement("p");
     text.className = "soft";
-    text.textContent = chosen.length > 1 ? "Chosen candidates; what differs is marked."
+    text.textContent = chosen.length > 1 ? "Chosen candidates, and their differences from the first."
       : "Tick two or more candidates to see them side by side.";
     box.append(text);
     if (chosen.length < 2) return;
@@ -46,11 +54,11 @@ function comparable(table) {
       const line = side.insertRow(), name = document.createElement("th");
       name.textContent = heading.textContent;
       line.append(name);
-      const differs = new Set(chosen.map((row) => row.cells[column].innerHTML)).size > 1;
       for (const row of chosen) {
         const copy = line.appendChild(row.cells[column].cloneNode(true));
-        copy.classList.toggle("differs", differs && column > 1);
         copy.querySelector("input")?.remove();
+        if (column > 1 && row !== chosen[0] && copy.matches(".number"))
+          copy.append(difference(row.cells[column], chosen[0].cells[column]));
       }
     });
   };

@@ -47,11 +47,9 @@ def summary_section(search: SearchData) -> Markup:
         badge = tag("p", "No winner yet", class_="verdict")
         return tag("section", badge, *(tag("p", text) for text in reasons), class_="card none")
     found, number = won.verdict, won.candidate.candidate
-    title = (
-        f"Candidate {number} of stage {won.stage.stage} wins: hard AP {won.candidate.mean_hard:.4f}"
-    )
-    if found.ties:
-        title = title.replace(" wins:", " leads:")
+    verb = "wins" if found.kind == "trust" else "leads"
+    title = f"Candidate {number} of stage {won.stage.stage} {verb}: "
+    title += f"hard AP {won.candidate.mean_hard:.4f}"
     return tag(
         "section",
         tag("h2", title),

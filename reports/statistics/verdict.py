@@ -44,7 +44,7 @@ def verdict(
         hards: hard APs by candidate and seed, the search's own seed first; the order of the
             candidates is that of the leaderboard.
         left: number of candidates without an outcome.
-        noise: difference of two hard APs that evaluation alone may cause, None if unknown.
+        noise: difference of two hard APs within the variation of the last epochs, None if unknown.
     """
     if not hards:
         reason = (
@@ -69,9 +69,9 @@ def _one_seed(hards: Mapping[int, Sequence[float]], noise: float | None) -> Verd
     if noise is None:
         reason += "How much an AP varies cannot be estimated from this search."
     elif near:
-        reason += f"Evaluation noise alone may cause {noise:.4f}: {_count(near, 'other')} as close."
+        reason += f"APs of the last epochs vary by {noise:.4f}: {_count(near, 'other')} as close."
     else:
-        reason += f"Evaluation noise alone causes less ({noise:.4f}), but seeds add more."
+        reason += f"APs of the last epochs vary by less ({noise:.4f}), but seeds add more."
     top = min(len(hards), MOST, max(TOP, near + 1))
     return Verdict(kind="confirm", label="Confirm it first", reason=reason, top=top, seeds=SEEDS)
 

@@ -38,9 +38,9 @@ def test_too_little_for_a_winner(
     [
         (3, None, 3, "cannot be estimated"),
         (20, None, 5, "cannot be estimated"),
-        (20, 0.005, 5, "causes less (0.0050), but seeds add more"),
-        (20, 0.015, 5, "may cause 0.0150: 1 other is as close"),
-        (20, 0.065, 7, "may cause 0.0650: 6 others are as close"),
+        (20, 0.005, 5, "vary by less (0.0050), but seeds add more"),
+        (20, 0.015, 5, "vary by 0.0150: 1 other is as close"),
+        (20, 0.065, 7, "vary by 0.0650: 6 others are as close"),
         (20, 0.5, 10, "19 others are as close"),
     ],
 )
