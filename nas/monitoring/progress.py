@@ -134,7 +134,8 @@ class ConsoleDisplay:
 
     def log(self, text: str) -> None:
         """See `Display.log`."""
-        self._console.print(printable(text), markup=False, soft_wrap=True)
+        # A terminal would break a line within a word.
+        self._console.print(printable(text), markup=False, soft_wrap=not self._console.is_terminal)
 
     def show(self, status: Showable) -> None:
         """See `Display.show`."""
