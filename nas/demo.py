@@ -1,6 +1,6 @@
 """Whole search in minutes on two cores: generated faces, stage 1, stage 2.
 
-The numbers were chosen by measurement (docs/LOG.md): a dozen trainings on small images and with
+The numbers were chosen by measurement (docs/LOG.md): ten trainings on small images and with
 small networks take minutes, and rank the candidates well enough to be meaningful.
 """
 
@@ -19,10 +19,11 @@ from trials.data.labels import LABEL_FILE
 from trials.recipe import Recipe
 
 FLOPS = 500_000_000  # residual, not mobile: the faster learner and the faster step on a CPU
-IMAGE_SIZE = 128
+RANGES = {"blocks": ["basic"], "depth": [1, 4]}  # shallow networks learn in fewer iterations
+IMAGE_SIZE = 160
 EPOCHS = 5
-NUM_TRAIN, NUM_VAL = 400, 120
-LONG_SIDE = (120, 152)
+NUM_TRAIN, NUM_VAL = 320, 120
+LONG_SIDE = (150, 190)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def run_demo(
     tables = {}
     with cluster.connected() as ray:  # one Ray for both stages
         run = RunOptions(connect=lambda _address: nullcontext(ray))
-        for stage, own in ((1, {"space": "resnet"}), (2, {})):
+        for stage, own in ((1, {"space": "resnet", "ranges": RANGES}), (2, {})):
             summary = run_stage(directory, stage, {**options, **own}, run, display)
             tables[stage] = summary.table
     return DemoResult(data=data, directory=directory, tables=tables)

@@ -22,7 +22,7 @@ def demo(
     ] = Path("runs/demo"),
     num_candidates: Annotated[
         int, typer.Option(min=1, help="Number of candidates of each stage.")
-    ] = 6,
+    ] = 5,
     epochs: Annotated[
         int | None,
         typer.Option(
