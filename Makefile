@@ -10,7 +10,7 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-lowest lint format clean help
+.PHONY: demo test test-slow test-lowest lint format pictures clean help
 
 help:
 	@echo "make demo       search for a face detector on this machine, on generated faces"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-slow  the long tests too"
 	@echo "make test-lowest  the tests with the oldest packages that are admitted"
 	@echo "make lint       ruff and mypy"
+	@echo "make pictures   those of README.md, from the demo (needs Chromium)"
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,6 +50,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+pictures: $(INSTALLED)
+	$(BIN)/python docs/make_pictures.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
