@@ -131,6 +131,7 @@ ROOMS = {
         "planning",
         "results",
         "cli",
+        "__main__",
     ],
 }
 MOST_MODULES = 13  # in one folder

@@ -1,4 +1,4 @@
-"""Commands, flags and files in README.md and the guides in docs/ exist."""
+"""Commands, flags, files and sections named in README.md and the guides in docs/ exist."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,14 @@ GUIDES = {path: text for path, text in GUIDES.items() if path.name != "LOG.md"}
 README = (ROOT / "README.md").read_text("utf-8")
 COMMAND = re.compile(r"scrfd-nas ((?:data )?[a-z][a-z0-9-]*)([^\n|`']*)")
 SHOWN = sorted({found for text in (README, *GUIDES.values()) for found in COMMAND.findall(text)})
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 LINKS = [
     (path, link)
-    for path, text in GUIDES.items()
-    for link in re.findall(r"\]\(([^)#]+)\)", text)
+    for path in PAGES
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text("utf-8"))
     if "://" not in link
 ]
+OTHER_FLAGS = {"--help", "--tmux", "--time"}  # of every command, of Ray's launcher, of Slurm
 
 
 @pytest.mark.parametrize(("words", "rest"), SHOWN)
@@ -31,9 +33,34 @@ def test_every_command_shown_exists_with_its_flags(words: str, rest: str) -> Non
     assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest.partition("#")[0])) <= known
 
 
-@pytest.mark.parametrize(("guide", "link"), LINKS)
-def test_every_link_to_a_file_of_the_project_is_valid(guide: Path, link: str) -> None:
-    assert (guide.parent / link).exists()
+def sections(text: str) -> list[str]:
+    """Anchors of the headings of a page, in their order."""
+    headings = re.findall(r"(?m)^##+ (.*)", re.sub(r"(?s)```.*?```", "", text))
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_every_flag_in_running_text_belongs_to_a_command() -> None:
+    groups: Any = [build_app(), build_app().commands["data"]]
+    commands = [group.commands[name] for group in groups for name in group.commands]
+    known = {flag for command in commands for item in command.params for flag in item.opts}
+    shown = {flag for text in GUIDES.values() for flag in re.findall(r"`(--[a-z0-9-]+)", text)}
+    assert len(shown) >= 20
+    assert shown <= known | OTHER_FLAGS
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS)
+def test_every_link_leads_to_a_file_and_a_section_of_the_project(page: Path, link: str) -> None:
+    name, _, section = link.partition("#")
+    target = page.parent / name if name else page
+    assert target.exists()
+    assert not section or section in sections(target.read_text("utf-8"))
+
+
+def test_tables_of_contents_list_every_section_in_order() -> None:
+    contents = {path: re.findall(r"(?m)^- \[.*\]\(#(.*)\)$", GUIDES[path]) for path in GUIDES}
+    contents = {path: found for path, found in contents.items() if found}
+    assert len(contents) >= 4
+    assert contents == {path: sections(GUIDES[path]) for path in contents}
 
 
 def test_commands_are_found_and_the_table_of_the_guide_lists_all() -> None:

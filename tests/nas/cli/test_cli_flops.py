@@ -127,8 +127,8 @@ def test_version(cli):
 def test_a_reader_that_leaves_early_is_no_fault():
     reader, writer = os.pipe()
     os.close(reader)
-    script = "from nas.cli import main; main.main(['zoo', '--json'])"
-    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "nas", "zoo", "--json"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert done.stderr == b""
     assert done.returncode == 1
