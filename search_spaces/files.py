@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,8 @@ def is_hidden(name: str) -> bool:
 def visible_files(folder: str | os.PathLike[str], suffixes: Sequence[str] = ("",)) -> Iterator[str]:
     """Yield the paths of the files below `folder` that end in one of `suffixes`, in any case.
 
-    Hidden files and folders are left out. Links are followed, but no folder is entered twice.
+    Hidden files and folders are left out, and pipes, sockets and devices, whose reading could wait
+    for ever. Links are followed, but no folder is entered twice.
     The files of each folder are sorted, and come before those of its folders, also sorted.
     """
     entered: set[str] = set()
@@ -68,9 +70,18 @@ def visible_files(folder: str | os.PathLike[str], suffixes: Sequence[str] = ("",
         real = os.path.realpath(parent)
         folders[:] = [] if real in entered else sorted(n for n in folders if not is_hidden(n))
         for file in () if real in entered else sorted(files):
-            if file.lower().endswith(tuple(suffixes)) and not is_hidden(file):
-                yield os.path.join(parent, file)
+            path = os.path.join(parent, file)
+            if file.lower().endswith(tuple(suffixes)) and not (is_hidden(file) or _waits(path)):
+                yield path
         entered.add(real)
+
+
+def _waits(path: str) -> bool:
+    """Return whether a path is a pipe, socket or device; a broken link is none."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -27,9 +27,10 @@ from trials.onnx.network_import import read_onnx
 
 ONNX_TOLERANCE = 1e-3
 EMA_PREFIX = "ema_"
-CHECKPOINTS = (".pth", ".pt", ".pkl")
+CHECKPOINTS = (".pth", ".pt", ".pkl", ".ckpt")
 _WEIGHTS_KEYS = ("state_dict", "model", "model_state_dict", "net")
-_WRAPPERS = re.compile(r"^(?:module\.|model\.)+")  # of data-parallel training and of Lightning
+# Of data-parallel training, of Lightning and of torch.compile.
+_WRAPPERS = re.compile(r"^(?:module\.|model\.|_orig_mod\.)+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,13 +196,13 @@ def _named(architecture: Architecture) -> Architecture:
 
 def _loaded(architecture: Architecture, weights: Mapping[str, Tensor], path: Path) -> Detector:
     """Return the detector with these weights, which must be finite and complete."""
-    for name, value in weights.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise DataError(f"{path}: {name} is not finite")
     detector = build_claimed(architecture, path)
     try:
         detector.load_state_dict(dict(weights))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: does not fit {architecture.name!r}: {reason}") from error
+    for name, value in detector.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise DataError(f"{path}: {name} is not finite")
     return detector.eval()

@@ -1,6 +1,7 @@
 """Model files: an architecture and its weights, loadable without running code from them."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def _read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = read_tensors(path)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise DataError(f"{path}: is not a model file of this program ({FORMAT!r})")
+            rule = f"is not a model file of this program ({FORMAT!r})"
+            raise DataError(f"{path}: {rule}; `scrfd-nas convert` makes one of a checkpoint")
     except DataError as error:
         if Path(path).name != BEST:
             raise
@@ -107,7 +109,9 @@ def read_tensors(path: str | os.PathLike[str]) -> Any:
         DataError: the file is missing, damaged, or holds more than tensors and plain data.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other kinds of files, which raise errors as well
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # torch raises a dozen types for damaged files

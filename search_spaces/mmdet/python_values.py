@@ -7,6 +7,7 @@ are computed. Nothing is executed or imported.
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def _assigned(text: str, file: _File) -> dict[str, Any]:
     if isinstance(bases, _Unreadable):
         raise ConfigError(f"{file.source}: {_BASE} cannot be read: {bases.reason}")
     inherited: dict[str, Any] = {}
-    for name in [bases] if isinstance(bases, str) else bases:
+    for name in bases if isinstance(bases, list | tuple) else [bases]:
         found = _base_values(name, file)
         twice = sorted(set(found) & set(inherited))
         if twice:
@@ -95,7 +96,8 @@ def _assigned(text: str, file: _File) -> dict[str, Any]:
 
 def _base_values(name: Any, file: _File) -> dict[str, Any]:
     """The names of one base. Raises ConfigError: it cannot be followed."""
-    if file.folder is None or file.root is None or not isinstance(name, str):
+    is_name = isinstance(name, str) and "\0" not in name
+    if file.folder is None or file.root is None or not is_name:
         raise ConfigError(f"{file.source}: the base {shown(name)} cannot be followed")
     path = (file.folder / name).resolve()
     if not path.is_relative_to(file.root.resolve()):
@@ -125,7 +127,9 @@ def _merged(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def _statements(text: str, source: str) -> list[ast.stmt]:
     try:
-        return ast.parse(text).body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of `'\\d'`
+            return ast.parse(text).body
     except (SyntaxError, ValueError) as error:
         where, reason = "", str(error)
         if isinstance(error, SyntaxError):

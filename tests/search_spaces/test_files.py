@@ -1,5 +1,6 @@
 """Reading and writing of small files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ def test_files_below_a_folder_are_listed_without_hidden_ones_and_cycles(tmp_path
     ]
     assert found == ["a..jpg", "a.jpg", "b.JPG", "c/d.jpg", "z/g.jpg"]
     assert len(list(visible_files(tmp_path / "top"))) == 6
+
+
+def test_pipes_are_left_out_and_broken_links_are_listed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "gone.jpg").symlink_to("nothing")
+    assert list(visible_files(tmp_path, (".jpg",))) == [str(tmp_path / "gone.jpg")]
 
 
 def test_the_path_of_the_folder_itself_may_be_hidden(tmp_path: Path) -> None:

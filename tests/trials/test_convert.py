@@ -190,7 +190,7 @@ def test_averaged_weights_are_taken_when_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict", "net", None])
-@pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "module._orig_mod."])
 def test_weights_are_found_under_the_usual_keys_and_wrappers(tmp_path, key, prefix):
     detector = randomised("basic")
     weights = {prefix + name: value for name, value in reference_weights(detector).items()}
@@ -211,6 +211,21 @@ def test_batch_counters_may_be_missing(tmp_path):
     assert all(
         torch.equal(found[n], v) for n, v in detector.state_dict().items() if "num_" not in n
     )
+
+
+def test_weights_without_values_are_refused(tmp_path):
+    weights = {n: v.to("meta") for n, v in reference_weights(randomised("basic")).items()}
+    with pytest.raises(DataError, match=r"m\.pth: does not fit"):
+        convert_model(save_checkpoint(tmp_path / "m.pth", weights), tmp_path / "m.pt")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace:FutureWarning")
+def test_a_torchscript_file_is_refused_without_a_warning(tmp_path):
+    torch.jit.trace(torch.nn.Identity(), torch.zeros(1)).save(str(tmp_path / "m.pth"))
+    with pytest.raises(DataError, match=r"m\.pth: is damaged or not a file of tensors"):
+        convert_model(tmp_path / "m.pth", tmp_path / "m.pt")
+    with pytest.raises(DataError, match=r"m\.pth: is damaged or not a file of tensors"):
+        load_model(tmp_path / "m.pth")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04broken", b"\x80\x02}q\x00.", b"text"])

@@ -25,6 +25,8 @@ def header_size(stream: BinaryIO) -> tuple[int, int]:
         ValueError: another format, or a damaged header.
     """
     start = stream.read(512)
+    if not start:
+        raise ValueError("the file is empty")
     try:
         if start.startswith(b"\xff\xd8"):
             return _jpeg_size(stream)
@@ -55,7 +57,7 @@ def _jpeg_size(stream: BinaryIO) -> tuple[int, int]:
             return _shown((width, height), exif)
         elif marker == JPEG_EXIF and not exif:
             payload = stream.read(length - 2)
-            exif = payload if payload.startswith(EXIF_PREFIX) else b""
+            exif = payload[len(EXIF_PREFIX) :] if payload.startswith(EXIF_PREFIX) else b""
         else:
             stream.seek(length - 2, 1)
 
@@ -99,9 +101,8 @@ def _chunk(stream: BinaryIO, wanted: bytes, layout: str) -> bytes:
     return b""
 
 
-def _shown(size: tuple[int, int], exif: bytes) -> tuple[int, int]:
+def _shown(size: tuple[int, int], tiff: bytes) -> tuple[int, int]:
     """Exchange width and height if the EXIF orientation turns the image by a quarter."""
-    tiff = exif.removeprefix(EXIF_PREFIX)
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return size

@@ -75,8 +75,8 @@ def require_size(path: Path, labelled: tuple[int, ...], found: tuple[int, ...]) 
     sizes = f"has {found[0]} x {found[1]} pixels, but is labelled as {labelled[0]} x {labelled[1]}"
     mend = "label the image as it is, or restore the one that was labelled"
     if labelled == found[::-1]:
-        mend = "label the upright photo, or remove the orientation from the file"
-        sizes += ": the label is for the photo as stored, which an EXIF orientation turns"
+        mend = "if an EXIF orientation turns the photo, label it upright or remove the orientation"
+        sizes += ": width and height are exchanged"
     raise DataError(f"{path}: {sizes}; {mend}")
 
 

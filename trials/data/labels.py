@@ -271,11 +271,16 @@ def safe_name(name: str) -> str:
     """Return `name` if it is a relative path that stays below its folder.
 
     Raises:
-        DataError: the path is absolute or empty, or holds `..` or a NUL.
+        DataError: the path is absolute or empty, or holds `..` or a NUL; or a label file, one UTF-8
+            line for each image, cannot hold it.
     """
     parts = PurePosixPath(name)
     if not parts.name or parts.is_absolute() or ".." in parts.parts or "\0" in name:
         raise DataError(f"an image path must be relative and without `..`, got {shown(name)}")
+    is_text = name.encode("utf-8", "replace").decode() == name
+    if not is_text or "\n" in name or name != name.strip().lstrip("\ufeff"):
+        rule = "an image path must be UTF-8 text, on one line and without white space at its ends"
+        raise DataError(f"{rule}, got {shown(name)}; rename the file")
     return name
 
 

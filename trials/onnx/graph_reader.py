@@ -216,7 +216,7 @@ def _expanded(norm: Node, position: int) -> list[Node]:
 
 
 def _constants(proto: Any) -> dict[str, Array]:
-    """Return the values of initializers and Constant nodes, and of Identity nodes on them."""
+    """Return the values of initializers and Constant nodes, and of Identity or Cast of these."""
     from onnx.numpy_helper import to_array
 
     tensors = {tensor.name: tensor for tensor in proto.initializer}
@@ -226,6 +226,6 @@ def _constants(proto: Any) -> dict[str, Array]:
                 tensors[node.output[0]] = attribute.t
     values = {name: to_array(tensor) for name, tensor in tensors.items()}
     for node in proto.node:
-        if node.op_type == "Identity" and node.input[0] in values:
+        if node.op_type in ("Identity", "Cast") and node.input[0] in values:
             values[node.output[0]] = values[node.input[0]]
     return values

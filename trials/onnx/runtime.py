@@ -4,6 +4,7 @@ Shapes: B images, H x W cells of a level, A = 2 H W anchors.
 """
 
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from search_spaces.errors import DataError
+from search_spaces.errors import DataError, counted
 from search_spaces.network.head import HeadOutputs
 from trials.detection.anchors import ANCHORS_PER_CELL, grids_for
 from trials.onnx.graph_writer import VALUES
 from trials.onnx.model_content import model_content
 from trials.onnx.outputs import outputs_by_kind
+
+# Code and place in the source that onnxruntime puts before its messages.
+_PLACES = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+:\d+ [^()]*\([^()]*\) ")
 
 
 class OnnxSession:
@@ -73,12 +77,12 @@ class OnnxSession:
             arrays: list[Any] = self._session.run(outputs, {name: images_B3HW})
         except Exception as error:
             batch, _, height, width = images_B3HW.shape
-            place = f"fails on {height} x {width} pixels, {batch} images at once"
+            place = f"fails on {height} x {width} pixels, {counted(batch, 'image')} at once"
             raise self._fault(place, error) from error
         return arrays
 
     def _fault(self, what: str, error: Exception) -> DataError:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(_PLACES.sub("", str(error)).split())[:200]
         return DataError(f"{self.name}: {what} ({reason})")
 
 

@@ -10,6 +10,7 @@ import typer
 from nas.cli.shared import common
 from nas.cli.shared.flags import argument, group, with_flags
 from nas.cli.shared.run_flags import Json, RunFlags
+from search_spaces.errors import counted
 from trials.options import option
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def export_coco(options: ExportOptions) -> None:
     images = read_labelv2(folder / LABEL_FILE, folder / "images")
     write_coco(options.out, images)
     counts = {"images": len(images), "faces": sum(len(image.faces) for image in images)}
-    text = f"{options.out}: {counts['images']} images, {counts['faces']} faces"
+    found = f"{counted(counts['images'], 'image')}, {counted(counts['faces'], 'face')}"
+    text = f"{options.out}: {found}"
     common.print_result({"out": str(options.out)} | counts, text, as_json=options.run.as_json)
 
 
@@ -170,8 +172,9 @@ def _write(annotations: Sequence["Annotation"], options: ImportOptions) -> None:
 def _show_import(out: Path, report: "ImportReport") -> None:
     """Print the counts of an import."""
     common.print_rich(
-        f"{out}: {report.images} images, {report.faces} faces, {report.with_keypoints} with key "
-        f"points, {report.ignored} ignored; {report.dropped} boxes without area were dropped"
+        f"{out}: {counted(report.images, 'image')}, {counted(report.faces, 'face')}, "
+        f"{report.with_keypoints:,} with key points, {report.ignored:,} ignored; "
+        f"dropped: {counted(report.dropped, 'box', 'boxes')} without area"
     )
 
 

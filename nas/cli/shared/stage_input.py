@@ -10,7 +10,7 @@ from nas.cli.shared.run_flags import RunFlags, file_options
 from nas.search.options import NETWORKS
 from nas.search.request import REQUESTS, stage_options
 from nas.search.search_file import SECTIONS, check_format
-from search_spaces.checks import require_mapping
+from search_spaces.checks import require_integer, require_mapping
 from search_spaces.errors import ConfigError
 from search_spaces.yaml_files import read_yaml
 from trials.options import OptionField, option_fields
@@ -45,7 +45,8 @@ class StageInput:
             directory = SearchDir(self.run.search_dir)
             directory.refresh()
             return directory
-        if isinstance(flops, int):
+        if flops is not None:
+            flops = require_integer(flops, "flops", 1)
             return SearchDir(Path("runs") / f"scrfdgen{flops / 1e9:g}g")
         return find_search_dir(None)
 

@@ -74,4 +74,6 @@ def test_a_label_for_the_photo_as_stored_is_named(cli: CommandLine, tmp_path: Pa
     (tmp_path / "faces.json").write_text(json.dumps(content))
     command = ["import-coco", "--annotations", tmp_path / "faces.json", "--out", tmp_path / "out"]
     printed = cli.fail(["data", *command, "--images", tmp_path / "images"])
-    assert re.search(r"a\.png: has 50 x 40 .* which an EXIF orientation turns", printed)
+    assert re.search(
+        r"a\.png: has 50 x 40 .* if an EXIF orientation turns the photo, label it upright", printed
+    )

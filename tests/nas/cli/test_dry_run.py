@@ -100,3 +100,9 @@ def test_a_wrong_run_option_of_a_file_is_named(
 ) -> None:
     Path("file.yaml").write_text(text + "\n")
     assert message in cli.run(stage1(data, "--config", "file.yaml"), 1).err
+
+
+def test_flops_of_a_file_that_are_no_integer_are_named(data: Path, cli: CommandLine) -> None:
+    Path("file.yaml").write_text("flops: 5e8\n")
+    printed = cli.run(["stage1", "--data", data, "--config", "file.yaml"], 1).err
+    assert "flops must be an integer of at least 1, got 500000000.0" in printed

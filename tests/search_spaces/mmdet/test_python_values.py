@@ -88,7 +88,14 @@ def test_deep_nesting_is_refused():
 
 @pytest.mark.parametrize(
     "other",
-    ["import os", "from a.b import c as d", "n: int = 3", "def f():\n    return model", "x[0] = 1"],
+    [
+        "import os",
+        "from a.b import c as d",
+        "n: int = 3",
+        "def f():\n    return model",
+        "x[0] = 1",
+        r"x = '\d'",
+    ],
 )
 def test_statements_that_the_wanted_value_does_not_need_are_passed_over(other):
     assert read(f"{other}\nmodel: dict = dict(a=1)") == {"a": 1}
@@ -111,6 +118,9 @@ def test_bases_are_merged_key_by_key(tmp_path):
         ("_base_ = 'absent.py'", r"absent\.py: cannot be read"),
         ("_base_ = 'itself.py'", "nested more than 10 deep"),
         ("_base_ = ['a.py', 'b.py']", "several bases assign x"),
+        ("_base_ = 3", "the base 3 cannot be followed"),
+        ("_base_ = None", "the base None cannot be followed"),
+        ("_base_ = 'a\\0.py'", "cannot be followed"),
         ("_base_ = ['code.py']", "model cannot be read without running it"),
     ],
 )

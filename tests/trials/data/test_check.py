@@ -116,7 +116,7 @@ def test_missing_broken_and_resized_images_are_found(tmp_path: Path) -> None:
     assert [line for _, line, _ in found] == [1, 3, 4]
     assert "missing" in found[0][2]
     assert "cannot be decoded" in found[1][2]
-    assert "is labelled as 30 x 40: the label is for the photo as stored" in found[2][2]
+    assert "is labelled as 30 x 40: width and height are exchanged" in found[2][2]
     # headers alone do not show the broken end of b.png
     assert [line for _, line, _ in faults(check(root, decode=False))] == [1, 4]
 

@@ -120,6 +120,14 @@ def test_exif_orientation_is_applied(tmp_path: Path, container: str, order: str)
         np.testing.assert_array_equal(found, expected, err_msg=str(value))
 
 
+@pytest.mark.parametrize("container", ["png", "webp"])
+def test_the_size_is_that_of_the_pixels_where_exif_data_have_the_prefix_of_jpeg(
+    tmp_path: Path, container: str
+) -> None:
+    plain = encoded(noise(10, 20), CONTAINERS[container])
+    read(tmp_path, with_exif(plain, b"Exif\0\0" + orientation(6), (10, 20)))
+
+
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("tiff", [b"", b"II*\0\xff\xff\xff\xff", orientation(6)[:15], b"x" * 30])
 def test_damaged_exif_data_are_ignored(tmp_path: Path, container: str, tiff: bytes) -> None:
@@ -165,7 +173,7 @@ def test_warnings_of_the_c_libraries_do_not_reach_the_user(
     assert capfd.readouterr().err  # the library warns, and may do so again outside of read_image
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"GIF89a" + b"\1\0" * 100])
+@pytest.mark.parametrize("content", [b"not an image", b"GIF89a" + b"\1\0" * 100])
 @pytest.mark.parametrize("call", [read_image, read_size])
 def test_missing_files_and_other_formats_are_refused(
     tmp_path: Path, content: bytes, call: Callable[[Path], object]
@@ -175,6 +183,13 @@ def test_missing_files_and_other_formats_are_refused(
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(DataError, match=r"x.jpg: .*not a JPEG, PNG, WEBP, BMP or PNM image"):
         call(tmp_path / "x.jpg")
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").touch()
+    for call in (read_image, read_size):
+        with pytest.raises(DataError, match=r"x.jpg: .*the file is empty"):
+            call(tmp_path / "x.jpg")
 
 
 @pytest.mark.parametrize("size", [(9_000, 9_000), (60_000, 60_000), (0, 5)])

@@ -141,8 +141,9 @@ def test_ignored_faces_keep_their_flag_when_written(tmp_path: Path) -> None:
     assert lines == ["# a.jpg 9 9", "1 2 3 4" + " -1" * 15, "5 6 7 8.25 1"]
 
 
-def test_a_path_that_leaves_the_folder_is_not_written(tmp_path: Path) -> None:
-    image = AnnotatedImage(name="../a", path=tmp_path, width=1, height=1, faces=Faces.of_boxes([]))
+@pytest.mark.parametrize("name", ["../a", "a\nb.jpg", " a.jpg", "\ufeffa.jpg", "a\udcff.jpg"])
+def test_a_path_that_a_label_file_cannot_hold_is_not_written(tmp_path: Path, name: str) -> None:
+    image = AnnotatedImage(name=name, path=tmp_path, width=1, height=1, faces=Faces.of_boxes([]))
     with pytest.raises(DataError):
         write_labelv2(tmp_path / "l.txt", [image])
 

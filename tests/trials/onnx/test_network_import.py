@@ -89,6 +89,17 @@ def test_a_batch_normalisation_that_was_not_folded_converts(tmp_path):
     assert convert(model, tmp_path).difference < 1e-5
 
 
+def test_weights_of_half_precision_that_are_cast_convert(tmp_path):
+    model = exported(randomised("basic"))
+    weight = next(t for t in model.graph.initializer if len(t.dims) == 4)
+    half = numpy_helper.to_array(weight).astype(np.float16)
+    name = weight.name
+    weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+    cast = helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
+    model.graph.node.insert(0, cast)
+    assert convert(model, tmp_path).difference < 1e-5
+
+
 def test_a_pool_over_one_cell_as_of_mmdetection_converts(tmp_path):
     model = exported(randomised("bottleneck"))
     nodes = list(model.graph.node)

@@ -49,6 +49,14 @@ def test_numbered_outputs_are_recognised_by_their_shapes(exported, tmp_path, ord
         assert all(torch.equal(one, other) for one, other in pairs)
 
 
+def test_messages_of_onnxruntime_have_no_places_in_its_source(exported, tmp_path):
+    model = onnx.load(exported)
+    model.ir_version = 99
+    onnx.save(model, tmp_path / "new.onnx")
+    with pytest.raises(DataError, match=r"new\.onnx: cannot be opened by onnxruntime \(Unsupp.*99"):
+        OnnxDetector(tmp_path / "new.onnx")
+
+
 def test_outputs_of_another_network_are_refused_with_their_shapes(exported, tmp_path):
     path = renamed(exported, tmp_path / "n.onnx", range(5))
     with pytest.raises(DataError, match=r"is not a SCRFD model \(outputs of 1, 4 and maybe 10"):

@@ -3,16 +3,20 @@
 Shapes: N faces, 5 key points, 3 = (x, y, flag).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
 from search_spaces.errors import DataError, shown
+from search_spaces.files import visible_files
 from trials.data.labels import MAX_COORDINATE, NUM_KEYPOINTS, Faces
 
 MAX_FILE_BYTES = 256 << 20  # a COCO file of WIDER FACE has about 30 MB
+
+Key = TypeVar("Key", int, str)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,7 +27,7 @@ class Annotation:
         name: path of the image below the image folder, with forward slashes.
         faces: in pixels of the image; boxes xyxy.
         dropped: number of boxes without width or height, which `faces` lacks.
-        size: width and height for which the boxes were written, None if the format has none.
+        size: width and height for which the boxes were written, None where they are not known.
     """
 
     name: str
@@ -42,7 +46,7 @@ def annotation(
     """Build an `Annotation` from plain numbers.
 
     Args:
-        name, size: as in `Annotation`.
+        name, size: as in `Annotation`; a size of 0 is taken as not known.
         xywh: N boxes, left, top, width and height in pixels.
         keypoints: for each box 15 numbers (x, y, flag as in labelv2), or None.
         ignored: for each box whether it takes no part in training.
@@ -65,10 +69,11 @@ def annotation(
             faces.keypoints_N53[index] = points_53
     kept_N = np.asarray((xywh_N4[:, 2:] > 0).all(axis=1))
     dropped = int((~kept_N).sum())
-    return Annotation(name=name, faces=faces.select(kept_N), dropped=dropped, size=size)
+    known = size if size and all(size) else None
+    return Annotation(name=name, faces=faces.select(kept_N), dropped=dropped, size=known)
 
 
-def choose_class(classes: dict[int, str], wanted: str | None, source: str) -> int:
+def choose_class(classes: Mapping[Key, str], wanted: str | None, source: str) -> Key:
     """Return the number of the class of faces.
 
     Args:
@@ -79,6 +84,8 @@ def choose_class(classes: dict[int, str], wanted: str | None, source: str) -> in
     Raises:
         DataError: there is no such class, or the choice is not clear.
     """
+    if not classes:
+        raise DataError(f"{source}: there is no class")
     listed = ", ".join(f"{number} ({name})" for number, name in sorted(classes.items())[:20])
     if wanted is not None:
         matches = [n for n, name in classes.items() if wanted in (name, str(n))]
@@ -124,6 +131,20 @@ def image_finder(root: Path, source: str) -> Callable[[str], str]:
         )
 
     return find
+
+
+def files_below(folder: Path, suffixes: Sequence[str], kind: str) -> list[Path]:
+    """Return the visible files below a folder with one of these suffixes, at least one.
+
+    Raises:
+        DataError: this is no folder, or there is none; `kind` names such a file.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is no folder; give one that holds {kind} files")
+    files = [Path(path) for path in visible_files(folder, suffixes)]
+    if not files:
+        raise DataError(f"{folder}: there is no {kind} file ({', '.join(suffixes)})")
+    return files
 
 
 def read_whole(path: Path) -> bytes:

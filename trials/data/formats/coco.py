@@ -2,7 +2,8 @@
 
 `bbox` is x, y, width, height in pixels. A category with five key points has, for each of them,
 x, y and v: 0 not annotated, 1 annotated but not visible, 2 visible. `iscrowd` marks a region that
-takes no part in training. The order of the five key points is that of `trials.data.labels`.
+takes no part in training. The order of the five key points is that of `trials.data.labels`. Ids are
+compared as text, since some programs write text in one list and numbers in the other.
 """
 
 import json
@@ -41,15 +42,15 @@ def read_coco(
     """
     source = str(path)
     content = _parsed(Path(path))
-    category = choose_class(_categories(content, source), wanted, source)
+    categories = _by_id(content, "categories", source)
+    names = {number: str(item.get("name", "")) for number, item in categories.items()}
+    category = choose_class(names, wanted, source)
+    _require_order(categories[category], source)
     faces_of = defaultdict(list)
-    known = {_id(image, "images", source): image for image in content["images"]}
+    known = _by_id(content, "images", source)
     for item in content["annotations"]:
-        if _value(item, "category_id", "annotations", source) == category:
-            owner = _value(item, "image_id", "annotations", source)
-            if owner not in known:
-                raise DataError(f"{source}: an annotation is of the unknown image {shown(owner)}")
-            faces_of[owner].append(item)
+        if _owner(item, "category_id", categories, source) == category:
+            faces_of[_owner(item, "image_id", known, source)].append(item)
     find = image_finder(images, source)
     return [_image(image, faces_of[key], find, source) for key, image in known.items()]
 
@@ -108,33 +109,58 @@ def _parsed(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _categories(content: Mapping[str, Any], source: str) -> dict[int, str]:
-    found = {_id(c, "categories", source): str(c.get("name", "")) for c in content["categories"]}
-    if not found:
-        raise DataError(f"{source}: there is no category")
+def _by_id(content: Mapping[str, Any], where: str, source: str) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for item in content[where]:
+        number = _value(item, "id", where, source)
+        if number in found:
+            raise DataError(f"{source}: two entries of {where!r} have the id {shown(number)}")
+        found[number] = item
     return found
 
 
-def _id(item: Mapping[str, Any], where: str, source: str) -> int:
-    value: int = _value(item, "id", where, source)
-    return value
+def _owner(
+    item: Mapping[str, Any], key: str, known: Mapping[str, Mapping[str, Any]], source: str
+) -> str:
+    """Return the id under `key`, which must be known."""
+    number = _value(item, key, "annotations", source)
+    if number not in known:
+        raise DataError(f"{source}: an annotation has the unknown {key} {shown(number)}")
+    return number
 
 
-def _value(item: Mapping[str, Any], key: str, where: str, source: str) -> Any:
+def _require_order(category: Mapping[str, Any], source: str) -> None:
+    """Raise DataError if the category names its five key points in another order.
+
+    Left and right are not compared: programs use both meanings, of the image and of the person.
+    """
+    names = category.get("keypoints")
+    if not isinstance(names, list) or len(names) != NUM_KEYPOINTS:
+        return
+    kinds = [next((k for k in ("eye", "nose", "mouth") if k in str(n).lower()), "") for n in names]
+    if all(kinds) and kinds != ["eye", "eye", "nose", "mouth", "mouth"]:
+        rule = "the five key points must be two eyes, the nose and two mouth corners, in this order"
+        raise DataError(f"{source}: {rule}, got {shown(names)}; reorder them")
+
+
+def _value(item: Mapping[str, Any], key: str, where: str, source: str) -> str:
+    """Return a number or text as text; a whole float, as pandas writes ids, as an integer."""
     value = item.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int | str) or isinstance(value, bool):
         rule = f"an entry of {where!r} must have a number or text under {key!r}"
         raise DataError(f"{source}: {rule}, got {shown(dict(item))}")
-    return value
+    return str(value)
 
 
 def _image(image: Mapping[str, Any], items: list[Any], find: Any, source: str) -> Annotation:
-    name = find(str(_value(image, "file_name", "images", source)))
+    name = find(_value(image, "file_name", "images", source))
     width, height = image.get("width"), image.get("height")
     size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
     boxes = [_numbers(item, "bbox", 4, source) for item in items]
     points = [_keypoints(item, source) for item in items]
-    crowd = [bool(item.get("iscrowd", 0)) for item in items]
+    crowd = [item.get("iscrowd") in (1, "1") for item in items]
     return annotation(name, boxes, points, crowd, size)
 
 

@@ -15,6 +15,7 @@ marks as invalid becomes an ignored face.
 import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +109,10 @@ def write_split(
         images, out, copy, truth: as in `import_labels`.
 
     Raises:
-        DataError: there is no annotation, an image is missing, broken or of another size than
-            annotated, or `out` holds other images already.
+        DataError: there is no annotation, or two are of one image; an image is missing, broken or
+            of another size than annotated; or `out` holds other images already.
     """
+    _require_distinct(annotations)
     if not annotations:
         raise DataError(f"{out}: the annotations list no image")
     labelled = [_labelled(annotation, images, out) for annotation in annotations]
@@ -143,8 +145,9 @@ def divide(
         seed: the same seed gives the same division.
 
     Raises:
-        DataError: the share leaves a split without an image.
+        DataError: the share leaves a split without an image, or two annotations are of one image.
     """
+    _require_distinct(annotations)
     count = round(len(annotations) * val_share)
     if not 0 < val_share < 1 or not 0 < count < len(annotations):
         rule = "the share of validation images must leave images in both splits"
@@ -156,9 +159,16 @@ def divide(
     }
 
 
+def _require_distinct(annotations: Sequence[Annotation]) -> None:
+    counts = Counter(annotation.name for annotation in annotations)
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{twice}: is annotated more than once; keep one entry for each image")
+
+
 def _labelled(annotation: Annotation, images: Path, out: Path) -> AnnotatedImage:
     """Return an annotation with the size of its image, which must be the annotated one."""
-    name = annotation.name
+    name = safe_name(annotation.name)
     size = read_size(images / name)
     if annotation.size is not None:
         require_size(images / name, annotation.size, size)

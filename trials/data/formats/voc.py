@@ -8,11 +8,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from search_spaces.errors import DataError, shown
-from search_spaces.files import visible_files
 from trials.data.formats.annotation import (
     Annotation,
     annotation,
     choose_class,
+    files_below,
     image_finder,
     read_whole,
 )
@@ -31,10 +31,7 @@ def read_voc(folder: Path, images: Path, wanted: str | None = None) -> list[Anno
     Raises:
         DataError: no file, a value breaks the format, or an image is missing.
     """
-    files = [Path(path) for path in visible_files(folder, (".xml",))]
-    if not files:
-        raise DataError(f"{folder}: there is no XML file")
-    roots = {path: _root(path) for path in files}
+    roots = {path: _root(path) for path in files_below(folder, (".xml",), "XML")}
     objects = {path: root.findall("object") for path, root in roots.items()}
     names = sorted({_text(o, "name", path) for path, found in objects.items() for o in found})
     classes = dict(enumerate(names))
@@ -52,7 +49,8 @@ def read_voc(folder: Path, images: Path, wanted: str | None = None) -> list[Anno
 
 def _root(path: Path) -> ElementTree.Element:
     content = read_whole(path)
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:  # could expand without bound
+    ascii_only = content.replace(b"\0", b"")  # of UTF-16
+    if b"<!DOCTYPE" in ascii_only or b"<!ENTITY" in ascii_only:  # could expand without bound
         raise DataError(f"{path}: document types and entities are not accepted in VOC files")
     try:
         return ElementTree.fromstring(content)
@@ -63,7 +61,9 @@ def _root(path: Path) -> ElementTree.Element:
 def _image(
     root: ElementTree.Element, objects: list[ElementTree.Element], images: Path, path: Path
 ) -> Annotation:
-    given = root.findtext("filename") or root.findtext("path") or ""
+    given = root.findtext("filename") or root.findtext("path")
+    if not given:
+        raise DataError(f"{path}: names no image (annotation/filename)")
     name = image_finder(images, str(path))(given.strip())
     corners = [[_number(item, f"bndbox/{key}", path) for key in _CORNERS] for item in objects]
     boxes = [(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in corners]

@@ -9,8 +9,7 @@ import math
 from pathlib import Path
 
 from search_spaces.errors import DataError, shown
-from search_spaces.files import visible_files
-from trials.data.formats.annotation import Annotation, annotation, read_whole
+from trials.data.formats.annotation import Annotation, annotation, files_below, read_whole
 from trials.data.images import read_size
 from trials.data.labels import NUM_KEYPOINTS
 
@@ -29,15 +28,18 @@ def read_yolo(
         wanted: number of the class of faces; None takes the only one that occurs.
 
     Raises:
-        DataError: no image, a line breaks the format, or the class is not clear.
+        DataError: no image, no label file, a line breaks the format, there is no such class, or
+            it is not clear.
     """
-    files = [Path(path) for path in visible_files(images, IMAGE_SUFFIXES)]
-    if not files:
-        raise DataError(f"{images}: there is no image ({', '.join(IMAGE_SUFFIXES)})")
+    files = files_below(images, IMAGE_SUFFIXES, "image")
     folder = labels or labels_beside(images)
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of labels; give it as --labels")
-    rows = {path: _rows(folder / path.relative_to(images).with_suffix(".txt")) for path in files}
+    named = {path: folder / path.relative_to(images).with_suffix(".txt") for path in files}
+    if not any(label.is_file() for label in named.values()):
+        first = next(iter(named.values()))
+        raise DataError(f"{folder}: no image has a label file, such as {first}; give --labels")
+    rows = {path: _rows(label) for path, label in named.items()}
     number = _class({int(row[0]) for lines in rows.values() for row in lines}, wanted, folder)
     return [
         _image(path, images, [row for row in lines if row[0] == number])
@@ -55,12 +57,14 @@ def labels_beside(images: Path) -> Path:
 
 
 def _class(found: set[int], wanted: str | None, folder: Path) -> int:
+    listed = ", ".join(map(str, sorted(found)[:20]))
     if wanted is not None:
         if not wanted.isascii() or not wanted.isdigit():
             raise DataError(f"{folder}: YOLO labels know classes by number, got --class {wanted!r}")
+        if found and int(wanted) not in found:
+            raise DataError(f"{folder}: there is no class {wanted}; there are {listed}")
         return int(wanted)
     if len(found) > 1:
-        listed = ", ".join(map(str, sorted(found)[:20]))
         raise DataError(f"{folder}: choose the class of faces with --class; there are {listed}")
     return next(iter(found), 0)
 
@@ -83,8 +87,10 @@ def _row(words: list[str], path: Path, line: int) -> list[float]:
         rule = f"a line has a class, 4 box numbers and 0, {2 * NUM_KEYPOINTS} or "
         rule += f"{3 * NUM_KEYPOINTS} key-point numbers"
         raise DataError(f"{path}:{line}: {rule}, got {shown(' '.join(words))}")
-    if not all(-1 <= value <= 2 for value in values[1:5]) or values[0] != int(values[0]):
-        rule = "the class is an integer, and boxes are relative to the image's sides (0 to 1)"
+    step = 3 if len(values) == _TRIPLES else 2
+    places = values[1:_BOX] + [v for n, v in enumerate(values[_BOX:]) if n % step < 2]
+    if not all(-1 <= value <= 2 for value in places) or values[0] not in range(1 << 20):
+        rule = "the class is an integer from 0, and all places are relative to the sides (0 to 1)"
         raise DataError(f"{path}:{line}: {rule}, got {shown(' '.join(words))}")
     return values
 

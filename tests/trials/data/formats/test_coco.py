@@ -100,12 +100,46 @@ def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
         {"bbox": None},
         {"image_id": 7},
         {"image_id": None},
+        {"image_id": 1.5},
+        {"category_id": 7},
         {"keypoints": [float("inf")] * 15},
     ],
 )
 def test_a_faulty_annotation_is_refused(tmp_path: Path, faulty: dict[str, object]) -> None:
     with pytest.raises(DataError):
         read(tmp_path, [box(**faulty)])
+
+
+@pytest.mark.parametrize("given", ["1", 1.0])
+def test_ids_may_be_text_or_whole_floats(tmp_path: Path, given: object) -> None:
+    annotations = [box(image=given, category_id=given)]
+    assert [len(image.faces) for image in read(tmp_path, annotations)] == [1]
+    (image,) = read(tmp_path, [box()], categories=[{"id": given, "name": "face"}])
+    assert len(image.faces) == 1
+
+
+def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:
+    images = [{"id": number, "file_name": "a.jpg"} for number in (1, "1")]
+    with pytest.raises(DataError, match="two entries of 'images' have the id '1'"):
+        read(tmp_path, [box()], images)
+
+
+@pytest.mark.parametrize(("given", "ignored"), [("0", False), ("1", True), (True, True)])
+def test_iscrowd_may_be_text(tmp_path: Path, given: object, ignored: bool) -> None:
+    (image,) = read(tmp_path, [box(iscrowd=given)])
+    assert image.faces.ignored_N.tolist() == [ignored]
+
+
+def test_a_size_of_zero_is_not_known(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a.jpg", "width": 0, "height": 0}]
+    assert read(tmp_path, [box()], images)[0].size is None
+
+
+def test_key_points_that_are_named_in_another_order_are_refused(tmp_path: Path) -> None:
+    names = ["right_eye", "left_eye", "nose_tip", "right_mouth_corner", "left_mouth_corner"]
+    read(tmp_path, [box()], categories=[FACE | {"keypoints": names}])
+    with pytest.raises(DataError, match="two eyes, the nose and two mouth corners, in this order"):
+        read(tmp_path, [box()], categories=[FACE | {"keypoints": names[::-1]}])
 
 
 def test_written_files_read_back_the_same(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from images import save_image
 
 from search_spaces.errors import DataError
-from trials.data.formats.importers import import_labels
+from trials.data.formats.annotation import annotation
+from trials.data.formats.importers import divide, import_labels, write_split
 from trials.data.labels import AnnotatedImage, read_labelv2
 from trials.data.widerface_mat import read_ground_truth, write_ground_truth
 
@@ -76,6 +77,23 @@ def test_retinaface_text_keeps_key_points(tmp_path: Path, images: Path) -> None:
     ]  # fmt: skip
     assert (first.faces.keypoints_N53[1] == -1).all()
     assert second.faces.boxes_N4.tolist() == [[3, 4, 8, 10]]
+
+
+def test_an_image_that_is_annotated_twice_is_refused(images: Path, tmp_path: Path) -> None:
+    text = "# 0--Parade/a.jpg\n3 4 5 6\n# 1--Empty/b.jpg\n# 0--Parade/a.jpg\n"
+    with pytest.raises(DataError, match=r"a\.jpg: is annotated more than once"):
+        import_labels("retinaface", write(tmp_path, text), images, tmp_path / "out")
+    twice = [annotation("a.jpg", [], [], [])] * 2
+    with pytest.raises(DataError, match=r"a\.jpg: is annotated more than once"):
+        divide(twice, 0.5, 0)
+
+
+def test_an_image_whose_name_no_label_file_can_hold_leaves_nothing_behind(tmp_path: Path) -> None:
+    name = "a\nb.png"
+    save_image(tmp_path / "images" / name, np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DataError, match=r"on one line .* rename the file"):
+        write_split([annotation(name, [], [], [])], tmp_path / "images", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_images_are_linked_or_copied(tmp_path: Path, images: Path) -> None:

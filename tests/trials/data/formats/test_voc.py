@@ -46,10 +46,11 @@ def test_a_file_without_objects_has_no_face(tmp_path: Path) -> None:
     assert [len(image.faces) for image in read(voc(tmp_path))] == [0]
 
 
-def test_entities_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_entities_are_refused(tmp_path: Path, encoding: str) -> None:
     folder = voc(tmp_path)
     (folder / "Annotations" / "a.xml").write_text(
-        '<!DOCTYPE a [<!ENTITY b "bbbb">]><annotation>&b;</annotation>'
+        '<!DOCTYPE a [<!ENTITY b "bbbb">]><annotation>&b;</annotation>', encoding
     )
     with pytest.raises(DataError, match="entities are not accepted"):
         read(folder)
@@ -75,5 +76,9 @@ def test_faulty_objects_and_missing_images_are_named(tmp_path: Path) -> None:
         read(folder)
     with pytest.raises(DataError, match="is not below"):
         read(voc(tmp_path, filename="b.jpg"))
+    with pytest.raises(DataError, match=r"names no image"):
+        read(voc(tmp_path, filename=""))
+    with pytest.raises(DataError, match=r"a\.xml: is no folder"):
+        read_voc(path, tmp_path / "JPEGImages")
     with pytest.raises(DataError, match="there is no XML file"):
         read_voc(tmp_path / "JPEGImages", tmp_path / "JPEGImages")

@@ -68,12 +68,18 @@ def test_several_classes_need_a_choice(images: Path) -> None:
         read_yolo(images)
     (image,) = read_yolo(images, wanted="3")
     assert len(image.faces) == 1
+    with pytest.raises(DataError, match="there is no class 7; there are 0, 3"):
+        read_yolo(images, wanted="7")
     with pytest.raises(DataError, match="classes by number, got --class 'face'"):
         read_yolo(images, wanted="face")
 
 
 @pytest.mark.parametrize(
-    "line", ["0 1 2", "x 1 2 3 4", "0 nan 0 0 0", "0 10 20 30 40", "0.5 .5 .5 .1 .1", "0 " * 7]
+    "line",
+    [
+        *("0 1 2", "x 1 2 3 4", "0 nan 0 0 0", "0 10 20 30 40", "0.5 .5 .5 .1 .1", "0 " * 7),
+        *("-1 .5 .5 .1 .1", "0 .5 .5 .1 .1" + " 90 50 2" * 5, "0 .5 .5 .1 .1" + " .5 50" * 5),
+    ],
 )
 def test_a_faulty_line_is_named(images: Path, line: str) -> None:
     label(images, f"0 .5 .5 .1 .1\n{line}")
@@ -82,7 +88,12 @@ def test_a_faulty_line_is_named(images: Path, line: str) -> None:
 
 
 def test_a_folder_without_images_or_labels_is_named(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no image"):
+    with pytest.raises(DataError, match="empty: is no folder"):
         read_yolo(tmp_path / "empty")
     with pytest.raises(DataError, match="give it as --labels"):
         read_yolo(images)
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(DataError, match=r"no image has a label file, such as .*labels/a\.txt"):
+        read_yolo(images, tmp_path / "labels")
+    with pytest.raises(DataError, match="there is no image"):
+        read_yolo(tmp_path / "labels")
