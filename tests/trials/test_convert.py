@@ -219,13 +219,15 @@ def test_weights_without_values_are_refused(tmp_path):
         convert_model(save_checkpoint(tmp_path / "m.pth", weights), tmp_path / "m.pt")
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.trace:FutureWarning")
-def test_a_torchscript_file_is_refused_without_a_warning(tmp_path):
+@pytest.mark.filterwarnings("always")
+def test_a_torchscript_file_is_refused_without_a_warning(tmp_path, recwarn):
     torch.jit.trace(torch.nn.Identity(), torch.zeros(1)).save(str(tmp_path / "m.pth"))
+    recwarn.clear()  # those of `trace` itself
     with pytest.raises(DataError, match=r"m\.pth: is damaged or not a file of tensors"):
         convert_model(tmp_path / "m.pth", tmp_path / "m.pt")
     with pytest.raises(DataError, match=r"m\.pth: is damaged or not a file of tensors"):
         load_model(tmp_path / "m.pth")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04broken", b"\x80\x02}q\x00.", b"text"])
