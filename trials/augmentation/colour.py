@@ -6,7 +6,7 @@ an equal formula on RGB, which is twice as fast as OpenCV's conversions.
 Shapes: S side of the training square, 3 = RGB.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,8 +18,9 @@ from trials.data.images import MEAN, SCALE, Image
 BRIGHTNESS = 32.0  # grey levels
 GAIN = (0.5, 1.5)  # of contrast and of saturation
 HUE = 18.0 / 60.0  # in sixths of the colour circle
-BLOCK = 16_384  # pixels at a time, so that all rows of a block stay in a core's cache
-ROWS = 9  # of a block: three channels, and what is computed from them
+BLOCK = 20_480  # pixels at a time, so that all rows of a block stay in a core's cache
+ROWS = 11  # of a block: three channels, and what is computed from them
+LEVELS = np.arange(256, dtype=np.float32)
 
 Plane = npt.NDArray[np.float32]
 
@@ -83,43 +84,48 @@ def distort(pixels_SS3: Image, distortion: Distortion, out_SS3: Plane | None = N
         out_SS3: contiguous memory for the result; None allocates it.
     """
     result_SS3 = np.empty(pixels_SS3.shape, np.float32) if out_SS3 is None else out_SS3
-    planes: list[Image] = [p.reshape(-1) for p in cv2.split(pixels_SS3)]  # type: ignore[misc]
-    results = result_SS3.reshape(-1, 3).T
-    _recolour(planes, [results[distortion.order.index(c)] for c in range(3)], distortion)
+    planes: Sequence[Image] = cv2.split(pixels_SS3)  # type: ignore[assignment]
+    if distortion.hue == 0 and distortion.saturation == 1:
+        gain, offset = (np.float32(value) for value in distortion.gain_and_offset())
+        ordered_SS3 = cv2.merge([planes[channel] for channel in distortion.order])
+        cv2.LUT(ordered_SS3, LEVELS * gain + offset, dst=result_SS3)
+    else:
+        _recolour(planes, distortion, result_SS3)
     return result_SS3
 
 
-def _recolour(
-    planes: Sequence[npt.NDArray[np.uint8]], targets: Sequence[Plane], distortion: Distortion
-) -> None:
+def _recolour(planes: Sequence[Image], distortion: Distortion, out_SS3: Plane) -> None:
     """Apply saturation and hue, gain and offset, a block of pixels at a time.
 
     Saturation s takes a channel c to V - s * (V - c), with V the brightest channel; gain and
     offset are linear too, so that all of them are one pass.
     """
     gain, offset = (np.float32(value) for value in distortion.gain_and_offset())
-    weight, pixels = np.float32(distortion.saturation * gain), len(planes[0])
-    memory = np.empty((ROWS, min(BLOCK, pixels)), np.float32)
+    weight = np.float32(distortion.saturation * gain)
+    planes = [plane.reshape(1, -1) for plane in planes]
+    out_1P3, pixels = out_SS3.reshape(1, -1, 3), planes[0].size
+    memory = np.empty((ROWS, 1, min(BLOCK, pixels)), np.float32)
     for start in range(0, pixels, BLOCK):
         block = slice(start, min(start + BLOCK, pixels))
-        rows = memory[:, : block.stop - start]
-        for row, plane in zip(rows, planes, strict=False):
-            row[:] = plane[block]
-        channels, base = rows[:3], offset
-        if distortion.hue != 0 or distortion.saturation != 1:
-            brightest = channels.max(axis=0, out=rows[3])
-            base = np.multiply(brightest, gain - weight, out=rows[4])
-            base += offset
-        turned: Iterable[Plane] = channels
+        rows = memory[:, :, : block.stop - start]
+        red, green, blue = (plane[:, block] for plane in planes)
+        rows[0], rows[1], rows[2] = red, green, blue
+        rows[3] = cv2.max(cv2.max(red, green), blue)
+        channels = rows[:3]
         if distortion.hue != 0:
-            turned = _turned_hue(rows, distortion.hue)
-        for values, target in zip(turned, targets, strict=True):
+            rows[5] = cv2.min(cv2.min(red, green), blue)
+            channels = _turned_hue(rows, distortion.hue)
+        base = np.multiply(rows[3], gain - weight, out=rows[4])
+        base += offset
+        for values in channels:
             values *= weight
-            np.add(values, base, out=target[block])
+            values += base
+        ordered = [channels[channel] for channel in distortion.order]
+        cv2.merge(ordered, dst=out_1P3[:, block])
 
 
-def _turned_hue(rows: Plane, hue: float) -> Iterator[Plane]:
-    """Yield the channels of a block after a turn of the hue by at most half a sixth.
+def _turned_hue(rows: Plane, hue: float) -> Plane:
+    """Return the channels of a block after a turn of the hue by at most half a sixth.
 
     With V and m the brightest and the darkest channel, a turn of h sixths of the colour circle
     towards the channel n that follows c on it makes of c
@@ -130,20 +136,20 @@ def _turned_hue(rows: Plane, hue: float) -> Iterator[Plane]:
     the third is linear in the hue. It needs neither a division nor a choice between cases.
 
     Args:
-        rows: the channels, the brightest one, and working memory. A yielded row is used again.
+        rows: the channels, the brightest one, any, the darkest one, and working memory, the
+            last three rows of which are the result.
         hue: in sixths of the circle.
     """
     channels, brightest = rows[:3], rows[3]
-    darkest, low, high, values = rows[5:]
-    channels.min(axis=0, out=darkest)
+    darkest, low, high, *turned = rows[5:]
     np.subtract(brightest, darkest, out=low)
     low *= np.float32(abs(hue))
     np.subtract(brightest, low, out=high)
     low += darkest
-    for channel in range(3):
+    for channel, values in enumerate(turned):
         follower = channels[(channel + (1 if hue > 0 else 2)) % 3]
         np.maximum(np.minimum(follower, high, out=values), low, out=values)
         values -= follower
         values += channels[channel]
         np.maximum(np.minimum(values, brightest, out=values), darkest, out=values)
-        yield values
+    return rows[8:]

@@ -42,7 +42,7 @@ def cut_square(sample: Sample, image_HW3: Image) -> Image:
         grey = (CANVAS,) * 3
         part = np.asarray(cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=grey))
     square_SS3 = resize(part, (sample.size, sample.size))
-    return square_SS3[:, ::-1] if sample.flipped else square_SS3
+    return np.asarray(cv2.flip(square_SS3, 1)) if sample.flipped else square_SS3
 
 
 def bounded(sample: Sample, image_HW3: Image) -> tuple[Sample, Image]:
