@@ -26,7 +26,7 @@ FOLDER = Path(tempfile.gettempdir(), "scrfd-nas-pictures")
 SEARCH = Path("runs/demo")  # as the commands in the report name it
 CANDIDATES = 5  # of each stage
 FINISHED = 2  # of stage 2, in the picture of the terminal
-COLUMNS = 80
+COLUMNS, LINES = 80, 10  # of the terminal above the block
 WINDOW, SCALE = (1200, 860), 1.5  # CSS pixels, and pixels of the picture for each
 
 
@@ -54,9 +54,9 @@ class PicturedDisplay:
 
 
 def terminal_picture(lines: list[str], status: StageStatus) -> str:
-    """Return an SVG of a terminal with `lines` and the block of `status` below them."""
+    """Return an SVG of a terminal with the last `lines` and the block of `status` below them."""
     console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
-    for line in ("$ make demo", *lines):
+    for line in lines[-LINES:]:
         console.print(line, markup=False, highlight=False)
     console.print(Block(status=status))
     svg = console.export_svg(title="scrfd-nas demo")
@@ -70,7 +70,9 @@ def report_picture(page: Path, picture: Path) -> None:
         options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--screenshot={shot}"]
         options += [f"--force-device-scale-factor={SCALE}", "--window-size={},{}".format(*WINDOW)]
         browser = shutil.which("chromium") or "google-chrome"
-        subprocess.run([browser, *options, page.resolve().as_uri()], check=True)
+        subprocess.run(
+            [browser, *options, page.resolve().as_uri()], check=True, capture_output=True
+        )
         image = cv2.imread(str(shot))
     cv2.imwrite(str(picture), image, [cv2.IMWRITE_WEBP_QUALITY, 101])  # above 100: lossless
 

@@ -1,12 +1,14 @@
 """Commands, flags, files and sections named in README.md and the guides in docs/ exist."""
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas.cli.main import build_app
+from nas.monitoring.counts import StageCounts
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = {path: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -61,6 +63,22 @@ def test_tables_of_contents_list_every_section_in_order() -> None:
     contents = {path: found for path, found in contents.items() if found}
     assert len(contents) >= 4
     assert contents == {path: sections(GUIDES[path]) for path in contents}
+
+
+def test_the_pictures_of_the_readme_are_small() -> None:
+    pictures = re.findall(r"!\[.*\]\((.*)\)", README)
+    assert len(pictures) == 2
+    assert all((ROOT / picture).stat().st_size < 150_000 for picture in pictures)
+
+
+def test_the_picture_of_the_terminal_has_the_last_lines_and_names_no_other_server() -> None:
+    script: Any = runpy.run_path(str(ROOT / "docs/make_pictures.py"))
+    counts = StageCounts(stage=2, epochs=5, done=dict.fromkeys((1, 2, 3), 0), outcomes={})
+    lines = [f"line{number:02d}" for number in range(1, script["LINES"] + 2)]
+    svg = script["terminal_picture"](lines, counts.status(pace=None, active=True, now=0.0))
+    assert re.findall(r"line\d\d(?=<)", svg) == lines[1:]
+    assert "0/3" in svg
+    assert "@font-face" not in svg
 
 
 def test_commands_are_found_and_the_table_of_the_guide_lists_all() -> None:
