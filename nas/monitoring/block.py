@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.monitoring.status import StageStatus, TrialStatus, describe_seconds
+from search_spaces.errors import printable
 
 _GAP = 2
 # Heading and width of each column, and those that go first where there is no room.
@@ -54,7 +55,7 @@ class Block:
         ]
         if not self.status.active and not self.status.is_done:
             lines.append(_line(f"interrupted with {self.status.held()}; continue with"))
-            lines.append(Text(f"  {self.resume}", no_wrap=True, overflow="ignore"))
+            lines.append(Text(f"  {printable(self.resume)}", no_wrap=True, overflow="ignore"))
         yield from lines
         height = console.size.height if self.is_live else None
         yield from _tables(self.status.trials, now, width, height and height - len(lines) - 1)
@@ -82,7 +83,7 @@ def fitted(parts: Sequence[str], width: int) -> str:
 
 
 def _line(text: str, style: str = "") -> Text:
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _headline(status: StageStatus, now: float, width: int) -> Table:
@@ -133,7 +134,7 @@ def _table(trials: Sequence[TrialStatus], columns: Sequence[str], now: float) ->
         table.add_column(heading, justify="right", no_wrap=True, min_width=_COLUMNS[heading])
     for trial in trials:
         cells = _cells(trial, now)
-        table.add_row(*(cells[heading] for heading in columns))
+        table.add_row(*(_line(cells[heading]) for heading in columns))
     return table
 
 

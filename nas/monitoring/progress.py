@@ -186,4 +186,4 @@ class _LiveDisplay(ConsoleDisplay):
         now = time.time()
         waited = f"starting, {describe_seconds(now - self._started)}"
         text = self._status.describe() if self._status else waited
-        return Text(f"{moving(now)} {text}", no_wrap=True, overflow="ellipsis")
+        return Text(f"{moving(now)} {printable(text)}", no_wrap=True, overflow="ellipsis")

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.chart import Chart, colour, draw, legend, marker, panels, shortened
+from reports.figures.tips import Tip, add_tips
 from reports.statistics.face_sizes import HeightBin, by_height
 from trials.evaluation.record import EvaluationRecord
 from trials.evaluation.widerface_ap import average_precision, precision_recall
@@ -33,9 +34,10 @@ def precision_recall_chart(records: Records, stage: int) -> Chart:
                 shown = table[(table["name"] == name) & (table["subset"] == subset)]
                 label = f"{shortened(name)}: {ap:.3f}"
                 style = STYLES[index % len(STYLES)]
-                axes.plot(
+                (line,) = axes.plot(
                     shown["recall"], shown["precision"], style, color=colour(index), label=label
                 )
+                add_tips(line, [_tip(name, stage, f"{subset} AP {ap:.4f}")])
             axes.set(title=f"{subset} (AP)", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
             axes.legend(loc="best", fontsize=8.5)
         all_axes[0].set_ylabel("precision")
@@ -64,7 +66,7 @@ def face_size_chart(records: Records, stage: int) -> Chart:
         for column, (scale, label) in enumerate(SCALES.items()):
             here = table[table["scale"] == scale]
             for axes, value in zip(grid[:, column], ("recall", "ap"), strict=True):
-                _lines(axes, here, value, list(records))
+                _lines(axes, here, value, list(records), stage)
             grid[1, column].set_xlabel(f"{label}, pixels (faces)")
         for axes, value, label in zip(grid[:, 0], ("recall", "ap"), ("recall", "AP"), strict=True):
             highest = table[value].to_numpy().max(initial=0.01)
@@ -103,13 +105,13 @@ def _curve(name: str, record: EvaluationRecord) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _lines(axes: Axes, table: pd.DataFrame, value: str, names: list[str]) -> None:
+def _lines(axes: Axes, table: pd.DataFrame, value: str, names: list[str], stage: int) -> None:
     """Draw a column of `by_height` for each candidate, in bins at equal distances."""
     bins = table[["low", "high", "faces"]].drop_duplicates("low").sort_values("low")
     places = {low: place for place, low in enumerate(bins["low"])}
     for index, name in enumerate(names):
         shown = table[table["name"] == name]
-        axes.plot(
+        (line,) = axes.plot(
             shown["low"].map(places),
             shown[value],
             STYLES[index % len(STYLES)],
@@ -117,8 +119,19 @@ def _lines(axes: Axes, table: pd.DataFrame, value: str, names: list[str]) -> Non
             marker=marker(index),
             label=shortened(name),
         )
-    texts = [
+        texts = (
+            f"{value} {row[value]:.4f} of {row['faces']:,} faces of "
+            f"{height_range(row['low'], row['high'])} pixels"
+            for row in shown.to_dict("records")
+        )
+        add_tips(line, [_tip(name, stage, text) for text in texts])
+    ticks = [
         f"{height_range(low, high).replace(' or more', '+')}\n({faces:,})"
         for low, high, faces in zip(bins["low"], bins["high"], bins["faces"], strict=True)
     ]
-    axes.set_xticks(range(len(bins)), texts)
+    axes.set_xticks(range(len(bins)), ticks)
+
+
+def _tip(name: str, stage: int, text: str) -> Tip:
+    """Return a tip that also marks the row of a candidate of this stage."""
+    return Tip(f"{stage}-{name.removeprefix('candidate ')}", f"{name}: {text}")

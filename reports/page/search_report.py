@@ -82,7 +82,7 @@ def _stage(
         tag("h2", f"Stage {n}", id=f"stage{n}"),
         None if is_first else _lead(stage),
         sections.leaderboard_section(stage),
-        None if is_first else evidence_section(stage, charts),
+        evidence_section(stage, charts) if not is_first and stage.evaluations.records else None,
         tag("h3", "Where the compute goes") if stage.finished else None,
         tag("p", prose(compute_findings(stage, shares))) if stage.finished else None,
         *_figures(charts, (f"shares_stage{n}",)),

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,20 +40,35 @@ def winner(search: SearchData) -> Winner | None:
     return Winner(stage=stage, candidate=stage.finished[0], verdict=stage_verdict(stage))
 
 
+def conclusion(search: SearchData) -> dict[str, Any]:
+    """Return the best candidate and the verdict on it, as JSON data.
+
+    `title` names it, `label` and `reason` are those of the verdict. `stage` and
+    `candidate` are those of the best, None without one.
+    """
+    won = winner(search)
+    stage = number = None
+    if won is None:
+        left = sum(c.outcome is None for one in search.stages for c in one.candidates)
+        found, title = verdict({}, left=left), "No candidate has a hard AP"
+    else:
+        found, stage, number = won.verdict, won.stage.stage, won.candidate.candidate
+        verb = "wins" if found.kind == "trust" else "leads"
+        title = f"Candidate {number} of stage {stage} {verb}: hard AP {won.candidate.mean_hard:.4f}"
+    words = {"title": title, "label": found.label, "reason": found.reason}
+    return {"stage": stage, "candidate": number, "kind": found.kind, **words}
+
+
 def summary_section(search: SearchData) -> Markup:
     """Return the card of the winner, or what is missing for one."""
-    won = winner(search)
+    won, said = winner(search), conclusion(search)
     if won is None:
-        reasons = [stage_verdict(stage).reason for stage in search.stages]
-        badge = tag("p", "No winner yet", class_="verdict")
-        return tag("section", badge, *(tag("p", text) for text in reasons), class_="card none")
-    found, number = won.verdict, won.candidate.candidate
-    verb = "wins" if found.kind == "trust" else "leads"
-    title = f"Candidate {number} of stage {won.stage.stage} {verb}: "
-    title += f"hard AP {won.candidate.mean_hard:.4f}"
+        badge = tag("p", said["label"], class_="verdict")
+        return tag("section", badge, tag("p", said["reason"]), class_="card none", id="summary")
+    found = won.verdict
     return tag(
         "section",
-        tag("h2", title),
+        tag("h2", said["title"]),
         tag(
             "div",
             tag("p", tag("strong", found.label, class_="verdict"), " ", prose(found.reason)),
@@ -71,7 +87,8 @@ def _next_step(search: SearchData, won: Winner) -> list[Markup]:
     place, stage, found = shlex.quote(search.location), won.stage.stage, won.verdict
     folder = f"{search.location}/stage{stage}/{won.candidate.candidate:04d}"
     if found.kind == "wait":
-        return [tag("p", "Next: let the search run on."), command(f"scrfd-nas resume {place}")]
+        text = "Next: let the search run on, or resume it if it was interrupted."
+        return [tag("p", text), command(f"scrfd-nas resume --search-dir {place}")]
     if found.kind == "alone":
         return [tag("p", "Next: train more candidates, with a larger `--num-candidates`.")]
     if found.top:

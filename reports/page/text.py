@@ -13,8 +13,10 @@ def describe(architecture: Architecture) -> str:
 
 
 def format_flops(flops: int) -> str:
-    """Return FLOPs as `2.522G` or `503.9M`."""
-    return f"{flops / 1e9:.3f}G" if flops >= 10**9 else f"{flops / 1e6:.1f}M"
+    """Return FLOPs as `2.522G`, `34.13G` or `503.9M`."""
+    if flops < 10**9:
+        return f"{flops / 1e6:.1f}M"
+    return f"{flops / 1e9:.{3 if flops < 10**10 else 2}f}G"
 
 
 def format_ap(value: float | None) -> str | None:

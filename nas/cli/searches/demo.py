@@ -47,13 +47,15 @@ def demo(
             seed=seed,
             display=display,
         )
-        page = write_page(result.directory)
-    print_leaderboards(result.directory, result.tables, as_json=as_json, report=page)
+        page, verdict = write_page(result.directory)
+    print_leaderboards(
+        result.directory, result.tables, as_json=as_json, report=page, verdict=verdict
+    )
     if as_json:
         return
     common.print_rich(f"faces:  {result.data}")
     common.print_rich(f"search: {result.directory.root} (study.journal, a folder a candidate)\n")
-    common.print_rich(_MEANING)
+    common.print_words(_MEANING)
     common.print_rich(f"next:   open {page}")
 
 

@@ -1,7 +1,7 @@
 """Commands that summarize results: `report` of a search, `compare` of several."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,18 +42,22 @@ def report(
     if latency:
         _measure(directory, stages)
     tables = {number: write_stage_leaderboard(directory, number) for number in stages}
-    page = write_page(directory)
+    page, verdict = write_page(directory)
     note_damaged(directory)
     directory.publish()
-    leaderboards.print_leaderboards(directory, tables, as_json=as_json, report=page)
+    leaderboards.print_leaderboards(
+        directory, tables, as_json=as_json, report=page, verdict=verdict
+    )
 
 
-def write_page(directory: "SearchDir") -> Path:
-    """Write the report of a search and return its path."""
+def write_page(directory: "SearchDir") -> tuple[Path, dict[str, Any]]:
+    """Write the report of a search; return its path and what it concludes (`conclusion`)."""
     from nas.results.report_data import read_search
     from reports.page.search_report import write_report
+    from reports.page.summary import conclusion
 
-    return write_report(read_search(directory), directory.root)
+    search = read_search(directory)
+    return write_report(search, directory.root), conclusion(search)
 
 
 def compare(
@@ -80,7 +84,7 @@ def compare(
     for warning in found.warnings:
         common.print_note(f"warning: {warning}")
     for line in (*found.notes, *sentences, CAVEAT):
-        common.print_rich(line)
+        common.print_words(line)
     for title, columns, rows in comparison_tables(comparison):
         common.print_table(title, columns, rows, text_columns=columns[:1])
     if page is not None:

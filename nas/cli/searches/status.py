@@ -1,5 +1,6 @@
 """`scrfd-nas status`: the block that the running command shows, from any terminal."""
 
+import shlex
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -49,7 +50,7 @@ def status(
 
 
 def _resume(directory: "SearchDir") -> str:
-    return f"scrfd-nas resume --search-dir {directory}"
+    return f"scrfd-nas resume --search-dir {shlex.quote(str(directory))}"
 
 
 def _watch(directory: "SearchDir") -> None:

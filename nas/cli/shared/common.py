@@ -89,6 +89,14 @@ def print_rich(renderable: "Table | str") -> None:
     output.print(text, markup=False)
 
 
+def print_words(text: str) -> None:
+    """Print a paragraph to standard output, wrapped between words on a terminal."""
+    from rich.console import Console
+
+    output = Console(file=sys.stdout, highlight=False)
+    output.print(printable(text), markup=False, soft_wrap=not output.is_terminal)
+
+
 def print_note(text: str) -> None:
     """Print a line to standard error without wrapping it."""
     console().print(printable(text), soft_wrap=True)

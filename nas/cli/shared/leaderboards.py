@@ -22,42 +22,56 @@ def print_leaderboards(
     *,
     as_json: bool,
     report: "Path | None" = None,
+    verdict: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the leaderboards of some stages, and the paths of their files and of the report."""
+    """Print the leaderboards of some stages, and the paths of their files and of the report.
+
+    `verdict` is that of `reports.page.summary.conclusion`.
+    """
     from reports.leaderboard import to_records
 
     records = {number: to_records(table) for number, table in tables.items()}
     if as_json:
         content: dict[str, Any] = {f"stage{number}": rows for number, rows in records.items()}
+        content |= {} if verdict is None else {"verdict": verdict}
         content |= {} if report is None else {"report": str(report)}
         common.print_json({"search_dir": str(directory), **content})
         return
     for number, rows in records.items():
         _print_leaderboard(number, rows)
+        _print_unfinished([row for row in rows if row["state"] != "finished"])
         _print_crops(rows)
         _print_confirmed([row for row in rows if row.get("seeds")])
         file = directory.leaderboard_file(number)
         common.print_rich(f"in {directory.url_of(file) or file}\n")
     common.print_rich("stem to head: where a candidate spends its FLOPs, in %")
+    if verdict is not None:
+        common.print_rich(f"\n{verdict['title']}. {verdict['label']}.")
+        common.print_words(verdict["reason"])
     if report is not None:
         common.print_rich(f"report: {report}")
 
 
 def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the leaderboard of a stage; up to 10 GFLOPs in 80 columns if all are finished."""
+    """Print the finished candidates of a stage; up to 100 GFLOPs in 80 columns."""
     from search_spaces.cost.detector import PARTS
 
     finished = [row for row in rows if row["state"] == "finished"]
-    is_complete = len(finished) == len(rows)
     columns = ["rank", "cand.", *_APS, "FLOPs", "params", *PARTS, "minutes"]
-    columns += [] if is_complete else ["epochs", "state"]
     title = f"Stage {stage}: {len(finished)} of {len(rows)} finished"
     if finished:
         title += f", epochs: {finished[0]['epochs']}"
     if rows and "select_on" in rows[0]:
         title += f", on {rows[0]['select_on']} of the training images"
-    cells = (_cells(row) if is_complete else [*_cells(row), *_state(row)] for row in rows)
-    common.print_table(title, columns, cells, text_columns=("state",), gap=1)
+    common.print_table(title, columns, map(_cells, finished), gap=1)
+
+
+def _print_unfinished(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the epochs and the states, with the reasons, of the other candidates."""
+    if rows:
+        cells = ([row["candidate"], row["epochs"], _state(row)] for row in rows)
+        columns = ("cand.", "epochs", "state")
+        common.print_table("Not finished", columns, cells, text_columns=("state",))
 
 
 def _print_crops(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -93,15 +107,13 @@ def _interval(row: Mapping[str, Any]) -> str:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     from search_spaces.cost.detector import PARTS
 
-    cells = ["" if row["rank"] is None else str(row["rank"]), str(row["candidate"])]
-    cells += ["" if row[name] is None else f"{row[name]:.4f}" for name in _APS]
+    cells = [str(row["rank"]), str(row["candidate"])]
+    cells += [f"{row[name]:.4f}" for name in _APS]
     cells += [format_flops(row["flops"]), f"{row['params'] / 1e6:.3f}M"]
     cells += [f"{100 * row[f'share_{part}']:.0f}" for part in PARTS]
-    seconds = row["duration_s"]
-    return [*cells, "" if seconds is None else f"{seconds / 60:.1f}"]
+    return [*cells, f"{row['duration_s'] / 60:.1f}"]
 
 
-def _state(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the epochs done, and the state with its reason."""
-    state = f"{row['state']}: {row['reason']}" if row["reason"] else row["state"]
-    return str(row["epochs"]), state
+def _state(row: Mapping[str, Any]) -> str:
+    """Return the state with its reason."""
+    return f"{row['state']}: {row['reason']}" if row["reason"] else str(row["state"])

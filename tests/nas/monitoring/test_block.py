@@ -136,3 +136,11 @@ def test_an_estimate_runs_down_to_zero_and_no_further() -> None:
 def test_parts_that_do_not_fit_are_left_out_from_the_end() -> None:
     assert fitted(["one", "two", "three"], 8) == "one, two"
     assert fitted(["one", "two", "three"], 2) == "one"
+
+
+def test_names_cannot_command_the_terminal() -> None:
+    status = make_status(1, trials=(make_trial("\x1b[2J[red]1"),), active=False)
+    lines = lines_of(status, 120, resume="scrfd-nas resume\x1b[2J")
+    assert "\x1b" not in "".join(lines)
+    assert lines[3] == r"  scrfd-nas resume\x1b[2J"
+    assert r"\x1b[2J[red]1" in lines[5]

@@ -52,10 +52,13 @@ def test_report_writes_the_page_and_says_where(capsys: pytest.CaptureFixture[str
     search(**{"raise": {"2": 1}})
     capsys.readouterr()
     assert run(["report"]) == 0
-    assert f"report: {ROOT / 'report.html'}" in stdout(capsys)
+    printed = stdout(capsys)
+    assert f"report: {ROOT / 'report.html'}" in printed
     page = (ROOT / "report.html").read_text()
     assert "<title>scrfdgen0.5g</title>" in page
     assert f"scrfd-nas confirm --stage 1 --top 2 --seeds 3 --search-dir {ROOT}" in plain(page)
+    (title,) = re.findall(r"<h2>(Candidate . of stage 1 leads: hard AP 0.....)</h2>", page)
+    assert f"{title}. Confirm it first.\nOne seed, and it leads by " in printed
     assert "epoch 1 is not to be" in page
     assert "scrfd-nas stage1 --config search.yaml" in plain(page)
     assert (ROOT / "report" / "curves_stage1.svg").is_file()
@@ -63,6 +66,7 @@ def test_report_writes_the_page_and_says_where(capsys: pytest.CaptureFixture[str
     content = json.loads(stdout(capsys))
     assert content["report"] == str(ROOT / "report.html")
     assert len(content["stage1"]) == 3
+    assert (content["verdict"]["title"], content["verdict"]["kind"]) == (title, "confirm")
 
 
 def test_the_command_of_the_report_repeats_the_search(capsys: pytest.CaptureFixture[str]) -> None:

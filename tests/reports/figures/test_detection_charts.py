@@ -40,3 +40,13 @@ def test_records_without_detections_or_hard_faces_are_drawn() -> None:
     nothing = make_record(found={}, counted_F3=np.zeros((4, 3), bool))
     assert precision_recall_chart({"candidate 1": nothing}, stage=1).table.empty
     assert face_size_chart({"candidate 1": nothing}, stage=1).table.empty
+
+
+def test_points_and_curves_say_their_values_and_mark_the_row_of_their_candidate() -> None:
+    records = {"candidate 7": make_record(found={0: 0, 2: 1}), "template": make_record()}
+    sizes = face_size_chart(records, stage=2).svg
+    # 10 pixels in the image are 5 in the input, in the first of the bins of 1 face each
+    assert 'data-candidate="2-7"><title>candidate 7: recall 1.0000 of 1 faces of 0 to 8' in sizes
+    assert sizes.count("<title>candidate 7: recall") == sizes.count("<title>template: ap") == 8
+    curves = precision_recall_chart(records, stage=2).svg
+    assert "<title>template: hard AP 1.0000</title>" in curves

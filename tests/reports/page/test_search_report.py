@@ -170,3 +170,7 @@ def test_the_page_makes_no_requests(whole: Path) -> None:
 def test_equal_data_give_equal_files(whole: Path, tmp_path: Path) -> None:
     report(tmp_path, *(full_stage(stage) for stage in (1, 2)))
     assert files(tmp_path) == files(whole)
+
+
+def test_missing_records_are_mentioned_once() -> None:
+    assert words(make_stage([0.5]), make_stage([0.6], stage=2)).count("is not shown") == 1

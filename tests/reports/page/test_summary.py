@@ -1,11 +1,12 @@
+import json
 import re
 from dataclasses import replace
 from html import unescape
 
 import pytest
-from fake_stages import make_candidate, make_stage
+from fake_stages import Made, make_candidate, make_stage
 
-from reports.page.summary import summary_section, winner
+from reports.page.summary import conclusion, summary_section, winner
 from reports.search_data import SearchData, StageData
 
 SPREAD = (-0.01, 0.0, 0.01)
@@ -100,5 +101,22 @@ def test_the_diagram_has_each_part_with_its_cost() -> None:
 
 def test_an_unfinished_search_waits() -> None:
     assert "1 of 2 candidates have not ended." in text(make_stage([0.5, None]))
-    assert "scrfd-nas resume 'runs/a b'" in text(make_stage([0.5, None]))
+    assert "scrfd-nas resume --search-dir 'runs/a b'" in text(make_stage([0.5, None]))
     assert "No winner yet No candidate has finished; 2 are left." in text(make_stage([None, None]))
+
+
+@pytest.mark.parametrize("made", [[0.5, 0.4], [0.5, None], ["broken", "broken"], [None]])
+def test_the_conclusion_says_what_the_card_says(made: list[Made]) -> None:
+    stage = make_stage(made)
+    found = conclusion(search(stage))
+    assert all(found[key] in text(stage) for key in ("label", "reason"))
+    has_best = found["candidate"] is not None
+    assert has_best == (made[0] == 0.5)
+    assert not has_best or found["title"] in text(stage)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_the_conclusion_of_a_trusted_candidate_is_that_it_wins() -> None:
+    found = conclusion(search(seeded(2, 0.5, 0.8)))
+    assert (found["stage"], found["candidate"], found["kind"]) == (2, 2, "trust")
+    assert found["title"] == "Candidate 2 of stage 2 wins: hard AP 0.8000"
