@@ -83,7 +83,7 @@ def main() -> None:
     os.chdir(FOLDER)
     display = PicturedDisplay(IMAGES / "terminal.svg")
     demo = run_demo(SEARCH, num_candidates=CANDIDATES, epochs=EPOCHS, seed=0, display=display)
-    report_picture(write_page(demo.directory), IMAGES / "report.webp")
+    report_picture(write_page(demo.directory)[0], IMAGES / "report.webp")
 
 
 if __name__ == "__main__":
