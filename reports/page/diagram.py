@@ -7,7 +7,7 @@ from search_spaces.cost.detector import PARTS, STAGES, flops_by_part, total
 
 HEIGHT, BAR, GAP = 88, 9, 3  # pixels of a drawing, a bar and the space between two bars
 TIMES = "\u00a0×\u00a0"  # without a line break
-MOST = 84  # pixels of the bars of one part
+MOST = 66  # pixels of the bars of one part
 
 
 def network_diagram(architecture: Architecture) -> Markup:
