@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,13 @@ from trials.data.ground_truth import to_xywh
 from trials.detection.folding import folded
 from trials.device import available_cores, limited_threads
 from trials.evaluation.evaluated_images import EvaluatedImages, load_validation
-from trials.evaluation.inference import InputSize, detect_files, input_size, usual_batch_size
+from trials.evaluation.inference import (
+    InputSize,
+    detect_files,
+    detect_in_threads,
+    input_size,
+    usual_batch_size,
+)
 from trials.evaluation.network import Predict, open_network
 from trials.evaluation.widerface_ap import evaluate
 from trials.result import BEST, APs
@@ -62,9 +68,9 @@ def evaluate_detector(
         images: from `trials.evaluation.evaluated_images`.
         size: from `trials.evaluation.inference.input_size`.
         device: where the detector computes.
-        batch_size: images at once; None means `usual_batch_size`.
-        readers: threads that decode ahead; None means up to 8 beside a GPU, and none beside
-            a CPU detector, which uses all cores itself.
+        batch_size: images in one call of the detector. None means 8 on a GPU; on a CPU it means
+            as many calls at the same time as torch has threads, each of one image.
+        readers: threads that decode ahead of batches; None means up to 8 beside a GPU.
         progress: called with (images done, images) after each image.
 
     Raises:
@@ -72,22 +78,23 @@ def evaluate_detector(
         TrialError: the detector's outputs are not numbers.
     """
     started, device = time.perf_counter(), torch.device(device)
-    if readers is None:
-        readers = 0 if device.type == "cpu" else min(MOST_READERS, available_cores())
-    found = detect_files(
-        folded(detector).to(device) if isinstance(detector, Detector) else detector,
-        images.paths,
-        size,
-        device=device,
-        batch_size=usual_batch_size(device) if batch_size is None else batch_size,
-        readers=readers,
-    )
+    network = folded(detector).to(device) if isinstance(detector, Detector) else detector
+    if device.type == "cpu" and batch_size is None and readers is None:
+        found = detect_in_threads(network, images.paths, size, torch.get_num_threads())
+    else:
+        if readers is None:
+            readers = 0 if device.type == "cpu" else min(MOST_READERS, available_cores())
+        batch_size = usual_batch_size(device) if batch_size is None else batch_size
+        found = detect_files(
+            network, images.paths, size, device=device, batch_size=batch_size, readers=readers
+        )
     predictions: dict[str, NDArray[np.float64]] = {}
-    for name, detections in zip(images.truth.names, found, strict=True):
-        boxes_N4 = to_xywh(detections.boxes_N4)
-        predictions[name] = np.column_stack((boxes_N4, detections.scores_N.astype(np.float64)))
-        if progress is not None:
-            progress(len(predictions), len(images.paths))
+    with closing(found):  # type: ignore[type-var]
+        for name, detections in zip(images.truth.names, found, strict=True):
+            boxes_N4 = to_xywh(detections.boxes_N4)
+            predictions[name] = np.column_stack((boxes_N4, detections.scores_N.astype(np.float64)))
+            if progress is not None:
+                progress(len(predictions), len(images.paths))
     return Evaluation(
         aps=evaluate(predictions, images.truth),
         predictions=predictions,
@@ -106,7 +113,7 @@ class EvaluationRequest:
         split: folder below `data`.
         mode: see `trials.evaluation.inference.input_size`.
         image_size: long side in mode `vga`, None for 640; must be None in other modes.
-        batch_size: None for `usual_batch_size`; 1 is the only one that every ONNX file takes.
+        batch_size: see `evaluate_detector`; 1 is the only one that every ONNX file takes.
         device: of torch; ONNX models run on the CPU.
         threads: CPU threads; None leaves them to torch or onnxruntime.
     """
@@ -146,7 +153,8 @@ def evaluate_model(request: EvaluationRequest, progress: Progress | None = None)
         TrialError: the model's outputs are not numbers.
     """
     with limited_threads(request.threads), _exact_float32():
-        network, device = open_network(request.file, request.device, request.threads)
+        at_once = 1 if request.batch_size is None else request.threads  # see evaluate_detector
+        network, device = open_network(request.file, request.device, at_once)
         return evaluate_detector(
             network,
             load_validation(request.data, request.split),

@@ -6,10 +6,11 @@ Shapes: B images of a batch, H x W pixels of the network's input, N detections.
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from search_spaces.errors import ConfigError
 from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize
 from trials.detection.decoding import Detections, Thresholds, decode
+from trials.device import limited_threads
 from trials.evaluation.network import Predict
 from trials.settings import LARGEST, MULTIPLE
 
@@ -24,6 +26,7 @@ GPU_BATCH = 8
 MULTI_EDGES = (1650, 1100)
 
 Path: TypeAlias = str | os.PathLike[str]
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +127,33 @@ def detect_files(
     """
     if batch_size < 1:
         raise ConfigError(f"batch size must be at least 1, got {batch_size}")
-    prepared = _ahead(paths, size, readers, window=2 * batch_size)
+    prepared = _ahead(partial(_read, size), paths, readers, window=2 * batch_size)
     for batch in _batches(prepared, batch_size):
         yield from _detect(predict, batch, torch.device(device))
+
+
+def detect_in_threads(
+    predict: Predict, paths: Iterable[Path], size: InputSize, threads: int
+) -> Iterator[Detections]:
+    """Yield the detections of each image file on a CPU, in order, `threads` images at once.
+
+    Each image, from the file to its detections, is the work of one thread, so that decoding and
+    NMS use all cores too. torch has one CPU thread until the iterator ends or is closed.
+
+    Args:
+        predict: the network; called by several threads at the same time.
+        paths, size: as in `detect_files`.
+        threads: images at once.
+
+    Raises:
+        DataError: an image is missing or broken.
+    """
+
+    def detect(path: Path) -> Detections:
+        return _detect(predict, [_read(size, path)], torch.device("cpu"))[0]
+
+    with limited_threads(1):  # threads that start now have the same limit
+        yield from _ahead(detect, paths, threads, window=2 * threads)
 
 
 def detect_images(
@@ -202,20 +229,22 @@ def _batches(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Pre
         yield batch
 
 
-def _ahead(paths: Iterable[Path], size: InputSize, readers: int, window: int) -> Iterator[Prepared]:
-    """Yield prepared images in order; with readers, at most `window` of them wait."""
+def _read(size: InputSize, path: Path) -> Prepared:
+    return _prepare(read_image(path), size)
 
-    def read(path: Path) -> Prepared:
-        return _prepare(read_image(path), size)
 
-    if readers < 1:
-        yield from map(read, paths)
+def _ahead(
+    function: Callable[[Path], ResultT], paths: Iterable[Path], threads: int, window: int
+) -> Iterator[ResultT]:
+    """Yield the results for all paths in order; with threads, at most `window` of them wait."""
+    if threads < 1:
+        yield from map(function, paths)
         return
-    with ThreadPoolExecutor(readers) as pool:
-        waiting: deque[Future[Prepared]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[ResultT]] = deque()
         try:
             for path in paths:
-                waiting.append(pool.submit(read, path))
+                waiting.append(pool.submit(function, path))
                 if len(waiting) > window:
                     yield waiting.popleft().result()
             while waiting:

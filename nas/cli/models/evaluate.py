@@ -42,7 +42,7 @@ class EvaluateOptions:
     )
     batch_size: int | None = field(
         default=None,
-        metadata=option("Images at once.", default_text="8 on a GPU, else 1", minimum=1),
+        metadata=option("Images at once.", default_text="8 on a GPU, else 1 a core", minimum=1),
     )
     settings: TrialSettings = field(metadata=group(TrialSettings, "device", "threads"))
     run: RunFlags = field(metadata=group(RunFlags, "as_json"))

@@ -1,6 +1,7 @@
 """Evaluation on small drawn images with a detector whose outputs are known."""
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trials.data.images import read_image
 from trials.data.labels import AnnotatedImage, Faces, write_labelv2
 from trials.data.widerface_mat import write_ground_truth
 from trials.detection.decoding import Thresholds
+from trials.device import limited_threads
 from trials.evaluation.detector_ap import Evaluation, evaluate_detector
 from trials.evaluation.evaluated_images import load_validation
 from trials.evaluation.inference import detect_files, detect_images, input_size
@@ -157,6 +159,36 @@ def test_results_do_not_depend_on_batches_and_readers(
     assert other.aps == usual.aps
     for name, rows in usual.predictions.items():
         assert (other.predictions[name] == rows).all()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_network_on_a_cpu_gets_an_image_a_thread(data: Path, threads: int) -> None:
+    together = threading.Barrier(threads)
+
+    class Together(OneFace):
+        def __call__(self, images_B3HW: torch.Tensor) -> HeadOutputs:
+            together.wait(60)  # needs all threads at the same time
+            assert torch.get_num_threads() == 1
+            return super().__call__(images_B3HW)
+
+    with limited_threads(threads):
+        found = evaluate(data, Together())
+        assert torch.get_num_threads() == threads
+    usual = evaluate(data, batch_size=1)
+    assert list(found.predictions) == list(usual.predictions)
+    for name, rows in usual.predictions.items():
+        assert (found.predictions[name] == rows).all()
+
+
+def test_an_interrupted_evaluation_leaves_torchs_threads_as_they_were(data: Path) -> None:
+    def stop(done: int, images: int) -> None:
+        raise InterruptedError
+
+    with limited_threads(3):
+        try:
+            evaluate(data, progress=stop)
+        except InterruptedError:  # its traceback still holds the evaluation
+            assert torch.get_num_threads() == 3
 
 
 def test_the_threshold_is_strict(data: Path) -> None:
