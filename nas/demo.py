@@ -22,7 +22,7 @@ FLOPS = 500_000_000  # residual, not mobile: the faster learner and the faster s
 RANGES = {"blocks": ["basic"], "depth": [1, 4]}  # shallow networks learn in fewer iterations
 IMAGE_SIZE = 160
 EPOCHS = 5
-NUM_TRAIN, NUM_VAL = 320, 120
+NUM_TRAIN, NUM_VAL = 440, 120
 LONG_SIDE = (150, 190)
 
 
