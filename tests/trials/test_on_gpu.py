@@ -66,16 +66,18 @@ def steps(training: Training, count: int = 2) -> list[list[float]]:
     ("block", "keypoints", "optimizer"),
     [*((block, 5, "sgd") for block in BLOCKS), ("basic", 0, "adamw")],
 )
-def test_steps_on_a_gpu_are_those_on_the_cpu(
+def test_steps_on_a_gpu_agree_with_those_on_the_cpu(
     gpu: Gpu, block: str, keypoints: int, optimizer: str
 ) -> None:
     architecture = make_architecture(block, keypoints=keypoints)
     recipe = replace(RECIPE, optimizer=optimizer)
     there, here = (start(device, architecture, recipe) for device in (DEVICE, CPU))
-    assert steps(there) == steps(here)
+    # Not to the bit: the order of sums follows the threads and the alignment of the memory.
+    assert np.allclose(steps(there), steps(here), rtol=1e-5, atol=1e-7)
     weights = there.evaluated.state_dict()
     assert {value.device for value in weights.values()} == {DEVICE}
-    assert all(torch.equal(weights[n].cpu(), w) for n, w in here.evaluated.state_dict().items())
+    for name, expected in here.evaluated.state_dict().items():
+        torch.testing.assert_close(weights[name].cpu(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_tensors_of_both_devices_are_refused(gpu: Gpu) -> None:
