@@ -39,7 +39,7 @@ def precision_recall_chart(records: Records, stage: int) -> Chart:
                 )
                 add_tips(line, [_tip(name, stage, f"{subset} AP {ap:.4f}")])
             axes.set(title=f"{subset} (AP)", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
-            axes.legend(loc="best", fontsize=8.5)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8.5)
         all_axes[0].set_ylabel("precision")
 
     caption = (
@@ -47,7 +47,7 @@ def precision_recall_chart(records: Records, stage: int) -> Chart:
         "under the curve after making it monotone."
     )
     title = f"Stage {stage}: precision and recall of the best"
-    return draw(f"precision_recall_stage{stage}", title, caption, table, paint, (8.6, 3.2))
+    return draw(f"precision_recall_stage{stage}", title, caption, table, paint, (8.6, 3.9))
 
 
 def face_size_chart(records: Records, stage: int) -> Chart:
