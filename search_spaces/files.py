@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, DataError
 
 MAX_CONFIG_BYTES = 1 << 20  # untrusted YAML must not fill the memory
 
@@ -121,6 +121,21 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: is not valid JSON ({error})") from error
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Read a file of at most `limit` bytes.
+
+    Raises:
+        DataError: the file is missing, unreadable or too large.
+    """
+    try:
+        size = os.stat(path).st_size
+        if size > limit:
+            raise DataError(f"{path}: the file may have {limit >> 20} MiB, got {size} bytes")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def read_text(path: str | os.PathLike[str], limit: int = MAX_CONFIG_BYTES) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import DataError, shown
+from search_spaces.files import read_bytes
 
 MAX_BYTES = 1 << 30
 
@@ -18,7 +19,7 @@ def model_content(path: str | os.PathLike[str]) -> bytes:
             is missing, cut short, or not in the model's folder or below.
     """
     file = Path(path)
-    content = _read_bytes(file)
+    content = read_bytes(file, MAX_BYTES)
     if b"location" not in content:  # the key that every tensor in another file has
         return content
     import onnx
@@ -92,13 +93,3 @@ def _beside(model: Path, location: str) -> Path:
             "folder; copy that file together with the model"
         )
     return path
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: an ONNX file may have 1 GiB, got {size} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error

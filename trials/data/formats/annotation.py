@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from search_spaces.errors import DataError, shown
-from search_spaces.files import visible_files
+from search_spaces.files import read_bytes, visible_files
 from trials.data.labels import MAX_COORDINATE, NUM_KEYPOINTS, Faces
 
 MAX_FILE_BYTES = 256 << 20  # a COCO file of WIDER FACE has about 30 MB
@@ -149,10 +149,4 @@ def files_below(folder: Path, suffixes: Sequence[str], kind: str) -> list[Path]:
 
 def read_whole(path: Path) -> bytes:
     """Read an annotation file. Raises DataError: missing, unreadable or larger than 256 MiB."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise DataError(f"{path}: an annotation file may have 256 MiB, got {size} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return read_bytes(path, MAX_FILE_BYTES)
