@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from search_spaces.errors import counted
 from trials.result import Outcome, TrialResult
 
 
@@ -98,7 +99,7 @@ class StageStatus:
     def held(self) -> str:
         """Return what an interrupted stage holds: the finished trials and the epochs of others."""
         text = f"{self.finished} of {self.candidates} finished"
-        begun = f", {self.begun} begun with {self.epochs_held} epochs"
+        begun = f", {self.begun} begun with {counted(self.epochs_held, 'epoch')}"
         return text + begun if self.begun else text
 
     def left(self, now: float) -> str:

@@ -13,6 +13,7 @@ from reports.page.text import format_ap, format_flops
 from reports.search_data import CandidateData, SearchData, StageData
 from reports.statistics.confirmation import confirmed
 from reports.statistics.verdict import Verdict, verdict
+from search_spaces.errors import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +135,8 @@ def _facts(won: Winner) -> Markup:
     facts += [("parameters", f"{candidate.cost['params'] / 1e6:.3f}M", "")]
     if candidate.latency is not None:
         timed = candidate.latency
-        where = f"{timed.runtime}, {timed.device}, {timed.threads} thread"
-        facts += [("latency", f"{timed.median_ms:.1f} ms", where + "s" * (timed.threads > 1))]
+        where = f"{timed.runtime}, {timed.device}, {counted(timed.threads, 'thread')}"
+        facts += [("latency", f"{timed.median_ms:.1f} ms", where)]
     items = (tag("div", tag("dt", a), tag("dd", b, tag("small", c))) for a, b, c in facts)
     return tag("dl", *items, class_="facts")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from reports.statistics.confirmation import confirmed, unconfirmed_rivals
+from search_spaces.errors import counted
 
 TEST = "t-tests of all pairs, Holm's correction, 5 %"
 SHOWN = 4  # candidates that a sentence names
@@ -125,4 +126,4 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"1 {what} is" if number == 1 else f"{number} {what}s are"
+    return f"{counted(number, what)} {'is' if number == 1 else 'are'}"

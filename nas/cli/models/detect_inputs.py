@@ -7,8 +7,6 @@ from pathlib import Path
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.files import visible_files
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -63,9 +61,10 @@ def require_other_folder(sources: Sequence[Source], folder: Path | None, flag: s
 
 def _files(inputs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield each file and its name below the folder that was given."""
+    from trials.data.images import WRITABLE
     from trials.data.videos import VIDEO_SUFFIXES
 
-    suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+    suffixes = (*WRITABLE, ".ppm", *VIDEO_SUFFIXES)
     for given in inputs:
         if not given.is_dir():
             yield given, Path(f"camera{given}.mp4" if _is_camera(given) else given.name)
@@ -93,10 +92,10 @@ def _unique(name: Path, taken: set[Path]) -> Path:
 
 def _writable(name: Path) -> Path:
     """Return `name` with the suffix of a format that can be written."""
+    from trials.data.images import WRITABLE
     from trials.data.videos import VIDEO_SUFFIXES
 
     suffix = name.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return name.with_suffix(".mp4")
-    is_plain = suffix in IMAGE_SUFFIXES and suffix != ".ppm"
-    return name if is_plain else name.with_suffix(".png")
+    return name if suffix in WRITABLE else name.with_suffix(".png")

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from search_spaces.errors import DataError, shown
 from trials.data.formats.annotation import Annotation, annotation, files_below, read_whole
-from trials.data.images import read_size
+from trials.data.images import WRITABLE, read_size
 from trials.data.labels import NUM_KEYPOINTS
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _BOX, _PAIRS, _TRIPLES = 5, 5 + 2 * NUM_KEYPOINTS, 5 + 3 * NUM_KEYPOINTS
 
 
@@ -31,7 +30,7 @@ def read_yolo(
         DataError: no image, no label file, a line breaks the format, there is no such class, or
             it is not clear.
     """
-    files = files_below(images, IMAGE_SUFFIXES, "image")
+    files = files_below(images, WRITABLE, "image")
     folder = labels or labels_beside(images)
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of labels; give it as --labels")
