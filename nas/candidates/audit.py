@@ -1,4 +1,4 @@
-"""Compare training-free scores (proxies) with the APs of finished trials.
+"""Compare scores that are known early (proxies) with the APs of finished trials.
 
 Published correlations of a proxy hold for other tasks, spaces and schedules. Each proxy is
 therefore compared with the ranking of this search's own candidates, and is a filter only if its
@@ -22,6 +22,7 @@ from trials.proxies.registry import PROXIES, require_proxy, score
 from trials.result import TrialResult
 
 LEAST_TRIALS = 5  # three random trials are in the proxy's order 1 time in 6
+TOP = 3  # candidates that a user would train to the end
 _RESAMPLING = 7  # random stream of the bootstrap
 
 Trial = tuple[Architecture, float]
@@ -34,14 +35,20 @@ class ProxyAudit:
 
     Attributes:
         proxy: name of the proxy.
+        about: what its score is.
         correlation: rank correlation of its scores with the hard APs.
-        seconds: mean time of one score.
+        regret: highest hard AP less that of the best among the `TOP` highest scores.
+        epochs: epochs of training that a candidate's score takes.
+        seconds: mean time of a score without training.
         without_score: number of trials left out because their score is not finite.
     """
 
     proxy: str
+    about: str
     correlation: RankCorrelation
-    seconds: float
+    regret: float | None
+    epochs: int = 0
+    seconds: float = 0.0
     without_score: int = 0
 
     @property
@@ -66,10 +73,36 @@ class ProxyAudit:
         return {
             "proxy": self.proxy,
             **asdict(self.correlation),
+            "regret": self.regret,
+            "epochs": self.epochs,
             "seconds": self.seconds,
             "without_score": self.without_score,
             "verdict": self.verdict,
         }
+
+
+def audit(
+    proxy: str, about: str, scores: Sequence[float | None], hards: Sequence[float], **cost: Any
+) -> ProxyAudit:
+    """Compare the scores of some candidates with their final hard APs.
+
+    Args:
+        proxy, about: name of the proxy, and what its score is.
+        scores: one a candidate; None where it is not finite.
+        hards: final hard APs of the same candidates.
+        cost: `epochs` or `seconds` of the audit.
+    """
+    pairs = [(score, hard) for score, hard in zip(scores, hards, strict=True) if score is not None]
+    kept, values = [score for score, _ in pairs], [hard for _, hard in pairs]
+    top = sorted(pairs, key=lambda pair: -pair[0])[:TOP]  # stable: ties in the given order
+    return ProxyAudit(
+        proxy=proxy,
+        about=about,
+        correlation=rank_correlation(kept, values, seeded_generator(0, _RESAMPLING)),
+        regret=max(hards) - max(hard for _, hard in top) if top else None,
+        without_score=len(scores) - len(pairs),
+        **cost,
+    )
 
 
 def finished_trials(directory: SearchDir, stage: int) -> list[Trial]:
@@ -113,20 +146,13 @@ def audit_proxies(
 
 
 def _audit(name: str, trials: Sequence[Trial], report: Callable[[int], None]) -> ProxyAudit:
-    scores, values, started = [], [], time.perf_counter()
-    for done, (architecture, hard) in enumerate(trials, start=1):
-        value = score_or_none(name, architecture)
-        if value is not None:
-            scores.append(value)
-            values.append(hard)
+    scores, started = [], time.perf_counter()
+    for done, (architecture, _) in enumerate(trials, start=1):
+        scores.append(score_or_none(name, architecture))
         report(done)
     seconds = (time.perf_counter() - started) / len(trials)
-    return ProxyAudit(
-        proxy=name,
-        correlation=rank_correlation(scores, values, seeded_generator(0, _RESAMPLING)),
-        seconds=seconds,
-        without_score=len(trials) - len(scores),
-    )
+    hards = [hard for _, hard in trials]
+    return audit(name, require_proxy(name).about, scores, hards, seconds=seconds)
 
 
 def score_or_none(name: str, architecture: Architecture) -> float | None:

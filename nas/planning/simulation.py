@@ -11,8 +11,6 @@ from nas.planning.methods import Method, complete_rungs_method, describe_rungs, 
 from nas.planning.options import SimulationOptions
 from nas.planning.recording import Recording, splice
 from nas.planning.replay import Replay, random_order
-from reports.statistics.rank_correlation import RankCorrelation, rank_correlation
-from search_spaces.randomness import seeded_generator
 
 BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # shares of the epochs that training every candidate takes
 _SHOWN = ("repeats", "seed", "slots", "margin")
@@ -105,47 +103,12 @@ def _summary(method: Method, found: Sequence[Replay], margin: float) -> MethodSu
 
 
 @dataclass(frozen=True, kw_only=True)
-class RungRank:
-    """Rank correlation of hard AP with the final one, after `epoch` of `schedule` epochs."""
-
-    epoch: int
-    schedule: int
-    correlation: RankCorrelation
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {"epoch": self.epoch, "schedule": self.schedule, **asdict(self.correlation)}
-
-
-def rung_ranks(
-    recording: Recording, seed: int = 0, lengths: Sequence[int] | None = None
-) -> list[RungRank]:
-    """Return Kendall's tau of hard AP after some epochs with that after the last one.
-
-    Args:
-        recording: the curves.
-        seed: seed of the bootstrap.
-        lengths: epochs of complete short schedules; None: every evaluated epoch of the whole
-            schedule but its last.
-    """
-    finals = [recording.final(number) for number in recording.numbers]
-    ranks = []
-    for epoch in recording.evaluated()[:-1] if lengths is None else lengths:
-        values = [recording.hard[number][epoch] for number in recording.numbers]
-        found = rank_correlation(values, finals, seeded_generator(seed, purpose=epoch))
-        schedule = recording.epochs if lengths is None else epoch
-        ranks.append(RungRank(epoch=epoch, schedule=schedule, correlation=found))
-    return ranks
-
-
-@dataclass(frozen=True, kw_only=True)
 class Simulation:
     """Comparison of methods on one recording."""
 
     recording: Recording
     options: SimulationOptions
     summaries: Sequence[MethodSummary]
-    ranks: Sequence[RungRank]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -158,7 +121,6 @@ class Simulation:
             **{name: getattr(self.options, name) for name in _SHOWN},
             "rungs": describe_rungs(recording, self.options),
             "choices": [summary.to_dict() for summary in self.summaries],
-            "rank_correlation": [rank.to_dict() for rank in self.ranks],
         }
 
 
@@ -182,12 +144,11 @@ def simulate(
     """
     lengths = sorted(other.epochs for other in short)
     whole, spliced = splice(recording, short) if short else (recording, recording)
-    chosen, ranks = methods(whole, options), rung_ranks(whole, options.seed)
+    chosen = methods(whole, options)
     if short:
         chosen.append(complete_rungs_method(spliced, lengths, options))
-        ranks += rung_ranks(spliced, options.seed, lengths)
     summaries = []
     for method in chosen:
         on_method(method)
         summaries.append(replay_method(method, options))
-    return Simulation(recording=whole, options=options, summaries=summaries, ranks=ranks)
+    return Simulation(recording=whole, options=options, summaries=summaries)

@@ -17,7 +17,7 @@ from trials.options import check_options, option
 
 if TYPE_CHECKING:
     from nas.planning.recording import Recording
-    from nas.planning.simulation import MethodSummary, Quartiles, RungRank, Simulation
+    from nas.planning.simulation import MethodSummary, Quartiles, Simulation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,6 @@ def simulate(options: SimulateOptions) -> None:
         common.print_json({"source": str(source), **found.to_dict()})
     else:
         _print_methods(source, found)
-        _print_ranks(found.ranks)
 
 
 def _export(source: Path, stage: int, path: Path) -> None:
@@ -133,21 +132,6 @@ def _spread(quartiles: "Quartiles", form: str) -> str:
     values = quartiles.to_dict().values()
     low, median, high = ("-" if value is None else f"{value:{form}}" for value in values)
     return median if low == median == high else f"{median} ({low} {high})"
-
-
-def _print_ranks(ranks: "Sequence[RungRank]") -> None:
-    if not ranks:
-        return
-    columns = ("epoch", "schedule", "tau", "95 % interval")
-    common.print_table("Rank correlation with the final ranks", columns, map(_rank, ranks))
-    common.print_rich("tau: Kendall's tau-b of hard AP after that epoch with that after the last")
-
-
-def _rank(rank: "RungRank") -> tuple[str, str, str, str]:
-    found, epoch, schedule = rank.correlation, str(rank.epoch), counted(rank.schedule, "epoch")
-    if found.tau is None or found.low is None or found.high is None:
-        return epoch, schedule, "-", "-"
-    return epoch, schedule, f"{found.tau:.3f}", f"{found.low:.3f} to {found.high:.3f}"
 
 
 def _write(summaries: "Sequence[MethodSummary]", path: Path) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from command_line import CommandLine
 from fake_search import FakeSearch
-from fake_trials import hard_ap, make_data
+from fake_trials import hard_ap, make_architecture, make_data
 
 from nas.candidates import audit
 from nas.candidates.proposals import propose_stage1
 from nas.stage import RunOptions
+from reports.curves import Curve, write_curves
 from trials.proxies.registry import PROXIES, score
 
 
@@ -46,11 +47,34 @@ def test_json_has_the_figures_of_every_search(finished: Path, cli: CommandLine) 
     assert content["stage"] == 1
     assert [item["search_dir"] for item in content["searches"]] == [str(finished), str(other)]
     for item in content["searches"]:
-        assert [row["proxy"] for row in item["proxies"]] == ["zen", "params"]
-        for row in item["proxies"]:
+        assert [row["proxy"] for row in item["proxies"]] == ["zen", "params", "regression"]
+        for row in item["proxies"][:2]:
             assert (row["num"], row["level"], row["verdict"]) == (6, 0.95, "usable")
             assert row["tau"] == pytest.approx(1)
             assert 0 < row["low"] <= row["tau"] <= row["high"] + 1e-9
+            assert (row["regret"], row["epochs"]) == (0.0, 0)
+
+
+def test_curves_in_a_file_and_short_trainings_are_compared(
+    tmp_path: Path, cli: CommandLine
+) -> None:
+    def write(name: str, epochs: int, finals: list[float]) -> str:
+        curves = [
+            Curve(candidate=n, architecture=make_architecture(n), hard={1: 0.01 * n, epochs: final})
+            for n, final in enumerate(finals, start=1)
+        ]
+        write_curves(curves, tmp_path / name)
+        return str(tmp_path / name)
+
+    command = ["audit-proxies", "--curves", write("long.csv", 4, [0.1, 0.2, 0.3])]
+    command += ["--short", write("short.csv", 2, [0.3, 0.2, 0.1]), "--proxy", "depth"]
+    rows = cli.json(command)["searches"][0]["proxies"]
+    assert [(row["proxy"], row["epochs"], row["tau"]) for row in rows] == [
+        ("depth", 0, 1.0),
+        ("epoch 1", 1, 1.0),
+        ("short 2", 2, -1.0),
+    ]
+    assert "2 epochs" in cli.run(command).out
 
 
 @pytest.mark.parametrize(

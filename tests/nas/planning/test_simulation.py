@@ -10,7 +10,7 @@ from nas.early_stopping.schedule import Schedule
 from nas.planning.methods import complete_rungs_method, describe_rungs, methods
 from nas.planning.options import SimulationOptions
 from nas.planning.recording import Recording, load_recording, splice
-from nas.planning.simulation import Quartiles, replay_method, rung_ranks, simulate
+from nas.planning.simulation import Quartiles, replay_method, simulate
 from search_spaces.errors import ConfigError
 
 SEARCH = Path(__file__).parents[3] / "benchmarks/data/search_0.5g_photos_stage1.csv"
@@ -197,10 +197,5 @@ def test_complete_rungs_rank_by_the_short_schedules() -> None:
     _, spliced = splice(misleading, short)
     method = complete_rungs_method(spliced, (1, 3), random())
     assert method.replay((1, 2, 3), 0, slots=1).finished == ((11, 3),)  # 3 x 1, 2, 6
-    assert [rank.correlation.tau for rank in rung_ranks(misleading)[:3]] == [-1.0, -1.0, -1.0]
-    assert [
-        (rank.epoch, rank.schedule, rank.correlation.tau)
-        for rank in rung_ranks(spliced, lengths=(1, 3))
-    ] == [(1, 1, 1.0), (3, 3, 1.0)]
     with pytest.raises(ConfigError, match=r"schedules of \[3\] epochs too"):
         complete_rungs_method(spliced, (1,), random())
