@@ -1,9 +1,8 @@
 """Command that finds faces in images and videos: `detect`."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ from trials.options import option
 from trials.settings import TrialSettings
 
 if TYPE_CHECKING:
-    from trials.data.images import Image
     from trials.detection.decoding import Detections
     from trials.evaluation.face_detector import FaceDetector
 
@@ -106,23 +104,25 @@ def _detect_all(
     """Return the JSON entries, one for an image or frame, and the rows of what could be read."""
     entries: list[Entry] = []
     rows: list[Summary] = []
-    total, done = _count(sources, options.frames), 0
+    total, numbers = _count(sources, options.frames), count(1)
     noun = "frames" if any(source.is_video for source in sources) else "images"
     with common.progress_bar(noun) as progress:
         for source in sources:
             found: list[Entry] = []
 
             def add(entry: Entry, found: list[Entry] = found) -> None:
-                nonlocal done
                 found.append(entry)
-                done += 1
+                done = next(numbers)
                 progress(done, total and max(total, done))
 
             try:
-                _detect_one(detector, source, options, add)
+                stated = _detect_one(detector, source, options, add)
             except DataError as error:
                 common.print_note(f"error: {error}; skipped")
                 continue
+            if options.frames is None and stated and len(found) < COMPLETE * stated:
+                rest = f"only {len(found)} of {stated} frames could be decoded"
+                common.print_note(f"{source.path}: {rest}; is the file cut short?")
             rows.append(_summary(source, found))
             entries += found if options.run.as_json else []
     return entries, rows
@@ -134,82 +134,44 @@ def _count(sources: list[Source], limit: int | None) -> int | None:
 
     total = 0
     for source in sources:
-        count: int | None = 1
+        frames: int | None = 1
         if source.is_camera:
-            count = None
+            frames = None
         elif source.is_video:
             try:
                 with open_video(source.opened) as video:
-                    count = video.num_frames
+                    frames = video.num_frames
             except DataError:  # reported when its turn comes
-                count = 0
+                frames = 0
         if limit is not None and source.is_video:
-            count = limit if count is None else min(count, limit)
-        if count is None:
+            frames = limit if frames is None else min(frames, limit)
+        if frames is None:
             return None
-        total += count
+        total += frames
     return total
 
 
 def _detect_one(
     detector: "FaceDetector", source: Source, options: DetectOptions, add: Callable[[Entry], None]
-) -> None:
-    """Add the entry of an image, or of each frame, after its drawing and crops are written."""
-    from trials.data.images import read_image, write_image
-    from trials.detection.drawing import draw_detections
+) -> int | None:
+    """Add the entry of an image, or of each frame; return the number of frames that it states."""
+    from trials.evaluation.detect_files import Outputs, detect_image, detect_video
 
-    if source.is_video:
-        _detect_frames(detector, source, options, add)
-        return
-    image = read_image(source.path)
-    found = detector.detect(image)
-    if options.out:
-        write_image(options.out / source.output, draw_detections(image, found))
-    if options.crop:
-        _write_crops(options.crop / source.output, image, found)
-    add({"image": str(source.path), **_faces(found)})
+    outputs = Outputs(
+        drawing=options.out and options.out / source.output,
+        crops=options.crop and options.crop / source.output,
+    )
+    name = {"image": str(source.path)}
+    if not source.is_video:
+        add({**name, **_faces(detect_image(detector, source.path, outputs))})
+        return 1
 
-
-def _detect_frames(
-    detector: "FaceDetector", source: Source, options: DetectOptions, add: Callable[[Entry], None]
-) -> None:
-    """Add the entry of each frame; Ctrl-C ends a camera's recording and keeps it."""
-    from trials.data.videos import open_video, writing_video
-    from trials.detection.drawing import draw_detections
-
-    number, target = 0, options.out and options.out / source.output
-    with (
-        open_video(source.opened) as video,
-        writing_video(target, video.fps) if target else nullcontext() as write,
-    ):
-        if source.is_camera and options.frames is None:
+    def on_frame(number: int, seconds: float, found: "Detections") -> None:
+        if number == 1 and source.is_camera and options.frames is None:
             common.print_note(f"camera {source.path}: Ctrl-C ends the recording")
-        try:
-            for number, image in enumerate(islice(video.frames, options.frames), 1):
-                found = detector.detect(image)
-                if write:
-                    write(draw_detections(image, found))
-                if options.crop:
-                    folder = options.crop / source.output.with_suffix("")
-                    _write_crops(folder / f"{number:06d}.png", image, found)
-                place = {"frame": number, "seconds": round((number - 1) / video.fps, 3)}
-                add({"image": str(source.path), **place, **_faces(found)})
-        except KeyboardInterrupt:
-            if not source.is_camera:
-                raise
-    if options.frames is None and video.num_frames and number < COMPLETE * video.num_frames:
-        rest = f"only {number} of {video.num_frames} frames could be decoded"
-        common.print_note(f"{source.path}: {rest}; is the file cut short?")
+        add({**name, "frame": number, "seconds": round(seconds, 3), **_faces(found)})
 
-
-def _write_crops(path: Path, image: "Image", found: "Detections") -> None:
-    """Write the faces of an image beside `path`, numbered from 1 in the order of the entry."""
-    from trials.data.images import write_image
-    from trials.detection.align import crop_faces
-
-    for number, face in enumerate(crop_faces(image, found), 1):
-        if face is not None:
-            write_image(path.with_stem(f"{path.stem}_{number}"), face)
+    return detect_video(detector, source.opened, outputs, on_frame, options.frames)
 
 
 def _faces(found: "Detections") -> Entry:
