@@ -71,10 +71,12 @@ class WholeSearch:
         plan = self.plan
         options: dict[str, Any] = {"num_candidates": plan.candidates}
         if self.max_gpu_hours is not None:
-            options["max_gpu_hours"] = self.max_gpu_hours - plan.hours_after_stages
-            if options["max_gpu_hours"] <= 0:
+            left = self.max_gpu_hours - plan.hours_after_stages
+            if left <= 0:
                 rule = "--max-gpu-hours must exceed what confirmation and final training take"
-                raise ConfigError(f"{rule} ({plan.hours_after_stages:.3g}), got less")
+                later = f"{plan.hours_after_stages:.3g}"
+                raise ConfigError(f"{rule} ({later}), got {self.max_gpu_hours:g}")
+            options["max_gpu_hours"] = float(f"{left:.4g}")
         if stage == 2:
             return options | {k: v for k, v in self.options.items() if k == "data"}
         names = ("epochs", "scheduler", "grace_epochs", "strategy", "select_on")
