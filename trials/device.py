@@ -138,7 +138,7 @@ def freed_memory_kept() -> Iterator[None]:
     """During the block, keep memory that is freed for the next allocation.
 
     Otherwise glibc returns the memory of one image's feature maps to the system before those of
-    the next touch it again, which takes a quarter of the CPU time of an evaluation. In training
+    the next touch it again, a tenth or more of the CPU time of an evaluation. In training
     it gains less and costs a fifth of the memory.
     """
     set_option = _of_glibc("mallopt")
