@@ -29,6 +29,7 @@ from search_spaces.checks import require_mapping
 from search_spaces.cost.detector import flops_by_part, total
 from search_spaces.errors import ConfigError, DataError, IncomparableError
 from trials.data.dataset import count_images
+from trials.evaluation.latency import describe_conditions
 from trials.fingerprint import DATA_LAYOUT, data_fingerprint
 from trials.recipe import Recipe
 
@@ -63,6 +64,9 @@ def resolve_request(
     if before:
         check_comparable(before, request, str(directory))
     _check_common(directory, request, stored)
+    if request.max_latency is not None and request.latency_conditions is None:
+        conditions = describe_conditions(request.latency_options)
+        request = replace(request, latency_conditions=conditions)
     return request, template
 
 

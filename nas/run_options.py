@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from nas.candidates.latency_limit import Measure
 from nas.candidates.pool import Pool, sample_pool
 from nas.candidates.proposals import propose
 from nas.running.cluster import Cluster, connected
@@ -16,7 +17,9 @@ from nas.search.directory import SearchDir
 from nas.search.events import Subscriber
 from nas.search.request import AnyRequest
 from nas.strategies.on_demand_proposals import Ask, asking
+from nas.strategies.shell import Shell
 from search_spaces.architecture import Architecture
+from trials.evaluation.latency import candidate_latency
 
 
 class Proposed(Protocol):
@@ -31,9 +34,16 @@ class Proposed(Protocol):
         """Remark for the user."""
 
 
+class Strategy(Protocol):
+    """Source of candidates that are chosen on demand, as `nas.strategies.on_demand_proposals`."""
+
+    def __call__(
+        self, request: AnyRequest, template: Architecture | None, shell: Shell | None = None
+    ) -> Ask | None:
+        """Return how they are chosen (from `shell`); None where all are proposed at the start."""
+
+
 Propose = Callable[[AnyRequest, Architecture | None], Proposed]
-# Returns how candidates are chosen on demand; None where all are proposed at the start.
-Strategy = Callable[[AnyRequest, Architecture | None], Ask | None]
 Pooling = Callable[[AnyRequest, Architecture | None], Pool]
 Connect = Callable[[str | None], AbstractContextManager[Cluster]]
 
@@ -51,6 +61,7 @@ class RunOptions:
         screen_force: Whether the proxy chooses even if they do not.
         entry: Function that runs one trial (see `TrialTask`).
         propose, pool, strategy, connect: Sources of candidates and machines.
+        measure: Measures the latency of a candidate.
         subscribers: Further subscribers of the events. An exception of theirs ends the run,
             which can be continued.
     """
@@ -66,6 +77,7 @@ class RunOptions:
     pool: Pooling = sample_pool
     strategy: Strategy = asking
     connect: Connect = connected
+    measure: Measure = candidate_latency
     subscribers: Sequence[Subscriber] = ()
 
     @contextmanager

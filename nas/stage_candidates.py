@@ -8,6 +8,7 @@ from nas.candidates.screening import ScreeningOptions, screened_candidates
 from nas.early_stopping.asha import RungDecision, RungRecords
 from nas.early_stopping.rounds import Round, next_round
 from nas.early_stopping.schedule import HardCurve
+from nas.limited_candidates import latency_limit, within_limit
 from nas.monitoring.counts import StageCounts
 from nas.monitoring.progress import Display
 from nas.run_options import RunOptions
@@ -182,6 +183,8 @@ def stage_candidates(
         InfeasibleError: No candidate satisfies the constraints.
     """
     existing, ask = directory.candidates(request.stage), None
+    limit = latency_limit(directory, request, run, display)
+    run = within_limit(run, limit) if limit else run
     if isinstance(request, RedistributionRequest) and template is not None:
         count = max([request.num_candidates, *existing])
         found = dict.fromkeys(range(1, count + 1), template)
@@ -191,7 +194,9 @@ def stage_candidates(
             asked = f"asked for {request.num_candidates}"
             display.log(f"{len(existing)} candidates exist already; {asked}")
     elif request.screen != NO_SCREEN:
-        screening = ScreeningOptions(pool=run.pool, audit=run.screen_audit, force=run.screen_force)
+        screening = ScreeningOptions(
+            pool=run.pool, audit=run.screen_audit, force=run.screen_force, limit=limit
+        )
         chosen = screened_candidates(directory, request, template, screening, display)
         found = existing | dict(zip(_free_numbers(existing), chosen, strict=False))
     elif (ask := run.strategy(request, template)) is not None:

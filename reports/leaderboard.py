@@ -13,6 +13,7 @@ from reports.statistics.confirmation import confirmed
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError
 from search_spaces.files import write_text
+from trials.evaluation.latency import Latency
 from trials.result import Outcome, TrialResult, TrialStopped
 
 UNFINISHED = ("waiting", "running", "interrupted")
@@ -46,6 +47,8 @@ class Row:
         select_on: images that the APs were measured on: `val`, or a part of the training images.
         crops: probability by crop scale, where these are searched.
         hards: hard APs by seed, that of the search first; a single value is unconfirmed.
+        latency: None if it was not measured.
+        max_latency: limit of the latency in milliseconds, if the search has one.
     """
 
     candidate: int
@@ -56,6 +59,8 @@ class Row:
     select_on: str = "val"
     crops: Mapping[float, float] = field(default_factory=dict)
     hards: tuple[float, ...] = ()
+    latency: Latency | None = None
+    max_latency: float | None = None
 
     def __post_init__(self) -> None:
         if self.state not in UNFINISHED:
@@ -77,7 +82,8 @@ def leaderboard(rows: Iterable[Row]) -> pd.DataFrame:
     Returns:
         One row per candidate with `COLUMNS`: APs and shares of compute as fractions of 1,
         FLOPs (multiply-adds at 480x640) and parameters as integers, missing values as NA.
-        If other images than `val` decide, a column `select_on` follows. If crop scales are
+        If other images than `val` decide, a column `select_on` follows; if latencies were
+        measured, `latency_ms`, and with a limit of them `max_latency_ms`. If crop scales are
         searched, a column `crop_<scale>` with its probability follows for each. If candidates
         were confirmed, `CONFIRMATION` follows: number of seeds, mean hard AP with its interval,
         and the number of the group of ties.
@@ -96,6 +102,11 @@ def leaderboard(rows: Iterable[Row]) -> pd.DataFrame:
     table = table.astype(kinds)
     if any(row.select_on != "val" for row in rows):
         table["select_on"] = [row.select_on for row in rows]
+    if any(row.latency for row in rows):
+        latencies = [row.latency.median_ms if row.latency else np.nan for row in rows]
+        table["latency_ms"] = latencies
+    if any(row.max_latency for row in rows):
+        table["max_latency_ms"] = [row.max_latency for row in rows]
     for scale in dict.fromkeys(scale for row in rows for scale in row.crops):
         table[f"crop_{scale:g}"] = [row.crops.get(scale, np.nan) for row in rows]
     if found:

@@ -13,7 +13,6 @@ from reports.curves import Curve
 from reports.leaderboard import Row, leaderboard
 from reports.statistics.population import Ints
 from search_spaces.errors import ConfigError
-from trials.evaluation.latency import Latency
 from trials.evaluation.record import EvaluationRecord, Picture
 from trials.result import TrialFailure, TrialResult
 
@@ -34,12 +33,10 @@ class CandidateData(Row):
     Attributes:
         curve: learning curve, if there is one.
         ended: end of the trial in seconds since 1970, None if unknown.
-        latency: None if it was not measured.
     """
 
     curve: Curve | None = None
     ended: float | None = None
-    latency: Latency | None = None
 
     @property
     def hard(self) -> float | None:

@@ -1,4 +1,5 @@
-"""Settings of a trial: its length and size, which define the result, and its resources."""
+"""Settings of a trial (its length and size, which define the result, and its resources) and of
+measured latencies."""
 
 import math
 import os
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.checks import require_integer
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, shown
 from trials.options import check_options, declared
 
 MULTIPLE = 32  # sides of inputs in pixels: the coarsest stride, so that all cells are whole
@@ -17,6 +18,7 @@ CACHE_AUTO, CACHE_OFF = "auto", "off"
 VALIDATION, HOLDOUT = "val", "holdout:"
 LARGEST_SHARE = 0.5
 AUGMENT_ON = ("auto", "cpu", "device")
+RUNTIMES = ("onnxruntime", "torch")
 
 
 def parse_select_on(text: object) -> float:
@@ -163,6 +165,27 @@ class TrialSettings:
         if epoch == self.epochs or epoch in self.rungs or epoch in self.eval_at:
             return True
         return self.eval_every > 0 and epoch % self.eval_every == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyOptions:
+    """Conditions under which a latency is measured: one image at a time, the network alone."""
+
+    runtime: str = declared(
+        RUNTIMES[0], "onnxruntime (CPU) or torch (GPU if there is one).", choices=RUNTIMES
+    )
+    threads: int = declared(1, "CPU threads.", minimum=1)
+    size: tuple[int, int] = declared(
+        (480, 640), "Height and width of the input.", metavar="H W", default_text="480 640"
+    )
+    runs: int = declared(100, "Runs to time after the warm-up.", minimum=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not isinstance(self.size, Sequence) or len(self.size) != 2:
+            raise ConfigError(f"the size must be a height and a width, got {shown(self.size)}")
+        size = tuple(require_integer(side, "a side of the size", 1, LARGEST) for side in self.size)
+        object.__setattr__(self, "size", size)
 
 
 def _checked_cache(cache: object) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from nas.candidates.audit import score_or_none
+from nas.candidates.latency_limit import LatencyLimit
 from nas.candidates.pool import Pool
 from nas.candidates.proposals import confirmed
 from nas.candidates.proxy_approval import approve, write_record
@@ -42,11 +43,13 @@ class ScreeningOptions:
         pool: samples the candidates to be scored.
         audit: search whose trials must agree with the proxy; None: the search itself.
         force: use the proxy whatever the audit says.
+        limit: limit of the latency, if the candidates have one.
     """
 
     pool: Callable[[AnyRequest, Architecture | None], Pool]
     audit: Path | None = None
     force: bool = False
+    limit: LatencyLimit | None = None
 
 
 def screened_candidates(
@@ -77,7 +80,8 @@ def screened_candidates(
     shown = _shown(request.screen, display)
     ranking = ranked(pool, request.screen, directory.stage_folder(stage), shown)
     known, missing = set(existing.values()), request.num_candidates - len(existing)
-    chosen = [architecture for architecture in ranking if architecture not in known][:missing]
+    new = [architecture for architecture in ranking if architecture not in known]
+    chosen = options.limit.first(new, missing) if options.limit else new[:missing]
     counts = {"scored": len(ranking), "chosen": len(chosen), "before": len(existing)}
     write_record(directory, stage, approval, counts)
     display.log(f"the best {len(chosen)} of {len(ranking)} candidates by {approval.describe()}")

@@ -4,6 +4,7 @@ from nas.monitoring.read_status import read_displayed
 from nas.search.crop_search import crop_shares
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest, RedistributionRequest
+from reports.latencies import by_hash, read_latencies
 from reports.leaderboard import Row
 from reports.statistics.confirmation import confirmed
 from trials.result import Outcome, TrialResult
@@ -18,6 +19,7 @@ def stage_rows(directory: SearchDir, stage: int, *, is_over: bool = False) -> li
     outcomes = directory.outcomes(stage)
     displayed = None if is_over else read_displayed(directory, stage)
     running = {trial.name for trial in displayed.trials if trial.is_running} if displayed else set()
+    latencies = by_hash(read_latencies(directory.stage_folder(stage)), _conditions(request))
     rows = []
     for number, architecture in directory.candidates(stage).items():
         epochs = directory.epochs_done(stage, number)
@@ -32,9 +34,16 @@ def stage_rows(directory: SearchDir, stage: int, *, is_over: bool = False) -> li
                 select_on=request.select_on if request else "val",
                 crops=_crops(request, number),
                 hards=_hards(directory, stage, number, outcomes.get(number)),
+                latency=latencies.get(architecture.content_hash),
+                max_latency=request.max_latency if request else None,
             )
         )
     return rows
+
+
+def _conditions(request: AnyRequest | None) -> str | None:
+    """Return the conditions of the latencies that a limit applies to; None without a limit."""
+    return request.latency_conditions if request else None
 
 
 def _crops(request: AnyRequest | None, number: int) -> dict[float, float]:

@@ -77,6 +77,21 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatencyWork:
+    """Latencies to measure before the first trial.
+
+    Attributes:
+        measurements: expected number.
+        seconds: expected time of all of them.
+        basis: source of the figures.
+    """
+
+    measurements: float
+    seconds: float
+    basis: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Cost of a stage.
 
@@ -87,7 +102,8 @@ class Plan:
         epochs: epochs to train in all trials; an expectation where trials may end early.
         epochs_basis: assumption of the expectation; empty where nothing is assumed.
         trial_s: seconds of training and evaluation of a whole trial.
-        wall_s: seconds from the start of the first trial to the end of the last one.
+        wall_s: seconds from the start of the stage to the end of its last trial.
+        latency: latencies to measure before the first trial; None without a limit.
     """
 
     work: Work
@@ -98,6 +114,7 @@ class Plan:
     epochs_basis: str
     trial_s: float
     wall_s: float
+    latency: LatencyWork | None = None
 
     @property
     def evaluation_s(self) -> float:
@@ -168,10 +185,13 @@ class Plan:
             "max_gpu_hours_counts": self.device_hours,
             "wall_s": self.wall_s,
             "disk_bytes": self.disk_bytes,
+            "latency": None if self.latency is None else asdict(self.latency),
         }
 
 
-def make_plan(work: Work, pace: Pace, resources: Resources, slots: int) -> Plan:
+def make_plan(
+    work: Work, pace: Pace, resources: Resources, slots: int, latency: LatencyWork | None = None
+) -> Plan:
     """Return the plan for `slots` trials at a time. Raises ConfigError: `slots` is below 1."""
     require_integer(slots, "slots", 1)
     whole = work.schedule.epochs
@@ -188,7 +208,9 @@ def make_plan(work: Work, pace: Pace, resources: Resources, slots: int) -> Plan:
         epochs=epochs,
         epochs_basis=basis,
         trial_s=trial_s,
-        wall_s=max(wall, max(left, default=0)) * trial_s / whole,
+        wall_s=max(wall, max(left, default=0)) * trial_s / whole
+        + (latency.seconds if latency else 0.0),
+        latency=latency,
     )
 
 

@@ -4,6 +4,7 @@ import io
 import math
 import multiprocessing
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -12,12 +13,15 @@ from statistics import mean
 
 import torch
 
-from nas.candidates.pool import Pool, sample_pool
-from nas.planning.plan import Pace, Plan, Work, make_plan
-from nas.running.nodes import Node, choose_resources
+from nas.candidates.latency_limit import TRIES, Measure, is_within
+from nas.candidates.pool import Pool
+from nas.limited_candidates import LISTED
+from nas.planning.plan import LatencyWork, Pace, Work
+from nas.running.nodes import Node
 from nas.running.tasks import Resources
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest
+from reports.latencies import by_hash, read_latencies
 from search_spaces.architecture import Architecture
 from search_spaces.cost.detector import params_by_part, total
 from search_spaces.errors import ConfigError, counted
@@ -25,49 +29,19 @@ from search_spaces.network.detector import build_detector
 from trials.data.dataset import FaceDataset
 from trials.device import gpu_count
 from trials.evaluation.evaluated_images import load_evaluated
+from trials.evaluation.latency import candidate_latency
 from trials.recipe import Recipe
 from trials.settings import TrialSettings
 from trials.training.profiling import StepProfile, profile_training
 from trials.trial import Trial
 
 _CANDIDATES = 3  # timed at least
+_LATENCIES = 8  # measured to see which share is within a limit
 _STEPS, _IMAGES = 4, 32  # of each candidate, at least
 _MOST_PROCESSES = 16
 # Time of an evaluated image relative to a training image where it was not measured: the forward
 # pass is a third of forward and backward.
 _EVALUATED_SHARE = 1 / 3
-
-
-def estimate_stage(
-    directory: SearchDir,
-    request: AnyRequest,
-    template: Architecture | None = None,
-    *,
-    gpus: int | None = None,
-    images_per_second: float | None = None,
-) -> Plan:
-    """Return the plan of a stage, after timing some steps unless their pace is given.
-
-    Args:
-        directory: Search directory, whose finished epochs are subtracted.
-        request, template: From `nas.resolve_request.resolve_request`.
-        gpus: Number of GPUs to plan for; None: those of this machine.
-        images_per_second: Training images a second of one trial.
-
-    Raises:
-        InfeasibleError: no candidate satisfies the constraints.
-        ConfigError, DataError: as `measure_pace` and `given_pace`.
-    """
-    pool = sample_pool(request, template)
-    work = count_work(request, pool, directory)
-    machine = this_machine(gpus)
-    resources = choose_resources([machine], request, work.candidates)
-    slots = min(machine.room(resources), max(1, work.trials))
-    if images_per_second is None:
-        pace = measure_pace(pool.architectures, request, resources, slots)
-    else:
-        pace = given_pace(images_per_second, pool.architectures, request)
-    return make_plan(work, pace, resources, slots)
 
 
 def this_machine(gpus: int | None = None) -> Node:
@@ -131,6 +105,32 @@ def measure_pace(
         evaluation_s=mean(profile.evaluation_s for profile in found),
         basis=f"{timed} timed here, {trials} ({where})",
     )
+
+
+def latency_work(
+    request: AnyRequest, pool: Pool, directory: SearchDir, measure: Measure = candidate_latency
+) -> LatencyWork | None:
+    """Measure some latencies, unrecorded, and return how many a stage with a limit has to measure.
+
+    None if there is no limit, or if the stage has all its candidates.
+    """
+    limit, stage = request.max_latency, request.stage
+    if limit is None or len(directory.numbers(stage)) >= request.num_candidates:
+        return None
+    rows = read_latencies(directory.stage_folder(stage))
+    known = by_hash(rows, request.latency_conditions)
+    new = [item for item in pool.architectures if item.content_hash not in known][:_LATENCIES]
+    started = time.monotonic()
+    found = [*known.values(), *(measure(item, request.latency_options) for item in new)]
+    each = (time.monotonic() - started) / max(len(new), 1)
+    within = sum(is_within(latency, limit) for latency in found)
+    wanted = request.num_candidates * (1 if request.strategy == "random" else LISTED)
+    number = max(0.0, wanted * len(found) / within - len(known)) if within else float(TRIES)
+    basis = f"{within} of {len(found)} measured are within {limit:g} ms, {each:.1f} s each"
+    if not within:
+        fastest = min(latency.median_ms for latency in found)
+        basis += f", the fastest {fastest:.2f} ms; the stage would give up"
+    return LatencyWork(measurements=number, seconds=number * each, basis=basis)
 
 
 def given_pace(

@@ -9,7 +9,6 @@ from nas.candidates.space_plugins import BUILT_IN
 from nas.monitoring.rows import stage_rows
 from nas.results.baselines import baseline_command, read_baselines
 from nas.results.evaluations import add_evaluations
-from nas.results.latency_cache import read_latencies
 from nas.search.decisions import DECISIONS_FILE, read_decisions
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest, Stage1Request
@@ -82,7 +81,6 @@ def sampler_draws(request: AnyRequest, count: int = DRAWS) -> SamplerDraws | Non
 
 
 def _candidates(directory: SearchDir, stage: int, rows: Sequence[Row]) -> Iterator[CandidateData]:
-    latencies = read_latencies(directory, stage)
     records = read_study(directory.study_place(stage), stage)
     ended = {record.candidate: record.ended for record in records}
     for row in rows:
@@ -91,7 +89,6 @@ def _candidates(directory: SearchDir, stage: int, rows: Sequence[Row]) -> Iterat
             **vars(row),
             curve=_curve(folder, row.candidate, row.architecture),
             ended=ended.get(row.candidate),
-            latency=latencies.get(row.candidate),
         )
 
 

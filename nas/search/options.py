@@ -22,6 +22,7 @@ DATA = option("Folder with train/ and val/ in labelv2 layout.", metavar="DIR")
 Changes: TypeAlias = Literal["never", "always", "with shared rungs"]
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+_LATENCY_PATTERN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|)", re.IGNORECASE | re.ASCII)
 _FLOPS_PATTERN = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMG]?)", re.IGNORECASE | re.ASCII)
 
 
@@ -101,3 +102,17 @@ def parse_flops(text: str) -> int:
     if value < 1 or value != value.to_integral_value():
         raise ConfigError(f"FLOPs must be a whole number of at least 1, got {text!r}")
     return int(value)
+
+
+def parse_latency(text: str) -> float:
+    """Return the milliseconds that a text states: `4.2ms`, `4.2` or `0.0042s`.
+
+    Raises:
+        ConfigError: the text is no such number, or 0.
+    """
+    match = _LATENCY_PATTERN.fullmatch(text.strip())
+    value = Decimal(match[1]) * (1000 if match[2].lower() == "s" else 1) if match else 0
+    if not value:
+        rule = "a latency is a number above 0 such as 4.2ms, 4.2 (milliseconds) or 0.0042s"
+        raise ConfigError(f"{rule}, got {text!r}")
+    return float(value)

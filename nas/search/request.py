@@ -103,7 +103,8 @@ class RedistributionRequest(StageRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, only in (("strategy", "random"), ("screen", NO_SCREEN), ("warm_start", None)):
+        others = {"strategy": "random", "screen": NO_SCREEN, "warm_start": None}
+        for name, only in {**others, "max_latency": None}.items():
             if getattr(self, name) != only:
                 rule = f"stage-sr draws recipes, and {name} chooses networks; leave it out"
                 raise ConfigError(f"{rule}, got {getattr(self, name)!r}")

@@ -18,7 +18,9 @@ from nas.search.options import (
     SEARCH_METAVAR,
     TRAINING,
     RecipeOptions,
+    StageOption,
     parse_flops,
+    parse_latency,
     parse_recipe,
     reused,
     setting,
@@ -29,13 +31,30 @@ from search_spaces.checks import is_number, require_integer
 from search_spaces.errors import ConfigError
 from trials.options import OPTION, check_options, option_field, option_fields
 from trials.recipe import Recipe
-from trials.settings import TrialSettings
+from trials.settings import LatencyOptions, TrialSettings
 
 NO_SCREEN = "none"
 LARGEST_POOL = 100_000
 STRATEGIES = ("random", "tpe", "evolution")
 _saving = partial(stage_option, panel=SAVING, inherited=True)
+_latency = partial(stage_option, stages=NETWORKS, inherited=True)
 _machine = partial(stage_option, panel=MACHINE, inherited=True, changes="always")
+
+
+def _latency_option(name: str) -> dict[str, StageOption]:
+    """Return metadata of a stage's field from an option of `LatencyOptions`."""
+    declared = option_field(LatencyOptions, name).option
+    help = f"--max-latency: {declared.help}"
+    return reused(declared, help=help, stages=NETWORKS, inherited=True)
+
+
+def latency_options(values: Mapping[str, Any]) -> LatencyOptions:
+    """Return the options of latencies among those of a stage. Raises ConfigError."""
+    return LatencyOptions(
+        runtime=values["latency_on"],
+        threads=values["latency_threads"],
+        size=values["latency_size"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +74,9 @@ class StageRequest:
         cpus_per_trial, gpus_per_trial: None until the first run has chosen them.
         study: prefix of the study's name in a database; None for a journal.
         ranges: changes to the ranges of the search space.
+        max_latency: limit of the latency of every candidate in milliseconds.
+        latency_conditions: what the latencies were measured with (`describe_conditions` of
+            `trials.evaluation.latency`); None without a limit.
     """
 
     stage: ClassVar[int]
@@ -97,6 +119,27 @@ class StageRequest:
             stages=NETWORKS,
             changes="always",
         ),
+    )
+    max_latency: float | None = field(
+        default=None,
+        metadata=_latency(
+            "Train only candidates that are as fast, as measured on this machine before any "
+            "training: 4.2ms.",
+            default_text="no limit",
+            parser=parse_latency,
+            metavar="MS",
+            minimum=1e-6,
+        ),
+    )
+    latency_on: str = field(default=LatencyOptions.runtime, metadata=_latency_option("runtime"))
+    latency_threads: int = field(
+        default=LatencyOptions.threads, metadata=_latency_option("threads")
+    )
+    latency_size: tuple[int, int] = field(
+        default=LatencyOptions.size, metadata=_latency_option("size")
+    )
+    latency_conditions: str | None = field(
+        default=None, metadata=stage_option(changes="always", in_file=False)
     )
     data: str = field(
         metadata=reused(
@@ -250,6 +293,7 @@ class StageRequest:
 
     def __post_init__(self) -> None:
         check_options(self)
+        object.__setattr__(self, "latency_size", self.latency_options.size)
         object.__setattr__(self, "flops", require_integer(self.flops, "flops", 1))
         if not is_number(self.tolerance) or not 0 < self.tolerance < 1:
             raise ConfigError(f"tolerance must be between 0 and 1, got {self.tolerance!r}")
@@ -310,13 +354,19 @@ class StageRequest:
             rungs=schedule.complete_rungs,
         )
 
+    @property
+    def latency_options(self) -> LatencyOptions:
+        """Options with which latencies are measured."""
+        return latency_options(vars(self))
+
     def recipe_of(self, number: int) -> Mapping[str, Any]:
         """Return the training recipe of candidate `number`."""
         return self.recipe
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for `search.yaml`."""
-        return {**asdict(self), "eval_at": list(self.eval_at)}
+        lists = {name: list(getattr(self, name)) for name in ("eval_at", "latency_size")}
+        return {**asdict(self), **lists}
 
     def comparable(self) -> dict[str, Any]:
         """Return the options that two runs must share to stand in one leaderboard."""

@@ -18,13 +18,17 @@ from search_spaces.architecture import Architecture
 __all__ = ["Observation", "Shell", "Strategy", "make_strategy", "stage_shell"]
 
 
-def make_strategy(request: AnyRequest, template: Architecture | None = None) -> Strategy:
+def make_strategy(
+    request: AnyRequest, template: Architecture | None = None, shell: Shell | None = None
+) -> Strategy:
     """Return the strategy of a stage's request; `template` is for stage 2 only.
+
+    It chooses from `shell`; None: from all architectures within the FLOPs tolerance.
 
     The space is sampled once, at the first call of `ask`, which raises ConfigError or
     InfeasibleError as `nas.candidates.pool` does.
     """
-    shell = stage_shell(request, template)
+    shell = shell or stage_shell(request, template)
     if request.strategy == "random":
         return RandomSearch(shell)
     learner = TPE if request.strategy == "tpe" else Evolution

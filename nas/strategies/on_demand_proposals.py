@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from nas.search.directory import find_search_dir
 from nas.search.request import AnyRequest
 from nas.search.resolve_url import search_path
+from nas.strategies.shell import Shell
 from search_spaces.architecture import Architecture
 from search_spaces.cost.constraints import flops_window
 from trials.result import Outcome, TrialResult
@@ -18,8 +19,12 @@ from trials.result import Outcome, TrialResult
 Ask = Callable[[Mapping[int, Architecture], Mapping[int, Outcome], int], Architecture]
 
 
-def asking(request: AnyRequest, template: Architecture | None) -> Ask | None:
+def asking(
+    request: AnyRequest, template: Architecture | None, shell: Shell | None = None
+) -> Ask | None:
     """Return the request's strategy as a function; None for `random`, which proposes all at once.
+
+    It chooses from `shell` (see `nas.strategies.make_strategy`).
 
     Raises:
         ConfigError: `warm_start` holds no search.
@@ -29,7 +34,7 @@ def asking(request: AnyRequest, template: Architecture | None) -> Ask | None:
     from nas.candidates.flops import confirm_within
     from nas.strategies import Observation, make_strategy
 
-    strategy = make_strategy(request, template)
+    strategy = make_strategy(request, template, shell)
     others = [
         Observation(architecture=architecture, hard=hard, source=str(request.warm_start))
         for architecture, hard in _finished_elsewhere(request)

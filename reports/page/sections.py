@@ -105,7 +105,11 @@ def summary_line(stage: StageData) -> str:
     text = f"Stage {stage.stage}: {finished} of {count} finished"
     text += f", {request.get('epochs')} epochs at {request.get('image_size')} px"
     flops = request.get("flops")
-    return text + (f", budget {format_flops(flops)} FLOPs." if isinstance(flops, int) else ".")
+    text += f", budget {format_flops(flops)} FLOPs" if isinstance(flops, int) else ""
+    if request.get("max_latency"):
+        limit, conditions = f"{request['max_latency']:g} ms", request.get("latency_conditions")
+        text += f", at most {limit} an image ({conditions})"
+    return f"{text}."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,6 +136,8 @@ def _facts(won: Winner) -> Markup:
     if candidate.latency is not None:
         timed = candidate.latency
         where = f"{timed.runtime}, {timed.device}, {counted(timed.threads, 'thread')}"
+        limit = stage.request.get("max_latency")
+        where += f"; limit {limit:g} ms" if limit else ""
         facts += [("latency", f"{timed.median_ms:.1f} ms", where)]
     items = (tag("div", tag("dt", a), tag("dd", b, tag("small", c))) for a, b, c in facts)
     return tag("dl", *items, class_="facts")

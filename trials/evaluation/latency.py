@@ -3,28 +3,37 @@
 The tables of SCRFD (arXiv 2105.04714) time one VGA image at a time. Here the clock is read
 only after the device has finished, the first runs do not count, and the number of threads
 is part of the result.
+
+Other processes only add time. A candidate is therefore timed in `REPEATS` sessions, of which the
+one with the least median counts, and where a single CPU thread computes, the time is that of the
+thread: it excludes the time in which other processes had the core.
 """
 
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 
-from search_spaces.errors import ConfigError
-from search_spaces.network.detector import Detector
-from trials.device import device_name, limited_threads, synchronize
+from search_spaces.architecture import Architecture
+from search_spaces.errors import counted
+from search_spaces.network.detector import Detector, build_detector
+from trials.device import cpu_name, device_name, limited_threads, resolve_device, synchronize
 from trials.onnx.export import onnx_bytes
 from trials.onnx.runtime import OnnxSession
-from trials.settings import LARGEST, MULTIPLE
+from trials.settings import MULTIPLE, LatencyOptions
 
 WARM_UP = 10
-RUNS = 100
+REPEATS = 5
 LEAST_RUNS = 10
 BUDGET_S = 20.0
+VGA = LatencyOptions()
+
+Clock = Callable[[], float]  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,8 @@ class Latency:
         height, width: size of the input in pixels.
         runs: number of timed runs, after the warm-up.
         median_ms, p95_ms: median and 95th percentile of the runs in milliseconds.
+        slowest_ms: greatest median of several sessions, of which this is the fastest; equal to
+            `median_ms` if there was one.
     """
 
     runtime: str
@@ -48,66 +59,79 @@ class Latency:
     runs: int
     median_ms: float
     p95_ms: float
+    slowest_ms: float
 
 
 def onnxruntime_latency(
-    model: Detector | str | os.PathLike[str],
-    *,
-    size: tuple[int, int] = (480, 640),
-    threads: int = 1,
-    runs: int = RUNS,
+    model: Detector | str | os.PathLike[str] | bytes,
+    options: LatencyOptions = VGA,
+    clock: Clock | None = None,
 ) -> Latency:
     """Time a detector or an ONNX file in onnxruntime on the CPU.
 
     Args:
-        model: a detector (exported for this size) or the path of an ONNX file.
-        size: height and width in pixels.
-        threads: at least 1.
-        runs: runs to time, fewer if they take longer than 20 seconds (but at least 10).
+        model: a detector (exported for this size), or the path or content of an ONNX file.
+        options: size, threads and runs; fewer runs are timed if they take longer than 20
+            seconds (but at least 10).
+        clock: clock of the runs; None: wall time.
 
     Raises:
-        ConfigError: a number is out of range.
         DataError: the file cannot be opened, or does not take this size.
     """
-    _check(size, threads, runs)
-    content: bytes | str | os.PathLike[str]
-    if isinstance(model, Detector):
-        fixed = all(side % MULTIPLE == 0 for side in size)
-        content = onnx_bytes(model, size if fixed else None)
-    else:
-        content = model
-    session, images_13HW = OnnxSession(content, threads), _noise(size)
-    times = time_runs(lambda: session.run(images_13HW), runs)
-    return _result("onnxruntime", "cpu", size, threads, times)
+    content = _exported(model, options.size) if isinstance(model, Detector) else model
+    session, images_13HW = OnnxSession(content, options.threads), _noise(options.size)
+    times = time_runs(lambda: session.run(images_13HW), options.runs, clock)
+    return _result("onnxruntime", "cpu", options, times)
 
 
 def torch_latency(
     detector: Detector,
-    *,
     device: torch.device,
-    size: tuple[int, int] = (480, 640),
-    threads: int = 1,
-    runs: int = RUNS,
+    options: LatencyOptions = VGA,
+    clock: Clock | None = None,
 ) -> Latency:
-    """Time a detector in torch, in float32; arguments as for `onnxruntime_latency`."""
-    _check(size, threads, runs)
+    """Time a detector in torch, in float32; options and clock as for `onnxruntime_latency`."""
     detector = detector.to(device).eval()
-    images_13HW = torch.from_numpy(_noise(size)).to(device)
+    images_13HW = torch.from_numpy(_noise(options.size)).to(device)
 
     def run() -> None:
         detector(images_13HW)
         synchronize(device)
 
-    with limited_threads(threads), torch.inference_mode():
-        times = time_runs(run, runs)
-    return _result("torch", device_name(device), size, threads, times)
+    with limited_threads(options.threads), torch.inference_mode():
+        times = time_runs(run, options.runs, clock)
+    return _result("torch", device_name(device), options, times)
 
 
-def time_runs(run: Callable[[], Any], runs: int) -> list[float]:
+def candidate_latency(architecture: Architecture, options: LatencyOptions) -> Latency:
+    """Return the fastest of `REPEATS` measurements of an architecture, which share its runs."""
+    detector = build_detector(architecture, torch.Generator().manual_seed(0)).eval()
+    each = replace(options, runs=-(-options.runs // REPEATS))
+    device = _device(options)
+    clock = time.thread_time if device.type == "cpu" and options.threads == 1 else None
+    if options.runtime == "torch":
+        found = [torch_latency(detector, device, each, clock) for _ in range(REPEATS)]
+    else:
+        content = _exported(detector, options.size)
+        found = [onnxruntime_latency(content, each, clock) for _ in range(REPEATS)]
+    fastest = min(found, key=lambda latency: latency.median_ms)
+    return replace(fastest, slowest_ms=max(latency.median_ms for latency in found))
+
+
+def describe_conditions(options: LatencyOptions) -> str:
+    """Return in a line what latencies must share to be compared: machine, runtime, options."""
+    device = _device(options)
+    machine = cpu_name() if device.type == "cpu" else device_name(device)
+    runtime = f"{options.runtime} {import_module(options.runtime).__version__}"
+    height, width = options.size
+    return f"{runtime} on {machine}, {counted(options.threads, 'thread')}, {height}x{width}"
+
+
+def time_runs(run: Callable[[], Any], runs: int, clock: Clock | None = None) -> list[float]:
     """Return the seconds of each of up to `runs` calls, after `WARM_UP` calls.
 
-    It ends after `BUDGET_S` seconds, but not before ten calls were timed (or `runs`, if
-    that is less). A warm-up that takes longer than half of that is cut short.
+    `clock` None is wall time. It ends after `BUDGET_S` seconds, but not before ten calls were
+    timed (or `runs`, if that is less). A warm-up of more than half of that time is cut short.
     """
     start = time.perf_counter()
     for _ in range(WARM_UP):
@@ -115,38 +139,38 @@ def time_runs(run: Callable[[], Any], runs: int) -> list[float]:
         if time.perf_counter() - start > BUDGET_S / 2:
             break
     times: list[float] = []
-    start = time.perf_counter()
+    clock, start = clock or time.perf_counter, time.perf_counter()
     while len(times) < runs:
-        before = time.perf_counter()
+        before = clock()
         run()
-        now = time.perf_counter()
-        times.append(now - before)
-        if now - start > BUDGET_S and len(times) >= LEAST_RUNS:
+        times.append(clock() - before)
+        if time.perf_counter() - start > BUDGET_S and len(times) >= LEAST_RUNS:
             break
     return times
 
 
-def _result(
-    runtime: str, device: str, size: tuple[int, int], threads: int, times: Sequence[float]
-) -> Latency:
+def _result(runtime: str, device: str, options: LatencyOptions, times: Sequence[float]) -> Latency:
     median, p95 = np.percentile(np.array(times) * 1000, [50, 95])
     return Latency(
         runtime=runtime,
         device=device,
-        threads=threads,
-        height=size[0],
-        width=size[1],
+        threads=options.threads,
+        height=options.size[0],
+        width=options.size[1],
         runs=len(times),
         median_ms=float(median),
         p95_ms=float(p95),
+        slowest_ms=float(median),
     )
 
 
-def _check(size: tuple[int, int], threads: int, runs: int) -> None:
-    if not all(1 <= side <= LARGEST for side in size):
-        raise ConfigError(f"the size must be 1 to {LARGEST} pixels, got {size[0]} x {size[1]}")
-    if threads < 1 or runs < 1:
-        raise ConfigError(f"threads and runs must be at least 1, got {threads} and {runs}")
+def _device(options: LatencyOptions) -> torch.device:
+    return resolve_device("auto" if options.runtime == "torch" else "cpu")
+
+
+def _exported(detector: Detector, size: tuple[int, int]) -> bytes:
+    fixed = all(side % MULTIPLE == 0 for side in size)
+    return onnx_bytes(detector, size if fixed else None)
 
 
 def _noise(size: tuple[int, int]) -> np.typing.NDArray[np.float32]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.shared import common, paths
+from nas.cli.shared.flags import flag
 from nas.cli.shared.run_flags import Json
 from search_spaces.errors import ConfigError
+from trials.settings import RUNTIMES, LatencyOptions
 
 if TYPE_CHECKING:
     from search_spaces.network.detector import Detector
     from trials.evaluation.latency import Latency
-
-RUNTIMES = ("onnxruntime", "torch")
 
 
 def latency(
@@ -27,10 +27,8 @@ def latency(
             parser=paths.reference,
         ),
     ],
-    size: Annotated[
-        tuple[int, int], typer.Option(metavar="H W", help="Height and width of the input.")
-    ] = (480, 640),
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    size: Annotated[tuple[int, int], flag(LatencyOptions, "size")] = LatencyOptions.size,
+    threads: Annotated[int, flag(LatencyOptions, "threads")] = LatencyOptions.threads,
     runtime: Annotated[
         str | None,
         typer.Option(
@@ -38,13 +36,13 @@ def latency(
             " and the second too where there is a GPU."
         ),
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Runs to time after the warm-up.")] = 100,
+    runs: Annotated[int, flag(LatencyOptions, "runs")] = LatencyOptions.runs,
     as_json: Json = False,
 ) -> None:
     """Measure how long the network takes for one image."""
     if runtime is not None and runtime not in RUNTIMES:
         raise ConfigError(f"--runtime must be {' or '.join(RUNTIMES)}, got {runtime!r}")
-    results = _measure(model, size, threads, runs, runtime)
+    results = _measure(model, LatencyOptions(size=size, threads=threads, runs=runs), runtime)
     if as_json:
         first, *others = [asdict(result) for result in results]
         gpu = others[0] if others else None
@@ -59,9 +57,7 @@ def latency(
     common.print_table(title, columns, rows, text_columns=("runtime", "device"))
 
 
-def _measure(
-    model: str, size: tuple[int, int], threads: int, runs: int, runtime: str | None
-) -> "list[Latency]":
+def _measure(model: str, options: LatencyOptions, runtime: str | None) -> "list[Latency]":
     """Return the latency in each runtime."""
     from trials.device import gpu_count, resolve_device
     from trials.evaluation.latency import onnxruntime_latency, torch_latency
@@ -69,13 +65,12 @@ def _measure(
     subject = _subject(model)
     results = []
     if runtime != "torch":
-        results.append(onnxruntime_latency(subject, size=size, threads=threads, runs=runs))
+        results.append(onnxruntime_latency(subject, options))
     if isinstance(subject, str):
         if runtime == "torch":
             raise ConfigError(f"{model}: torch times a model file or an architecture; convert it")
     elif runtime == "torch" or (runtime is None and gpu_count()):
-        device = resolve_device("auto")
-        results.append(torch_latency(subject, device=device, size=size, threads=threads, runs=runs))
+        results.append(torch_latency(subject, resolve_device("auto"), options))
     return results
 
 

@@ -1,6 +1,8 @@
 """`scrfd-nas propose`: candidate architectures of a stage as files, without training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +11,18 @@ from nas.cli.shared import common
 from nas.cli.shared.flags import build, declared
 from nas.cli.shared.run_flags import RunFlags
 from nas.cli.shared.stage_input import refuse_other_stage, with_config
-from nas.search.stage_request import LARGEST_POOL, NO_SCREEN
+from nas.search.stage_request import LARGEST_POOL, NO_SCREEN, latency_options
 from reports.page.text import format_flops
 from search_spaces.architecture import Architecture, load_architecture
 from search_spaces.checks import require_integer
 from search_spaces.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nas.candidates.latency_limit import LatencyLimit
     from nas.candidates.pool import Pool
     from nas.candidates.proposals import Proposals
     from nas.candidates.proxy_approval import Approval
+    from trials.evaluation.latency import Latency
 
 
 def _propose(given: dict[str, Any]) -> None:
@@ -32,24 +36,28 @@ def _propose(given: dict[str, Any]) -> None:
     values = {item.name: item.default for item in offered if item.name in POOL}
     values |= with_config(own.stage, given, offered)
     run = build(RunFlags, values)
+    from nas.candidates.latency_limit import limited_pool
     from nas.candidates.proposals import confirmed, write_proposals
 
     num, pool_size = _counts(values)
     approval = None if values["screen"] == NO_SCREEN else _approved(own.stage, values, run)
+    sample = partial(_pool, own.stage, values, run.search_dir)
+    with _measuring(values, own.out) as limit:
+        if limit is None or approval is not None:
+            pool = sample(pool_size)
+        else:
+            pool = limited_pool(sample, num, limit)
+    kept = _screened(pool, num, approval, values, own.out) if approval else pool.architectures
     with common.progress_bar("candidates") as progress:
-        pool = _pool(own.stage, values, pool_size, run.search_dir)
-        proposals = confirmed(
-            pool,
-            _screened(pool, num, approval, own.out) if approval else pool.architectures,
-            progress,
-        )
+        proposals = confirmed(pool, kept, progress)
     files = write_proposals(proposals, own.out)
     if proposals.note:
         common.print_note(f"note: {proposals.note}")
+    latencies = _latencies(values, own.out)
     if run.as_json:
-        common.print_json(_document(proposals, files))
+        common.print_json(_document(proposals, files, latencies))
     else:
-        _print(proposals, own.out)
+        _print(proposals, own.out, latencies)
 
 
 def _counts(values: Mapping[str, Any]) -> tuple[int, int]:
@@ -69,20 +77,42 @@ def _approved(stage: int, values: Mapping[str, Any], run: RunFlags) -> "Approval
     return approve(values["screen"], None, stage, audit=run.screen_audit, force=run.screen_force)
 
 
+@contextmanager
+def _measuring(values: Mapping[str, Any], out: Path) -> "Iterator[LatencyLimit | None]":
+    """Yield the limit of the latency, if there is one, and show what is measured."""
+    from nas.candidates.latency_limit import LatencyLimit
+    from nas.monitoring.progress import shown
+
+    limit_ms, options = values["max_latency"], latency_options(values)
+    with shown(common.console()) as display:
+        yield limit_ms and LatencyLimit(
+            limit_ms=limit_ms, options=options, folder=out, show=display.show
+        )
+
+
+def _latencies(values: Mapping[str, Any], out: Path) -> "Mapping[str, Latency]":
+    """Return the latencies that the limit was checked with, by hash; empty without a limit."""
+    from reports.latencies import by_hash, read_latencies
+
+    return {} if values["max_latency"] is None else by_hash(read_latencies(out))
+
+
 def _screened(
-    pool: "Pool", num: int, approval: "Approval", folder: Path
+    pool: "Pool", num: int, approval: "Approval", values: Mapping[str, Any], folder: Path
 ) -> "Sequence[Architecture]":
     """Return the `num` candidates with the highest scores, which are kept in `folder`."""
     from nas.candidates.screening import ranked
 
     with common.progress_bar(f"candidates screened by {approval.proxy}") as progress:
-        chosen = ranked(pool, approval.proxy, folder, progress)[:num]
+        ranking = ranked(pool, approval.proxy, folder, progress)
+    with _measuring(values, folder) as limit:
+        chosen = limit.first(ranking, num) if limit else ranking[:num]
     counts = f"the best {len(chosen)} of {len(pool.architectures)} candidates"
     common.print_note(f"{counts} by {approval.describe()}")
     return chosen
 
 
-def _pool(stage: int, values: Mapping[str, Any], num: int, search_dir: Path | None) -> "Pool":
+def _pool(stage: int, values: Mapping[str, Any], search_dir: Path | None, num: int) -> "Pool":
     """Return the `num` candidates that the options ask for."""
     from nas.candidates.pool import Stage2Options, stage1_pool, stage2_pool
     from search_spaces.cost.detector import flops_by_part, total
@@ -126,7 +156,9 @@ def _template(reference: str, search_dir: Path | None) -> "Architecture":
     return stage_template(directory, 1, reference)[1]
 
 
-def _document(proposals: "Proposals", files: list[Path]) -> dict[str, Any]:
+def _document(
+    proposals: "Proposals", files: list[Path], latencies: "Mapping[str, Latency]"
+) -> dict[str, Any]:
     candidates = [
         {
             "number": candidate.number,
@@ -134,13 +166,14 @@ def _document(proposals: "Proposals", files: list[Path]) -> dict[str, Any]:
             "flops": candidate.total_flops,
             "params": candidate.params,
             "hash": candidate.hash,
+            **({"latency_ms": latencies[candidate.hash].median_ms} if latencies else {}),
         }
         for candidate, file in zip(proposals.candidates, files, strict=True)
     ]
     return {"candidates": candidates, "feasible": proposals.feasible}
 
 
-def _print(proposals: "Proposals", out: Path) -> None:
+def _print(proposals: "Proposals", out: Path, latencies: "Mapping[str, Latency]") -> None:
     rows = []
     for candidate in proposals.candidates:
         backbone = candidate.architecture.backbone
@@ -157,11 +190,14 @@ def _print(proposals: "Proposals", out: Path) -> None:
                 ",".join(map(str, (*backbone.stem_widths, *backbone.widths))),
                 f"{neck.width}, {head.convs} x {head.width}",
                 candidate.hash,
+                *([f"{latencies[candidate.hash].median_ms:.2f}"] if latencies else []),
             )
         )
     columns = ("number", "FLOPs", "shares %", "params", "block", "depths", "stem and stages")
+    more = ("ms",) if latencies else ()
     text = ("block", "hash", "depths", "stem and stages", "neck, head")
-    common.print_table("Candidates", (*columns, "neck, head", "hash"), rows, text_columns=text)
+    columns += ("neck, head", "hash", *more)
+    common.print_table("Candidates", columns, rows, text_columns=text)
     feasible = "uncounted" if proposals.feasible is None else f"{proposals.feasible:,}"
     common.print_rich(f"Architectures that satisfy the constraints: {feasible}. Written to {out}")
 

@@ -17,6 +17,7 @@ Ratios = tuple[float, float]
 POOL = (
     *("flops", "num_candidates", "seed", "tolerance", "screen", "screen_from", "ranges"),
     *("space", "template", "stage2_space", "ratio_tolerance"),
+    *("max_latency", "latency_on", "latency_threads", "latency_size"),
 )
 # Changes to options of the stages: a second spelling, and no defaults that the stages have.
 _CHANGES: dict[str, dict[str, Any]] = {

@@ -93,10 +93,11 @@ def compare(
 
 def _measure(directory: "SearchDir", stages: list[int]) -> None:
     """Measure the latency of the best candidates where this machine has not yet."""
-    from nas.results.latency_cache import measure_latencies, time_network
+    from nas.results.latency_cache import measure_best
+    from trials.evaluation.latency import candidate_latency
 
     for stage in stages:
-        measure_latencies(directory, stage, time_network, common.print_note)
+        measure_best(directory, stage, candidate_latency, common.print_note)
 
 
 COMMANDS = {"report": report, "compare": compare}

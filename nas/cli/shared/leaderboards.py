@@ -23,11 +23,10 @@ def print_leaderboards(
     as_json: bool,
     report: "Path | None" = None,
     verdict: Mapping[str, Any] | None = None,
-    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Print the leaderboards of some stages, and the paths of their files and of the report.
 
-    `verdict` is that of `reports.page.summary.conclusion`; JSON has the content of `more` too.
+    `verdict` is that of `reports.page.summary.conclusion`.
     """
     from reports.leaderboard import to_records
 
@@ -36,7 +35,7 @@ def print_leaderboards(
         content: dict[str, Any] = {f"stage{number}": rows for number, rows in records.items()}
         content |= {} if verdict is None else {"verdict": verdict}
         content |= {} if report is None else {"report": str(report)}
-        common.print_json({"search_dir": str(directory), **content, **(more or {})})
+        common.print_json({"search_dir": str(directory), **content})
         return
     for number, rows in records.items():
         _print_leaderboard(number, rows)
@@ -54,16 +53,22 @@ def print_leaderboards(
 
 
 def _print_leaderboard(stage: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the finished candidates of a stage; up to 100 GFLOPs in 80 columns."""
+    """Print the finished candidates of a stage; up to 100 GFLOPs in 80 columns.
+
+    Where their latency is limited, it stands in place of the minutes.
+    """
     from search_spaces.cost.detector import PARTS
 
     finished = [row for row in rows if row["state"] == "finished"]
-    columns = ["rank", "cand.", *_APS, "FLOPs", "params", *PARTS, "minutes"]
+    limit = rows[0].get("max_latency_ms") if rows else None
+    columns = ["rank", "cand.", *_APS, "FLOPs", "params", *PARTS, "ms" if limit else "minutes"]
     title = f"Stage {stage}: {len(finished)} of {len(rows)} finished"
     if finished:
         title += f", epochs: {finished[0]['epochs']}"
     if rows and "select_on" in rows[0]:
         title += f", on {rows[0]['select_on']} of the training images"
+    if limit:
+        title += f", within {limit:g} ms an image"
     common.print_table(title, columns, map(_cells, finished), gap=1)
 
 
@@ -112,6 +117,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     cells += [f"{row[name]:.4f}" for name in _APS]
     cells += [format_flops(row["flops"]), f"{row['params'] / 1e6:.3f}M"]
     cells += [f"{100 * row[f'share_{part}']:.0f}" for part in PARTS]
+    if row.get("max_latency_ms"):
+        return [*cells, "" if row["latency_ms"] is None else f"{row['latency_ms']:.2f}"]
     return [*cells, f"{row['duration_s'] / 60:.1f}"]
 
 

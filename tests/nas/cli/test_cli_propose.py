@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command_line import CommandLine
 
-from nas.candidates import flops
+from nas.candidates import flops, latency_limit
 from nas.candidates.proposals import propose_stage1, propose_stage2
 from search_spaces.architecture import load_architecture, save_architecture
 from search_spaces.cost.detector import flops_by_part, total
@@ -160,3 +160,32 @@ def test_a_number_that_would_take_weeks_is_refused_with_the_limit(
     printed = cli.fail(stage1(tmp_path / "out", "--num", "1000000"))
     assert "num_candidates must be an integer from 1 to 100000, got 1000000" in printed
     assert not (tmp_path / "out").exists()
+
+
+SMALL = ("--latency-size", "32", "32")
+
+
+def test_proposals_within_a_latency_are_measured_once(tmp_path: Path, cli: CommandLine) -> None:
+    command = stage1(tmp_path / "out", "--max-latency", "60s", *SMALL)
+    printed = cli.run(command)
+    assert printed.out.splitlines()[1].split()[-1] == "ms"
+    assert "measuring latencies: 0/2 within 60000 ms" in printed.err
+    table = (tmp_path / "out" / "latencies.csv").read_text()
+    found = [candidate["latency_ms"] for candidate in cli.json(command)["candidates"]]
+    assert [f",{latency!r}," in table for latency in found] == [True, True]
+    assert (tmp_path / "out" / "latencies.csv").read_text() == table
+    printed = cli.fail(stage1(tmp_path / "out", "--max-latency", "60s"))
+    assert "480x640 cannot be compared; continue there, or begin in another folder" in printed
+
+
+def test_faults_of_a_latency_limit(
+    tmp_path: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency_limit, "TRIES", 2)
+    out = tmp_path / "out"
+    printed = cli.run(stage1(out, "--max-latency", "0.00001ms", *SMALL), 1).err
+    assert "error: 0 of 2 candidates are within 1e-05 ms: the last 2 took longer" in printed
+    assert not list(out.glob("*.yaml"))
+    assert "a latency is a number above 0" in cli.fail(stage1(out, "--max-latency", "fast"))
+    printed = cli.fail(stage1(out, "--max-latency", "9", "--latency-on", "tensorrt"))
+    assert "runtime must be one of" in printed

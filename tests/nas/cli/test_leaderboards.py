@@ -1,5 +1,6 @@
 """Leaderboards as printed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from nas.cli.shared.leaderboards import print_leaderboards
 from nas.search.directory import SearchDir
 from reports.leaderboard import Row, leaderboard
 from search_spaces.zoo import load_zoo
+from trials.evaluation.latency import Latency
 from trials.result import TrialFailure
 
 
@@ -34,3 +36,24 @@ def test_leaderboards_of_large_networks_have_80_columns_with_failures_apart(
         ["102", "0", "waiting"],
         ["101", "1", "failed:"],
     ]
+
+
+def test_where_the_latency_is_limited_it_stands_in_place_of_the_minutes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sizes = {"threads": 1, "height": 480, "width": 640, "runs": 20}
+    times = {"median_ms": 1234.5, "p95_ms": 1300.0, "slowest_ms": 1240.0}
+    latency = Latency(runtime="onnxruntime", device="cpu", **sizes, **times)
+    network, outcome = load_zoo("scrfd_34g"), make_result(0.5, duration_s=90.0)
+    rows = [
+        Row(candidate=1, architecture=network, outcome=outcome, latency=latency, max_latency=1250.0)
+    ]
+    print_leaderboards(SearchDir(Path("runs")), {1: leaderboard(rows)}, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].rstrip().endswith("within 1250 ms an image")
+    assert lines[1].split()[-1] == "ms"
+    assert lines[3].split()[-1] == "1234.50"
+    assert len(lines[3].rstrip()) <= 80
+    print_leaderboards(SearchDir(Path("runs")), {1: leaderboard(rows)}, as_json=True)
+    (row,) = json.loads(capsys.readouterr().out)["stage1"]
+    assert (row["latency_ms"], row["max_latency_ms"]) == (1234.5, 1250.0)

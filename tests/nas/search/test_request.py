@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nas.search.options import parse_latency
 from nas.search.request import (
     REQUESTS,
     RedistributionRequest,
@@ -29,15 +30,17 @@ INHERITED = {
     *("image_size", "precision", "eval_every", "eval_at", "select_on", "retries"),
     "loader_workers",
     *("scheduler", "rungs", "reduction_factor", "grace_epochs", "strategy", "max_gpu_hours"),
+    *("max_latency", "latency_on", "latency_threads", "latency_size"),
     *("cpus_per_trial", "gpus_per_trial", "cache", "cache_gb", "storage", "study"),
 }
 OF_NETWORKS = {"flops", "tolerance", "strategy"}
+OF_NETWORKS |= {"max_latency", "latency_on", "latency_threads", "latency_size"}
 # Options that a resumed search may change.
 CHANGING = {
     *("num_candidates", "data", "loader_workers", "eval_every", "eval_at", "retries"),
     "cpus_per_trial",
     *("gpus_per_trial", "scheduler", "strategy", "warm_start", "screen", "screen_from"),
-    *("max_gpu_hours", "cache", "cache_gb", "storage", "study"),
+    *("max_gpu_hours", "cache", "cache_gb", "storage", "study", "latency_conditions"),
 }
 OF_SHARED_RUNGS = {"reduction_factor", "grace_epochs"}
 
@@ -89,6 +92,17 @@ def test_the_options_of_a_stage_are_its_own_first_and_without_computed_ones() ->
     assert not {"template_hash", "data_fingerprint", "study"} & set(names)
 
 
+@pytest.mark.parametrize("text", ["4.2ms", "4.2", "0.0042s", " 4.200 MS ", "0.0042 s"])
+def test_a_latency_has_milliseconds_or_seconds(text: str) -> None:
+    assert parse_latency(text) == 4.2
+
+
+@pytest.mark.parametrize("text", ["", "0", "0.0ms", "-1", "4,2", "1e3", "4.2us", "ms", "inf", "٤"])
+def test_what_is_no_latency_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="a latency is a number above 0 such as"):
+        parse_latency(text)
+
+
 def test_settings_of_a_trial_are_those_of_the_request() -> None:
     request = replace(FIRST, epochs=9, seed=4, select_on="holdout:.10", scheduler="asha")
     settings = request.settings(threads=2)
@@ -123,6 +137,12 @@ def test_settings_of_a_trial_are_those_of_the_request() -> None:
         ({"select_on": "train"}, "select_on must be"),
         ({"recipe": {"momentun": 1}}, "unknown keys"),
         ({"ranges": [1]}, "ranges must be a mapping"),
+        ({"max_latency": 0}, "max_latency must be a finite number of at least 1e-06, got 0"),
+        ({"max_latency": float("inf")}, "max_latency must be"),
+        ({"max_latency": True}, "max_latency must be"),
+        ({"latency_on": "tensorrt"}, "latency_on must be one of"),
+        ({"latency_threads": 0}, "latency_threads must be"),
+        ({"latency_size": [480]}, "the size must be a height and a width"),
     ],
 )
 def test_values_that_break_a_rule_are_refused(values: dict[str, Any], message: str) -> None:
@@ -130,7 +150,9 @@ def test_values_that_break_a_rule_are_refused(values: dict[str, Any], message: s
         replace(FIRST, **values)
 
 
-@pytest.mark.parametrize(("name", "value"), [("strategy", "tpe"), ("warm_start", "x")])
-def test_stage_sr_takes_no_option_that_chooses_networks(name: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [("strategy", "tpe"), ("warm_start", "x"), ("max_latency", 4.2)]
+)
+def test_stage_sr_takes_no_option_that_chooses_networks(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"stage-sr draws recipes, and {name} chooses networks"):
         RedistributionRequest(**COMMON, **TEMPLATE, **{name: value})

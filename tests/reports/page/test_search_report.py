@@ -50,6 +50,7 @@ def full_stage(stage: int = 1) -> StageData:
         runs=100,
         median_ms=12.5,
         p95_ms=14.0,
+        slowest_ms=13.0,
     )
     best = replace(make_candidate(1, 0.5, {2: 0.3, 4: 0.5}), latency=latency, hards=(0.5, 0.52))
     stopped = make_candidate(3, (2, 0.25), {2: 0.25})
@@ -174,3 +175,11 @@ def test_equal_data_give_equal_files(whole: Path, tmp_path: Path) -> None:
 
 def test_missing_records_are_mentioned_once() -> None:
     assert words(make_stage([0.5]), make_stage([0.6], stage=2)).count("is not shown") == 1
+
+
+def test_the_limit_of_the_latency_is_stated() -> None:
+    stage = full_stage()
+    limit = {"max_latency": 13.0, "latency_conditions": "onnxruntime 1.2 on Z80, 1 thread"}
+    page = words(replace(stage, request={**stage.request, **limit}))
+    assert ", at most 13 ms an image (onnxruntime 1.2 on Z80, 1 thread)." in page
+    assert "cpu, 1 thread; limit 13 ms" in page
