@@ -9,6 +9,7 @@ Baseline: the reference's pipeline, float32 steps of numpy and OpenCV, from the 
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,36 @@ def differences(plain, cached, images):
     return table[:, 0].max(), table[:, 1].mean(), table[:, 2].max(), table[:, 3].mean()
 
 
+def show_parts(samples, number, rounds):
+    """Print the seconds of each part of a sample that the CPU makes, on memory in use."""
+    import cv2
+
+    from trials.augmentation.colour import Distortion, distort
+    from trials.augmentation.on_cpu import cut_square
+
+    items = [samples[0, index] for index in range(number)]
+    upright = [(replace(item.sample, flipped=False), item.image_HW3) for item in items]
+    squares = [cut_square(*pair) for pair in upright]
+    out = np.zeros((SIZE, SIZE, 3), np.float32)
+
+    def coloured(**changes):
+        distortion = Distortion(gain=0.9, offset=9.0, order=(2, 0, 1), **changes)
+        return lambda: [distort(square, distortion, out) for square in squares]
+
+    parts = {
+        "drawing, faces, reading from the file cache": lambda: [
+            samples[0, index] for index in range(number)
+        ],
+        "crop, grey border and resize": lambda: [cut_square(*pair) for pair in upright],
+        "flip (half of the images)": lambda: [cv2.flip(square, 1) for square in squares],
+        "colours without saturation and hue (a quarter)": coloured(),
+        "colours with saturation (a quarter)": coloured(saturation=1.2),
+        "colours with a hue (half)": coloured(saturation=1.2, hue=0.2),
+    }
+    for name, total in zip(parts, medians(list(parts.values()), rounds), strict=True):
+        show(f"part: {name}", total / number)
+
+
 def measure(root, scratch, number, rounds, goal):
     """Measure and print seconds per image and the ratios."""
     from trials.loading.training_set import SAMPLE_STREAM
@@ -141,6 +172,7 @@ def measure(root, scratch, number, rounds, goal):
     for name, seconds in zip(WAYS, ours, strict=True):
         show(f"ours, {name}, per image", seconds)
         show("  images per second and core", 1 / seconds, "images/s")
+    show_parts(cached, number, rounds)
     for name, seconds in zip(WAYS, ours, strict=True):
         verdict(f"training images per second, {name}", usual / seconds, goal)
 

@@ -16,15 +16,16 @@ import cv2
 from rich.console import Console
 
 from nas.cli.searches.report import write_page
-from nas.demo import EPOCHS, run_demo
+from nas.demo import demo_search
 from nas.monitoring.block import Block
 from nas.monitoring.progress import Showable
 from nas.monitoring.status import StageStatus
+from nas.stage import RunOptions
+from nas.whole_search import run_stages
 
 IMAGES = Path(__file__).resolve().parent / "images"
 FOLDER = Path(tempfile.gettempdir(), "scrfd-nas-pictures")
 SEARCH = Path("runs/demo")  # as the commands in the report name it
-CANDIDATES = 5  # of each stage
 FINISHED = 2  # of stage 2, in the picture of the terminal
 COLUMNS, LINES = 80, 10  # of the terminal above the block
 WINDOW, SCALE = (1200, 860), 1.5  # CSS pixels, and pixels of the picture for each
@@ -82,8 +83,9 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     os.chdir(FOLDER)
     display = PicturedDisplay(IMAGES / "terminal.svg")
-    demo = run_demo(SEARCH, num_candidates=CANDIDATES, epochs=EPOCHS, seed=0, display=display)
-    report_picture(write_page(demo.directory)[0], IMAGES / "report.webp")
+    search = demo_search(SEARCH, display)
+    run_stages(search, RunOptions(), display)
+    report_picture(write_page(search.directory)[0], IMAGES / "report.webp")
 
 
 if __name__ == "__main__":

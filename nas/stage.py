@@ -67,6 +67,13 @@ class Summary:
         """Number of candidates that have an AP."""
         return sum(isinstance(outcome, TrialResult) for outcome in self.outcomes.values())
 
+    def require_finished(self) -> None:
+        """Raise TrialError if no candidate has an AP."""
+        if not self.num_finished:
+            reason = next(iter(self.table["reason"]), "there are no candidates")
+            stage = self.request.stage
+            raise TrialError(f"no candidate of stage {stage} finished; the first failed: {reason}")
+
 
 def run_stage(
     directory: SearchDir, stage: int, options: Mapping[str, Any], run: RunOptions, display: Display

@@ -15,6 +15,9 @@ import torch
 from search_spaces.errors import ConfigError, counted
 
 GPU = "cuda"  # torch's name of the kind of GPU, and of its module
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of mallopt (malloc.h of glibc)
+MOST_DYNAMIC_THRESHOLD = 32 << 20  # bytes; glibc adjusts M_MMAP_THRESHOLD up to this
+KEPT_BYTES = 256 << 20
 
 
 def resolve_device(name: str) -> torch.device:
@@ -140,6 +143,27 @@ def default_loader_workers(device: torch.device, threads: int | None) -> int:
     return max(0, min(16, (threads or available_cores()) - 1))
 
 
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """During the block, keep memory that is freed for the next allocation.
+
+    Otherwise glibc returns the memory of one image's feature maps to the system before those of
+    the next touch it again, a tenth or more of the CPU time of an evaluation. In training
+    it gains less and costs a fifth of the memory.
+    """
+    set_option = _of_glibc("mallopt")
+    if set_option is None:
+        yield
+        return
+    set_option(M_MMAP_THRESHOLD, MOST_DYNAMIC_THRESHOLD)
+    set_option(M_TRIM_THRESHOLD, KEPT_BYTES)
+    try:
+        yield
+    finally:  # to the values that glibc's own adjustment ends at
+        set_option(M_TRIM_THRESHOLD, 2 * MOST_DYNAMIC_THRESHOLD)
+        release_free_memory()
+
+
 def release_free_memory() -> None:
     """Return the memory that this process has freed to the system; takes some milliseconds.
 
@@ -148,7 +172,11 @@ def release_free_memory() -> None:
     without this call a worker grows by about one trial's images with every trial.
     """
     free_cached_memory()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    """Return a function of glibc; None on other systems and with musl, which lack it."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

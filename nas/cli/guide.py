@@ -11,6 +11,10 @@ import typer
 GUIDE = {
     "Search": {
         "demo": ("searches.demo", ""),
+        "search": (
+            "searches.search",
+            "--flops 0.5G --data photos --max-gpu-hours 48 --out final",
+        ),
         "plan": ("searches.plan", "--flops 2.5G --data data/retinaface --num-candidates 64"),
         "stage1": ("searches.stages", "--flops 2.5G --data data/retinaface"),
         "stage2": ("searches.stages", "--template best"),
@@ -53,9 +57,10 @@ GUIDE = {
     },
 }
 _PLACES = {name: (panel, *place) for panel, named in GUIDE.items() for name, place in named.items()}
-EPILOG = """Begin with `scrfd-nas demo`, a whole search in six minutes on two cores.
+EPILOG = """Begin with `scrfd-nas demo`, a whole search in five minutes on two cores.
 
-Then run `scrfd-nas stage1 --flops 2.5G --data DIR`, `scrfd-nas stage2`, `scrfd-nas report`.
+Then run `scrfd-nas search --flops 2.5G --data DIR --max-gpu-hours 240`, or its steps one by one:
+`stage1`, `stage2`, `confirm`, `train`, `export`.
 
 `scrfd-nas stage1 --help` describes a command. Commands that print a table take --json.
 

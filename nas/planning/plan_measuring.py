@@ -14,10 +14,10 @@ from statistics import mean
 import torch
 
 from nas.candidates.latency_limit import TRIES, Measure, is_within
-from nas.candidates.pool import Pool
+from nas.candidates.pool import Pool, sample_pool
 from nas.limited_candidates import LISTED
-from nas.planning.plan import LatencyWork, Pace, Work
-from nas.running.nodes import Node
+from nas.planning.plan import LatencyWork, Pace, Plan, Work, make_plan
+from nas.running.nodes import Node, choose_resources
 from nas.running.tasks import Resources
 from nas.search.directory import SearchDir
 from nas.search.request import AnyRequest
@@ -42,6 +42,39 @@ _MOST_PROCESSES = 16
 # Time of an evaluated image relative to a training image where it was not measured: the forward
 # pass is a third of forward and backward.
 _EVALUATED_SHARE = 1 / 3
+
+
+def estimate_stage(
+    directory: SearchDir,
+    request: AnyRequest,
+    template: Architecture | None = None,
+    *,
+    gpus: int | None = None,
+    images_per_second: float | None = None,
+) -> Plan:
+    """Return the plan of a stage, after timing some steps unless their pace is given.
+
+    Args:
+        directory: Search directory, whose finished epochs are subtracted.
+        request, template: From `nas.resolve_request.resolve_request`.
+        gpus: Number of GPUs to plan for; None: those of this machine.
+        images_per_second: Training images a second of one trial.
+
+    Raises:
+        InfeasibleError: no candidate satisfies the constraints.
+        ConfigError, DataError: as `measure_pace` and `given_pace`.
+    """
+    pool = sample_pool(request, template)
+    work = count_work(request, pool, directory)
+    machine = this_machine(gpus)
+    resources = choose_resources([machine], request, work.candidates)
+    slots = min(machine.room(resources), max(1, work.trials))
+    if images_per_second is None:
+        pace = measure_pace(pool.architectures, request, resources, slots)
+    else:
+        pace = given_pace(images_per_second, pool.architectures, request)
+    latency = latency_work(request, pool, directory)
+    return make_plan(work, pace, resources, slots, latency)
 
 
 def this_machine(gpus: int | None = None) -> Node:

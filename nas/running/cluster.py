@@ -119,6 +119,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
                     _start(ray, address, cpus, scratch)
                 stop.arm()
                 yield Cluster(nodes=nodes_of(ray.nodes()), scratch=scratch, stop=stop)
+                stop.check()  # of a signal after the last trial
         finally:
             ray.shutdown()
 

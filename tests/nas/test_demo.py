@@ -2,20 +2,23 @@ import json
 from functools import partial
 from pathlib import Path
 
+import fake_final
 import fake_trials
 import pytest
 from fake_trials import FakeCluster
 
-from nas import demo, stage
+from nas import demo, stage, whole_search
 from nas.cli.main import run
 
 
 def test_the_demo_runs_both_stages_and_continues_with_the_same_faces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = partial(stage.RunOptions, entry=fake_trials.ENTRY, propose=fake_trials.propose)
-    monkeypatch.setattr(demo, "RunOptions", options)
-    monkeypatch.setattr(demo.cluster, "connected", lambda: FakeCluster().connect(None))
+    connect = FakeCluster().connect
+    entry, propose = fake_trials.ENTRY, fake_trials.propose
+    options = partial(stage.RunOptions, entry=entry, propose=propose, connect=connect)
+    monkeypatch.setattr(stage, "RunOptions", options)
+    monkeypatch.setattr(whole_search, "train", fake_final.train)
     monkeypatch.setattr(demo, "NUM_TRAIN", 2)
     monkeypatch.setattr(demo, "NUM_VAL", 2)
     monkeypatch.chdir(tmp_path)
@@ -29,6 +32,8 @@ def test_the_demo_runs_both_stages_and_continues_with_the_same_faces(
     assert text.splitlines()[-1] == "next:   open runs/demo/report.html"
     assert "they do not show which network finds faces in photos best" in text
     assert Path("runs/demo/report.html").is_file()
+    assert Path("runs/demo/final-1/model.onnx").is_file()
+    assert "Confirmed with more seeds" in text
     for command in (["status"], ["report", "--json"], ["list", "--json"]):
         assert run(command) == 0
         assert "runs/demo" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Lack of memory: which errors mean it, the advice, and memory returned to the system."""
 
 import errno
+import platform
 import subprocess
 import sys
 
@@ -80,3 +81,39 @@ def test_memory_freed_by_several_threads_is_returned_to_the_system() -> None:
     held, left = map(int, done.stdout.split())
     assert held > 50  # of 180 that were used
     assert left < held / 2, f"{held} MiB before, {left} MiB after the release"
+
+
+KEPT = """
+import resource
+from contextlib import nullcontext
+from pathlib import Path
+import torch
+from trials.device import freed_memory_kept
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+def touched(context):
+    with context:
+        for _ in range(3):  # the first ones also raise glibc's own thresholds
+            before = faults()
+            maps = [torch.ones(1_000_000) for _ in range(16)]
+            del maps
+        return faults() - before
+
+torch.ones(1_000_000)
+resident = resident_mib()
+print(touched(nullcontext()), touched(freed_memory_kept()), resident_mib() - resident)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
+def test_freed_memory_is_kept_in_the_block_and_returned_after_it() -> None:
+    command = [sys.executable, "-c", KEPT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    usual, kept, left_mib = map(int, done.stdout.split())
+    assert kept < usual / 10  # page faults of 64 MB
+    assert left_mib < 32

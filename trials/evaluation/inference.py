@@ -18,7 +18,7 @@ from torch import Tensor
 from search_spaces.errors import ConfigError
 from trials.data.images import MEAN, SCALE, Image, fitted_size, read_image, resize
 from trials.detection.decoding import Detections, Thresholds, decode
-from trials.device import limited_threads
+from trials.device import freed_memory_kept, limited_threads
 from trials.evaluation.network import Predict
 from trials.settings import LARGEST, MULTIPLE
 
@@ -152,7 +152,7 @@ def detect_in_threads(
     def detect(path: Path) -> Detections:
         return _detect(predict, [_read(size, path)], torch.device("cpu"))[0]
 
-    with limited_threads(1):  # threads that start now have the same limit
+    with freed_memory_kept(), limited_threads(1):  # threads that start now have the same limit
         yield from _ahead(detect, paths, threads, window=2 * threads)
 
 
@@ -194,9 +194,7 @@ def normalised_batch(batch: Sequence[Prepared], device: torch.device) -> Tensor:
     for image_HW3, prepared in zip(images_BHW3, batch, strict=True):
         height, width = prepared.fitted
         pixels_HW3 = torch.from_numpy(prepared.pixels_HW3).to(device, non_blocking=True)
-        inside_HW3 = image_HW3[:height, :width]
-        torch.sub(pixels_HW3, MEAN, out=inside_HW3)
-        inside_HW3 /= SCALE
+        image_HW3[:height, :width].copy_(pixels_HW3).sub_(MEAN).div_(SCALE)
     return images_BHW3.permute(0, 3, 1, 2)
 
 

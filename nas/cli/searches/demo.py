@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.searches.search import run_and_print
 from nas.cli.shared import common
-from nas.cli.shared.leaderboards import print_leaderboards
 from nas.cli.shared.run_flags import Json
 
 _MEANING = (
@@ -21,8 +21,8 @@ def demo(
         Path, typer.Option(help="Search directory; the faces are in its folder data.")
     ] = Path("runs/demo"),
     num_candidates: Annotated[
-        int, typer.Option(min=1, help="Number of candidates of each stage.")
-    ] = 5,
+        int | None, typer.Option(min=1, help="Number of candidates of each stage. (default: 4)")
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -37,26 +37,18 @@ def demo(
     Run the command again to resume an interrupted demo.
     """
     with common.resumable(f"the demo in {out}") as display:
-        from nas.cli.searches.report import write_page
-        from nas.demo import EPOCHS, run_demo
+        from nas.demo import demo_search
 
-        result = run_demo(
-            out,
-            num_candidates=num_candidates,
-            epochs=EPOCHS if epochs is None else epochs,
-            seed=seed,
-            display=display,
-        )
-        page, verdict = write_page(result.directory)
-    print_leaderboards(
-        result.directory, result.tables, as_json=as_json, report=page, verdict=verdict
-    )
+        chosen = {"num_candidates": num_candidates, "epochs": epochs}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        search = demo_search(out, display, seed=seed, **given)
+    run_and_print(search, as_json=as_json)
     if as_json:
         return
-    common.print_rich(f"faces:  {result.data}")
-    common.print_rich(f"search: {result.directory.root} (study.journal, a folder a candidate)\n")
+    common.print_rich(f"faces:  {search.options['data']}")
+    common.print_rich(f"search: {search.directory.root} (study.journal, a folder a candidate)\n")
     common.print_words(_MEANING)
-    common.print_rich(f"next:   open {page}")
+    common.print_rich(f"next:   open {out / 'report.html'}")
 
 
 COMMANDS = {"demo": demo}

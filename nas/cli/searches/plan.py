@@ -1,6 +1,5 @@
 """`scrfd-nas plan`: estimate of the cost of a stage before it is run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +8,11 @@ from nas.cli.shared.flags import build, declared
 from nas.cli.shared.run_flags import RunFlags
 from nas.cli.shared.stage_input import network_flags, read_input, refuse_other_stage
 from nas.search.options import stage_option
-from search_spaces.architecture import Architecture
 from search_spaces.errors import ConfigError, counted
 from trials.options import OptionField, option_field, option_fields
 
 if TYPE_CHECKING:
-    from nas.planning.plan import Pace, Plan
-    from nas.running.tasks import Resources
-    from nas.search.request import AnyRequest
+    from nas.planning.plan import Plan
 
 _PANEL = "Plan"
 _COLUMNS = ("what", "figure", "basis")
@@ -73,23 +69,17 @@ def _plan(given: dict[str, Any]) -> None:
     asked = read_input(own.stage, given)
     directory = asked.directory()
     request, template = resolve_request(directory, own.stage, asked.options)
-    from nas.candidates.pool import sample_pool
-    from nas.planning.plan import make_plan
-    from nas.planning.plan_measuring import count_work, latency_work, this_machine
-    from nas.running.nodes import choose_resources
+    from nas.planning.plan_measuring import estimate_stage
     from nas.search.report_limits import report_limits
 
-    with common.console().status("proposing candidates") as status:
-        pool = sample_pool(request, template)
-        work = count_work(request, pool, directory)
-        machine = this_machine(own.gpus)
-        resources = choose_resources([machine], request, work.candidates)
-        slots = min(machine.room(resources), max(1, work.trials))
-        status.update("timing some steps")
-        pace = _pace(own.images_per_second, pool.architectures, request, resources, slots)
-        status.update("measuring some latencies")
-        latency = latency_work(request, pool, directory)
-    plan = make_plan(work, pace, resources, slots, latency)
+    with common.console().status("proposing candidates and timing some steps"):
+        plan = estimate_stage(
+            directory,
+            request,
+            template,
+            gpus=own.gpus,
+            images_per_second=own.images_per_second,
+        )
     if asked.run.as_json:
         content = {"search_dir": str(directory), "stage": own.stage, **plan.to_dict()}
         common.print_json(content | {"report_limits": report_limits(request)})
@@ -97,20 +87,6 @@ def _plan(given: dict[str, Any]) -> None:
     _print(own.stage, plan)
     for line in report_limits(request):
         common.print_note(line)
-
-
-def _pace(
-    given: float | None,
-    architectures: "Sequence[Architecture]",
-    request: "AnyRequest",
-    resources: "Resources",
-    slots: int,
-) -> "Pace":
-    from nas.planning.plan_measuring import given_pace, measure_pace
-
-    if given is not None:
-        return given_pace(given, architectures, request)
-    return measure_pace(architectures, request, resources, slots)
 
 
 def _print(stage: int, plan: "Plan") -> None:

@@ -9,7 +9,6 @@ from nas.cli.shared.run_flags import RunFlags
 from nas.cli.shared.stage_input import StageInput, read_input, stage_flags
 from nas.search.search_file import file_content
 from nas.storage.urls import absolute
-from search_spaces.errors import TrialError
 from search_spaces.yaml_files import dump_yaml
 from trials.options import option_fields
 
@@ -68,9 +67,7 @@ def run_stage_command(asked: StageInput) -> None:
         leaderboards.print_leaderboards(directory, so_far, as_json=as_json)
         raise
     leaderboards.print_leaderboards(directory, {stage: summary.table}, as_json=as_json)
-    if not summary.num_finished:
-        reason = next(iter(summary.table["reason"]), "there are no candidates")
-        raise TrialError(f"no candidate of stage {stage} finished; the first failed: {reason}")
+    summary.require_finished()
 
 
 def _run(directory: "SearchDir", asked: StageInput) -> "Summary":

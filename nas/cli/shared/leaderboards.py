@@ -23,10 +23,11 @@ def print_leaderboards(
     as_json: bool,
     report: "Path | None" = None,
     verdict: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Print the leaderboards of some stages, and the paths of their files and of the report.
 
-    `verdict` is that of `reports.page.summary.conclusion`.
+    `verdict` is that of `reports.page.summary.conclusion`; JSON has the content of `more` too.
     """
     from reports.leaderboard import to_records
 
@@ -35,7 +36,7 @@ def print_leaderboards(
         content: dict[str, Any] = {f"stage{number}": rows for number, rows in records.items()}
         content |= {} if verdict is None else {"verdict": verdict}
         content |= {} if report is None else {"report": str(report)}
-        common.print_json({"search_dir": str(directory), **content})
+        common.print_json({"search_dir": str(directory), **content, **(more or {})})
         return
     for number, rows in records.items():
         _print_leaderboard(number, rows)
