@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nas.search.directory import SearchDir
     from nas.whole_search import WholeSearch
 
-_STAGE_FLAGS = ("flops", "data", "image_size", "recipe", "seed")
+_STAGE_FLAGS = ("flops", "data", "image_size", "recipe", "seed", "max_latency", "latency_on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,11 @@ def _offered() -> list[OptionField]:
     """Return all options of the command."""
     stage = [item for item in stage_flags(1) if item.name in _STAGE_FLAGS]
     run = [option_field(RunFlags, name) for name in ("search_dir", "as_json")]
+    offered = (*option_fields(SearchFlags), *stage, *run)
+    changes = {"recipe": {"default_text": "by the number of images"}}
     return [
-        replace(item, option=replace(item.option, panel=""))
-        for item in (*option_fields(SearchFlags), *stage, *run)
+        replace(item, option=replace(item.option, panel="", **changes.get(item.name, {})))
+        for item in offered
     ]
 
 

@@ -11,6 +11,7 @@ from command_line import CommandLine
 from nas import whole_search
 from nas.planning import search_rules
 from nas.planning.plan_measuring import estimate_stage
+from search_spaces.errors import ConfigError
 from trials.data.generated.generate import generate
 
 HOURS = 0.04  # 40 images at 100 a second, 9 epochs, 8 candidates: 0.03 hours suffice
@@ -105,6 +106,22 @@ def test_a_budget_that_is_too_small_is_refused_with_what_it_takes(
     assert "0.02 GPU-hours is too small for a meaningful answer" in error
     assert not Path("runs").exists()
     cli.run(["search", "--data", faces, "--flops", "0.1G"], 2)
+
+
+def test_the_options_of_the_stages_reach_the_plan(
+    faces: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def plan_here(directory: Any, options: dict[str, Any], hours: float) -> Any:
+        seen.update(options, hours=hours)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(whole_search, "plan_here", plan_here)
+    cli.fail(command(faces, "--max-latency", "4.2ms", "--seed", 3, "--recipe", "quick"))
+    assert seen.pop("recipe")["schedule"] == "cosine"
+    expected = {"flops": 10**8, "image_size": 64, "seed": 3, "max_latency": 4.2, "hours": HOURS}
+    assert seen == {**expected, "data": str(faces)}
 
 
 def test_faults_in_the_data_are_refused_before_anything_is_timed(
