@@ -24,7 +24,7 @@ from nas.results.confirm import Confirmation, confirm
 from nas.run_options import RunOptions
 from nas.running.distributed import WorkerGroup
 from nas.running.final_training import FinalTraining, train
-from nas.search.directory import SearchDir
+from nas.search.directory import PLAN_FILE, SearchDir
 from nas.stage import run_stage, write_stage_leaderboard
 from search_spaces.architecture import save_architecture
 from search_spaces.checks import require_fields
@@ -40,7 +40,6 @@ from trials.result import ARCHITECTURE_FILE, BEST, TrialResult
 from trials.settings import VALIDATION
 from trials.trial import Callbacks, Trial
 
-PLAN_FILE = "plan.yaml"
 ONNX_FILE = "model.onnx"
 
 

@@ -36,6 +36,7 @@ from trials.result import (
 from trials.trial import REQUEST_FILE
 
 SEARCH_FILE = "search.yaml"
+PLAN_FILE = "plan.yaml"  # of `scrfd-nas search`
 DEMO = "demo"  # folder of the demo's search
 STAGES = tuple(REQUESTS)
 _PACKAGES = ("scrfd-nas", "torch", "torchvision", "ray", "optuna", "numpy", "fvcore")

@@ -11,8 +11,8 @@ from nas.cli.shared.run_flags import Json
 
 _MEANING = (
     "The leaderboards show that networks of equal FLOPs learn differently well, and how a search "
-    "finds that out; after so few epochs on drawn faces, with one seed each, they do not show "
-    "which network finds faces in photos best, nor that stage 2 improves on stage 1."
+    "finds that out; after so few epochs on drawn faces, with one or two seeds each, they do not "
+    "show which network finds faces in photos best, nor that stage 2 improves on stage 1."
 )
 
 

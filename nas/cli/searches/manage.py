@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.searches.stages import run_stage_command
+from nas.cli.searches.status import resume_command
 from nas.cli.shared import common, run_flags
 from nas.cli.shared.flags import flag
 from nas.cli.shared.run_flags import Json, MovedData, RayAddress, RunFlags, SearchDirectory, Stage
@@ -93,7 +94,7 @@ def stop(
     pid = stop_driver(directory, wait)
     if pid is None:
         raise ConfigError(f"{directory}: not running; there is nothing to stop")
-    text = f"{directory}: process {pid} has stopped; `scrfd-nas resume` continues"
+    text = f"{directory}: process {pid} has stopped; `{resume_command(directory)}` continues"
     content = {"search_dir": str(directory), "stopped": pid}
     common.print_result(content, text, as_json=as_json)
 

@@ -45,12 +45,20 @@ def status(
     from nas.monitoring.block import Block
 
     for line in stages:
-        Console(highlight=False).print(Block(status=line, resume=_resume(directory)), crop=False)
+        Console(highlight=False).print(
+            Block(status=line, resume=resume_command(directory)), crop=False
+        )
     note_damaged(directory)
 
 
-def _resume(directory: "SearchDir") -> str:
-    return f"scrfd-nas resume --search-dir {shlex.quote(str(directory))}"
+def resume_command(directory: "SearchDir") -> str:
+    """Return the command that continues a search, for the user to read."""
+    from nas.search.directory import PLAN_FILE
+
+    where = f"--search-dir {shlex.quote(str(directory))}"
+    if (directory.root / PLAN_FILE).is_file():
+        return f"scrfd-nas search {where}, with its other options"
+    return f"scrfd-nas resume {where}"
 
 
 def _watch(directory: "SearchDir") -> None:
@@ -60,7 +68,7 @@ def _watch(directory: "SearchDir") -> None:
     from nas.monitoring.read_status import read_status
 
     refresh = refreshing(directory)
-    with suppress(KeyboardInterrupt), shown(common.console(), _resume(directory)) as display:
+    with suppress(KeyboardInterrupt), shown(common.console(), resume_command(directory)) as display:
         while True:
             driver = directory.driver()
             stage = driver.stage if driver else max(directory.requests())

@@ -9,8 +9,10 @@ import pytest
 from command_line import CommandLine
 
 from nas import whole_search
+from nas.cli.searches.status import resume_command
 from nas.planning import search_rules
 from nas.planning.plan_measuring import estimate_stage
+from nas.search.directory import SearchDir
 from search_spaces.errors import ConfigError
 from trials.data.generated.generate import generate
 
@@ -76,6 +78,14 @@ def test_a_search_ends_with_a_detector_and_its_report(
     assert again["report"] == "runs/scrfdgen0.1g/report.html"
     assert {"stage", "candidate", "hard", "flops"} <= set(again["final"])
     assert "run by" not in cli.run(["status"]).out
+
+
+@pytest.mark.parametrize("verb", ["resume", "search"])
+def test_the_command_that_continues_is_that_of_the_whole_search(tmp_path: Path, verb: str) -> None:
+    directory = SearchDir(tmp_path)
+    if verb == "search":
+        (tmp_path / "plan.yaml").write_text("")
+    assert resume_command(directory).startswith(f"scrfd-nas {verb} --search-dir {tmp_path}")
 
 
 def test_a_search_that_stage1_began_is_not_taken_over(faces: Path, cli: CommandLine) -> None:
