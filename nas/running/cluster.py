@@ -30,6 +30,7 @@ _RAY_ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",  # one process for each core, used or not
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU must not see one
     "RAY_DEDUP_LOGS": "0",
+    "MALLOC_ARENA_MAX": "1",  # glibc frees a thread's own arena in every step of a trial
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_AUTO_INIT": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `StopSignal` also handles SIGTERM

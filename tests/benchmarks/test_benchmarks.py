@@ -20,9 +20,9 @@ from trials.model_file import save_model
 gpu = pytest.fixture(one_gpu)
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SCRIPTS = (
-    "assignment_and_losses", "driver_scale", "fvcore_confirmation", "gpu", "input_pipeline",
-    "light_commands", "proposals_step1", "proposals_step2", "training_step", "trial_start",
-    "validation", "widerface_ap",
+    "assignment_and_losses", "cpu_variants", "driver_scale", "fvcore_confirmation", "gpu",
+    "input_pipeline", "light_commands", "proposals_step1", "proposals_step2", "training_step",
+    "trial_start", "validation", "widerface_ap",
 )  # fmt: skip
 LONGER = {"trial_start"}
 EXTRA = {"gpu": ["--device", "cpu"]}

@@ -8,6 +8,7 @@ is left out alone, since it cannot be seen.
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,22 @@ class FilteredLabels:
 def read_filtered_labels(path: str | os.PathLike[str], image_root: Path) -> FilteredLabels:
     """Read a label file and leave out the faulty; image paths are relative to `image_root`.
 
+    The labels read last are kept while their file is unchanged, for the next trial of the process.
+
     Raises:
         DataError: the file cannot be opened.
     """
-    return filtered_labels(scan_labelv2(path, image_root), str(path))
+    try:
+        found = os.stat(path)
+    except OSError:
+        return filtered_labels(scan_labelv2(path, image_root), str(path))  # raises DataError
+    return _read_state(str(path), image_root, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _read_state(path: str, image_root: Path, state: tuple[int, ...]) -> FilteredLabels:
+    """Read the labels of a file in one `state`."""
+    return filtered_labels(scan_labelv2(path, image_root), path)
 
 
 def filtered_labels(items: Iterable[LabelRecord | Fault], file: str) -> FilteredLabels:

@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 from fake_trials import make_data, make_task
 
 from nas.early_stopping.asha import RungRecords
 from nas.early_stopping.schedule import Schedule
 from nas.running.tasks import Resources, TrialJob, TrialTask, hard_curve
 from nas.search.events import TrialEvent
+from trials.recipe import Recipe
 from trials.result import TrialFailure, load_result
 from trials.settings import TrialSettings
 
 ONE_CORE = Resources(cpus_per_trial=1)
+ONE_SLOT = Resources(cpus_per_trial=2)  # one trial after the other
 EPOCHS = 9
 HARDS = {1: 0.5, 2: 0.4, 3: 0.3}
 FIFO = Schedule(epochs=EPOCHS)
@@ -112,13 +115,51 @@ def test_retries_are_counted_from_the_last_finished_epoch(tmp_path: Path, ray_cl
     assert found[6:] == [*(f"epoch {epoch}" for epoch in range(2, EPOCHS + 1)), "finished"]
 
 
+def test_a_trial_after_a_failed_one_runs_in_a_new_process(tmp_path: Path, ray_cluster: Any) -> None:
+    tasks = make_tasks(tmp_path, {n: [0.5] for n in range(1, 5)}, diverge={"2": 1})
+    events = run(ray_cluster, tasks, resources=ONE_SLOT, retries=0)
+    assert [event.number for event in events if event.kind == "failed"] == [2]
+    first, failed, *later = [(Path(task.folder) / "pid").read_text() for task in tasks]
+    assert first == failed
+    assert later == [later[0], later[0]]
+    assert later[0] != failed
+
+
+def test_a_trial_does_not_depend_on_those_before_it_in_its_process(
+    tmp_path: Path, ray_cluster: Any
+) -> None:
+    data = tiny.make_data(tmp_path / "data", num_train=6, num_val=2)
+    common = {"epochs": 2, "image_size": 64, "device": "cpu"}
+    one = TrialSettings(**common, threads=1)
+    other = TrialSettings(**common, threads=2, seed=1, precision="bf16")
+    recipe = Recipe(batch_size=2, ema_decay=0.9)
+
+    def task(number: int, depth: int, settings: TrialSettings, recipe: Recipe) -> TrialTask:
+        return TrialTask(
+            number=number,
+            architecture=tiny.make_architecture(depths=depth).to_dict(),
+            recipe=recipe.to_dict(),
+            settings=asdict(settings),
+            data_root=str(data),
+            folder=str(tmp_path / f"{number:04d}"),
+        )
+
+    changed = replace(recipe, batch_size=3, optimizer="adamw")
+    tasks = [task(1, 1, one, recipe), task(2, 2, other, changed), task(3, 1, one, recipe)]
+    events = run(ray_cluster, tasks, resources=ONE_SLOT)
+    assert [event.number for event in events if event.kind == "finished"] == [1, 2, 3]
+    first, _, last = (Path(item.folder) for item in tasks)
+    tiny.assert_same_outcome(last, first)
+    assert (last / "trial.log").read_text().count("epochs 1 to 2") == 1
+
+
 def test_a_worker_does_not_grow_with_the_trials_it_has_run(
     tmp_path: Path, ray_cluster: Any
 ) -> None:
     count, images_mb = 16, 60
     curves = {number: [0.5] for number in range(1, count + 1)}
     tasks = make_tasks(tmp_path, curves, images_mb=images_mb)
-    run(ray_cluster, tasks, resources=Resources(cpus_per_trial=2))
+    run(ray_cluster, tasks, resources=ONE_SLOT)
     files = [Path(task.folder) for task in tasks]
     assert len({(file / "pid").read_text() for file in files}) == 1
     before = [int((file / "resident_mb").read_text()) for file in files]

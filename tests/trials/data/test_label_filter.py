@@ -105,3 +105,14 @@ def test_too_many_faulty_labels_end_the_training(tmp_path: Path, broken: int, va
 def test_one_in_a_hundred_may_have_faulty_labels(tmp_path: Path) -> None:
     read(tmp_path, many(broken=20, valid=1980))
     assert len(FaceDataset(tmp_path, "train")) == 1980
+
+
+def test_labels_are_read_again_only_when_their_file_changes(tmp_path: Path) -> None:
+    first = read(tmp_path, "# a.jpg 10 10\n1 1 5 5\n")
+    again = read_filtered_labels(tmp_path / "train" / "labelv2.txt", tmp_path / "train" / "images")
+    assert again is first
+    changed = read(tmp_path, "# a.jpg 10 10\n1 1 5 6.0\n")
+    assert changed.images[0].faces.boxes_N4.tolist() == [[1, 1, 5, 6]]
+    (tmp_path / "train" / "labelv2.txt").unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        read_filtered_labels(tmp_path / "train" / "labelv2.txt", tmp_path / "train" / "images")
