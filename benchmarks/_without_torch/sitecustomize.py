@@ -10,7 +10,7 @@ from types import ModuleType
 
 
 class _Names(type):
-    """A metaclass whose classes have every attribute, each again such a class."""
+    """A metaclass whose classes, and their instances, have every attribute, each such a class."""
 
     def __getattr__(cls, name):
         if name.startswith("__"):
@@ -21,6 +21,7 @@ class _Names(type):
 _CONTENT = {
     "__init__": lambda self, *args, **options: None,
     "__call__": lambda self, *args: args[0] if args else None,  # as a decorator
+    "__getattr__": lambda self, name: getattr(type(self), name),
     "__class_getitem__": classmethod(lambda cls, item: cls),
 }
 

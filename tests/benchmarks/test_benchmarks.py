@@ -1,6 +1,8 @@
 """The benchmarks run with `--quick`, and their baselines agree with the project."""
 
 import importlib.util
+import os
+import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -59,6 +61,14 @@ def test_the_script_runs_and_prints_its_ratio(
     load(name).main(["--quick", *EXTRA.get(name, [])])
     shown = capsys.readouterr().out
     assert any(word in shown for word in (" times", "share", "to the first step", "CPU per trial"))
+
+
+def test_workers_without_torch_can_run_an_instant_trial() -> None:
+    found = [FOLDER, FOLDER / "_without_torch", FOLDER.parent]
+    code = "import _instant_trial, nas.running.tune_run, nas.running.tasks as t, sys\n"
+    code += "t.release_free_memory(); assert sys.modules['torch'].__version__ == '0'"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, found))}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 @pytest.mark.parametrize("name", ["scrfd_0.5g", "scrfd_2.5g"])
