@@ -25,9 +25,7 @@ def demo(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Epochs of each trial. (default: fits 4 minutes on two idle cores)"
-        ),
+        typer.Option(min=1, help="Epochs of each trial. (default: 5)"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of faces, proposals and trials.")] = 0,
     as_json: Json = False,

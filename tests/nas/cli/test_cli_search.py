@@ -208,7 +208,7 @@ def test_square_brackets_of_a_reason_are_shown(
     [
         ("stage1", ["data/retinaface", "64", "80", "640", "0.02", "reference", "runs/scrfdgen"]),
         ("stage2", ["best", "free", "0.1", "64"]),
-        ("demo", ["fits 4 minutes", "runs/demo"]),
+        ("demo", ["5)", "runs/demo"]),
     ],
 )
 def test_help_names_the_defaults(
