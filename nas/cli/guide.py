@@ -57,7 +57,7 @@ GUIDE = {
     },
 }
 _PLACES = {name: (panel, *place) for panel, named in GUIDE.items() for name, place in named.items()}
-EPILOG = """Begin with `scrfd-nas demo`, a whole search in five minutes on two cores.
+EPILOG = """Begin with `scrfd-nas demo`, a whole search in minutes on two cores.
 
 Then run `scrfd-nas search --flops 2.5G --data DIR --max-gpu-hours 240`, or its steps one by one:
 `stage1`, `stage2`, `confirm`, `train`, `export`.
