@@ -55,8 +55,8 @@ def audit_proxies(
 
     first = curves or run_flags.opened(search_dir).root
     others = [run_flags.opened(path).root for path in against or ()]
-    audits = {str(path): _audited(path, stage, proxy, ()) for path in others}
-    audits = {str(first): _audited(first, stage, proxy, short or ()), **audits}
+    audits = {str(first): _audited(first, stage, proxy, short or ())}
+    audits |= {str(path): _audited(path, stage, proxy, ()) for path in others}
     if as_json:
         common.print_json(_document(stage, audits))
         return
